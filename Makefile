@@ -1,0 +1,54 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PROJECT ?= examples/demo
+CUSTOMERS ?= 20000
+export DO_NOT_TRACK := true
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export DAGSTER_DISABLE_TELEMETRY := true
+
+.PHONY: help setup run test prove dev bench lint docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: .venv/.installed ## make .venv with the locked packages (run and test call it first)
+
+.venv/.installed: requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed on the PATH"; exit 1; }
+	@echo "Making .venv (once; a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if command -v uv >/dev/null; then VIRTUAL_ENV=.venv uv pip install -q --require-hashes -r requirements-dev.lock; \
+	else $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock; fi
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup ## the main job: a demo world, from raw files to published journeys
+	@$(BIN)/waymark world --project $(PROJECT) --customers $(CUSTOMERS)
+	@$(BIN)/waymark run --project $(PROJECT)
+
+test: setup ## lint, types, import rules and the quick tests (under 8 minutes on 2 cores)
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest
+
+prove: setup ## the slow proofs: crashes, mutations, many seeds; writes benchmarks/PROOF.md
+	@$(BIN)/python -m pytest -m prove
+
+dev: setup ## the Dagster UI on 127.0.0.1:3000 (Ctrl-C stops it)
+	@$(BIN)/waymark dev --project $(PROJECT)
+
+bench: setup ## side-by-side measurements, as ratios
+	@$(BIN)/python -m benchmarks.run
+
+lint: setup ## ruff, mypy, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+docs: setup ## the dbt docs of the demo project, into its home
+	@$(BIN)/waymark docs --project $(PROJECT)
+
+clean: ## remove the environment, caches and the demo's home
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/demo/.waymark build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,39 @@
+"""Digests: of files (exactly once), of texts (settings, code), and of tables, free of row order."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from waymark.core.warehouse import Connection
+
+_CHUNK = 1 << 20
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while chunk := handle.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """First 16 hex digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def table_digest(connection: Connection, relation: str, columns: list[str] | None = None) -> tuple[int, str]:
+    """Row count and an order-free digest of a relation's rows.
+
+    The digest sums the two 64-bit halves of each row's md5 over its JSON text, so equal multisets of rows give equal digests,
+    whatever the order, the threads or the engine's storage.
+    """
+    picked = ", ".join(f'"{column}"' for column in columns) if columns else "*"
+    sql = f"""
+        select count(*), coalesce(sum(md5_number_lower(row_text)::hugeint), 0)::varchar || ':' || coalesce(sum(md5_number_upper(row_text)::hugeint), 0)::varchar
+        from (select cast(to_json(t) as varchar) as row_text from (select {picked} from {relation}) t)
+    """
+    count, sums = connection.execute(sql).fetchall()[0]
+    return int(count), hashlib.sha256(f"{count}:{sums}".encode()).hexdigest()[:32]

@@ -1,0 +1,143 @@
+"""The project's home: where everything that a run makes is kept, and the lock that lets one writer in at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+from waymark.core.clock import wall_now
+from waymark.core.errors import LockHeldError, StorageError
+
+SCHEMA_VERSION = 1
+
+
+class Home:
+    """Paths under a home (`.waymark/` in the project folder, or `WAYMARK_HOME`)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.landing = root / "landing"
+        self.lake = root / "lake"
+        self.raw_lake = root / "lake" / "raw"
+        self.quarantine = root / "lake" / "quarantine"
+        self.warehouse = root / "warehouse.duckdb"
+        self.published_dir = root / "published"
+        self.published = root / "published" / "waymark.duckdb"
+        self.manifest = root / "published" / "manifest.json"
+        self.mlflow = root / "mlflow"
+        self.dagster = root / "dagster"
+        self.exports = root / "exports"
+        self.logs = root / "logs"
+        self.dbt = root / "dbt"
+        self.scratch = root / "scratch"
+        self.secret_file = root / "secret"
+        self.lock_file = root / "writer.lock"
+        self.version_file = root / "schema_version"
+
+    def ensure(self) -> None:
+        """Makes the folders.
+
+        Raises StorageError where the disk does not allow it, or the home is of another schema version.
+        """
+        try:
+            for folder in (self.root, self.landing, self.raw_lake, self.quarantine, self.published_dir, self.dagster, self.logs, self.dbt, self.scratch):
+                folder.mkdir(parents=True, exist_ok=True)
+            os.chmod(self.quarantine, 0o700)
+            probe = self.root / ".write_probe"
+            probe.write_text("")
+            probe.unlink()
+            if not self.version_file.exists():
+                write_atomically(self.version_file, f"{SCHEMA_VERSION}\n")
+        except OSError as error:
+            raise StorageError(f"the home cannot be written ({error.strerror})", where=str(self.root), remedy="Free space or grant write permission, or set WAYMARK_HOME to another folder.") from error
+        self.check_version()
+
+    def check_version(self) -> None:
+        """Raises StorageError if another schema version made this home."""
+        if not self.version_file.exists():
+            return
+        found = self.version_file.read_text().strip()
+        if found != str(SCHEMA_VERSION):
+            raise StorageError(f"the home has schema version {found}, this Waymark reads {SCHEMA_VERSION}", where=str(self.root), remedy="Use the Waymark version that made it, or run into a fresh home (WAYMARK_HOME).")
+
+    @contextmanager
+    def writer_lock(self, *, timeout_seconds: float = 600, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Holds the home's writer lock; waits for another holder, then raises LockHeldError that names it.
+
+        The kernel drops the lock with its process, so a killed run never leaves one behind.
+        """
+        import fcntl
+
+        self.root.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            deadline, told = monotonic() + timeout_seconds, False
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.EAGAIN, errno.EACCES):
+                        raise
+                    holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "an unknown process"
+                    if monotonic() >= deadline:
+                        raise LockHeldError(f"the home is being written by {holder}", where=str(self.root), remedy="Wait for that run to end, or stop it.") from error
+                    if on_wait and not told:
+                        on_wait(holder)
+                        told = True
+                    sleep(0.1)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()}, since {wall_now().isoformat(timespec='seconds')}Z".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+
+def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Writes a small file so that a reader sees the old or the new one, never a part; durable when it returns."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        os.fchmod(handle, mode)
+        os.write(handle, text.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    rename_durably(temporary, path)
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Renames over `target` and syncs the folder, so that the rename outlives a power cut."""
+    os.replace(source, target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_file(path: Path) -> None:
+    """Forces a file that another library wrote to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_json(path: Path) -> dict[str, object] | None:
+    """A JSON object, or None where there is no readable one."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None

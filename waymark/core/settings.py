@@ -1,0 +1,245 @@
+"""One typed `waymark.yml`, and the only reader of the environment.
+
+A project is a folder with a `waymark.yml`; `load_project` reads it and refuses what cannot work, with the file, the field and the remedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from waymark.core.errors import SettingsError
+from waymark.core.home import Home
+
+PROJECT_FILE = "waymark.yml"
+NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]{0,49}$")
+STAGES = ("awareness", "consideration", "intent", "purchase", "post_sale")
+Stage = Literal["awareness", "consideration", "intent", "purchase", "post_sale"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceEntry(_Strict):
+    """A source of the project: its mapping and where its files are (globs, relative to the project folder)."""
+
+    mapping: Path
+    files: list[str] = Field(min_length=1)
+
+
+class TimeSettings(_Strict):
+    """Full refresh: all but max_future_skew_days."""
+
+    reporting_timezone: str = "UTC"
+    session_gap_minutes: int = Field(30, ge=1, le=24 * 60)
+    journey_timeout_days: int = Field(30, ge=1, le=3650)
+    max_future_skew_days: int = Field(2, ge=0, le=3650)
+
+    @field_validator("reporting_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"unknown time zone '{value}'; use an IANA name such as Europe/Zurich") from error
+        return value
+
+
+class CountingSettings(_Strict):
+    """What counts toward sessions and journeys. Full refresh."""
+
+    exclude_bots: bool = True
+    exclude_internal: bool = True
+    bot_user_agents: list[str] = Field(default_factory=list, description="further substrings that mark a crawler, lower case")
+
+
+class IdentitySettings(_Strict):
+    """Full refresh."""
+
+    max_neighbours: int = Field(20, ge=1, description="an identifier linked to more than this many others merges nobody")
+
+
+class MoneySettings(_Strict):
+    """Full refresh."""
+
+    reporting_currency: str = Field("USD", pattern="^[A-Z]{3}$")
+    rates: Path | None = Field(None, description="CSV: valid_from, currency, rate (one unit in reporting_currency)")
+
+
+class IngestionSettings(_Strict):
+    """No full refresh: they bind files that come after."""
+
+    max_field_bytes: int = Field(1_000_000, ge=1_000)
+    quarantine_days: int = Field(90, ge=1)
+    lock_timeout_seconds: int = Field(600, ge=0)
+
+
+class EngineSettings(_Strict):
+    """No full refresh: results do not depend on them."""
+
+    threads: int | None = Field(None, ge=1, description="default: all cores")
+    memory_limit: str = Field("4GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")
+
+
+class Goal(_Strict):
+    """A conversion goal: a journey leads to one of its events."""
+
+    name: str
+    event_types: list[str] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not NAME_PATTERN.match(value):
+            raise ValueError(f"'{value}' is not a name: lower-case letters, digits and _ only")
+        return value
+
+
+class StageRule(_Strict):
+    """Events of these types put the journey in this stage. The first rule that matches wins."""
+
+    stage: Stage
+    event_types: list[str] = Field(min_length=1)
+
+
+class MicroConversion(_Strict):
+    name: str
+    event_types: list[str] = Field(min_length=1)
+
+
+class ChannelRule(_Strict):
+    """One's own channel, tried before GA4's default definitions: a regular expression (RE2) over one field, ignoring case."""
+
+    channel: str
+    field: Literal["utm_source", "utm_medium", "utm_campaign", "referrer_host", "click_id_type", "source_channel", "source"]
+    pattern: str
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"'{value}' is not a regular expression: {error}") from error
+        return value
+
+
+class Settings(_Strict):
+    """The whole of `waymark.yml`. Each threshold stands here once; dbt gets them as vars."""
+
+    name: str
+    demo: bool = Field(False, description="true only in the shipped demo: uses the fixed public secret")
+    sources: dict[str, SourceEntry] = Field(min_length=1)
+    time: TimeSettings = TimeSettings()
+    counting: CountingSettings = CountingSettings()
+    identity: IdentitySettings = IdentitySettings()
+    money: MoneySettings = MoneySettings()
+    ingestion: IngestionSettings = IngestionSettings()
+    engine: EngineSettings = EngineSettings()
+    goals: list[Goal] = Field(default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1)
+    stages: list[StageRule] = Field(default_factory=list)
+    micro_conversions: list[MicroConversion] = Field(default_factory=list)
+    channels: list[ChannelRule] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _good_combinations(self) -> Settings:
+        for name in self.sources:
+            if not NAME_PATTERN.match(name):
+                raise ValueError(f"source '{name}' is not a name: lower-case letters, digits and _ only")
+        names = [goal.name for goal in self.goals] + [micro.name for micro in self.micro_conversions]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"declared twice: {', '.join(doubled)}")
+        if self.time.session_gap_minutes >= self.time.journey_timeout_days * 24 * 60:
+            raise ValueError("session_gap_minutes is not under journey_timeout_days: a session would outlast its journey")
+        return self
+
+    def refresh_digest(self, rates_text: str = "") -> str:
+        """Digest of the settings whose change needs a full refresh."""
+        bound = self.model_dump(mode="json", include={"counting", "identity", "money", "goals", "stages", "micro_conversions", "channels"})
+        bound["time"] = self.time.model_dump(exclude={"max_future_skew_days"})
+        bound["rates_text"] = rates_text
+        return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Project:
+    """A project folder: its settings and its home."""
+
+    def __init__(self, directory: Path, settings: Settings, home: Home) -> None:
+        self.directory, self.settings, self.home = directory, settings, home
+
+    def mapping_path(self, source: str) -> Path:
+        return (self.directory / self.settings.sources[source].mapping).resolve()
+
+    def file_globs(self, source: str) -> list[str]:
+        """The source's globs, absolute. `{landing}` stands for the source's landing folder in the home."""
+        landing = str(self.home.landing / source)
+        return [os.path.normpath(os.path.join(self.directory, glob.replace("{landing}", landing))) for glob in self.settings.sources[source].files]
+
+    @cached_property
+    def rates_text(self) -> str:
+        if self.settings.money.rates is None:
+            return ""
+        path = self.directory / self.settings.money.rates
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"the rate table cannot be read ({error.strerror})", where=str(path), remedy="Mend money.rates in waymark.yml.") from error
+
+    @property
+    def refresh_digest(self) -> str:
+        return self.settings.refresh_digest(self.rates_text)
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment; no other module reads it."""
+    return os.environ
+
+
+def set_environment(values: Mapping[str, str]) -> None:
+    """Sets variables that libraries read (dbt, Dagster, telemetry switches)."""
+    os.environ.update(values)
+
+
+def telemetry_off() -> None:
+    """Switches off the telemetry of every library that has some. Called before they are imported."""
+    set_environment({
+        "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "GX_ANALYTICS_ENABLED": "false", "DAGSTER_DISABLE_TELEMETRY": "true",
+    })  # fmt: skip
+
+
+def load_project(directory: Path | str = ".") -> Project:
+    """Reads `waymark.yml` of a project folder.
+
+    Raises SettingsError, naming the file, the field and the remedy.
+    """
+    folder = Path(directory).resolve()
+    path = folder / PROJECT_FILE
+    if not path.is_file():
+        raise SettingsError(f"no {PROJECT_FILE} here", where=str(folder), remedy="Make a project: waymark init DIR --source MAPPING.yml --files PATH, or name one with --project.")
+    try:
+        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"not readable as YAML: {error}", where=str(path), remedy="Mend the file; `waymark init` in an empty folder shows one that works.") from error
+    if not isinstance(document, dict):
+        raise SettingsError("the file holds no settings", where=str(path), remedy="It needs at least: name and sources.")
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{field}: {message}", where=str(path), remedy=f"Mend {field} in {PROJECT_FILE}.") from error
+    home = Home(Path(environment().get("WAYMARK_HOME") or folder / ".waymark").resolve())
+    return Project(folder, settings, home)
