@@ -37,6 +37,7 @@ class Home:
         self.scratch = root / "scratch"
         self.secret_file = root / "secret"
         self.lock_file = root / "writer.lock"
+        self.unpublished = root / "unpublished"
         self.version_file = root / "schema_version"
 
     def ensure(self) -> None:
@@ -54,7 +55,11 @@ class Home:
             if not self.version_file.exists():
                 write_atomically(self.version_file, f"{SCHEMA_VERSION}\n")
         except OSError as error:
-            raise StorageError(f"the home cannot be written ({error.strerror})", where=str(self.root), remedy="Free space or grant write permission, or set WAYMARK_HOME to another folder.") from error
+            raise StorageError(
+                f"the home cannot be written ({error.strerror})",
+                where=str(self.root),
+                remedy="Free space or grant write permission, or set WAYMARK_HOME to another folder.",
+            ) from error
         self.check_version()
 
     def check_version(self) -> None:
@@ -63,7 +68,11 @@ class Home:
             return
         found = self.version_file.read_text().strip()
         if found != str(SCHEMA_VERSION):
-            raise StorageError(f"the home has schema version {found}, this Waymark reads {SCHEMA_VERSION}", where=str(self.root), remedy="Use the Waymark version that made it, or run into a fresh home (WAYMARK_HOME).")
+            raise StorageError(
+                f"the home has schema version {found}, this Waymark reads {SCHEMA_VERSION}",
+                where=str(self.root),
+                remedy="Use the Waymark version that made it, or run into a fresh home (WAYMARK_HOME).",
+            )
 
     @contextmanager
     def writer_lock(self, *, timeout_seconds: float = 600, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
@@ -86,7 +95,9 @@ class Home:
                         raise
                     holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "an unknown process"
                     if monotonic() >= deadline:
-                        raise LockHeldError(f"the home is being written by {holder}", where=str(self.root), remedy="Wait for that run to end, or stop it.") from error
+                        raise LockHeldError(
+                            f"the home is being written by {holder}", where=str(self.root), remedy="Wait for that run to end, or stop it."
+                        ) from error
                     if on_wait and not told:
                         on_wait(holder)
                         told = True

@@ -227,11 +227,17 @@ def load_project(directory: Path | str = ".") -> Project:
     folder = Path(directory).resolve()
     path = folder / PROJECT_FILE
     if not path.is_file():
-        raise SettingsError(f"no {PROJECT_FILE} here", where=str(folder), remedy="Make a project: waymark init DIR --source MAPPING.yml --files PATH, or name one with --project.")
+        raise SettingsError(
+            f"no {PROJECT_FILE} here",
+            where=str(folder),
+            remedy="Make a project: waymark init DIR --source MAPPING.yml --files PATH, or name one with --project.",
+        )
     try:
         document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"not readable as YAML: {error}", where=str(path), remedy="Mend the file; `waymark init` in an empty folder shows one that works.") from error
+        raise SettingsError(
+            f"not readable as YAML: {error}", where=str(path), remedy="Mend the file; `waymark init` in an empty folder shows one that works."
+        ) from error
     if not isinstance(document, dict):
         raise SettingsError("the file holds no settings", where=str(path), remedy="It needs at least: name and sources.")
     try:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from waymark.core.settings import EngineSettings
 
 Connection = duckdb.DuckDBPyConnection
+QueryError = duckdb.Error
 
 
 def connection_config(engine: EngineSettings | None, scratch: Path | None = None) -> dict[str, str]:
@@ -34,7 +35,9 @@ def connect(path: Path | str = ":memory:", *, engine: EngineSettings | None = No
     try:
         return duckdb.connect(str(path), read_only=read_only, config=dict[str, "str | bool | int | float | list[str]"](connection_config(engine, scratch)))
     except duckdb.IOException as error:
-        raise StorageError(f"the database cannot be opened: {first_line(error)}", where=str(path), remedy="Close what holds it, or check the disk and its permissions.") from error
+        raise StorageError(
+            f"the database cannot be opened: {first_line(error)}", where=str(path), remedy="Close what holds it, or check the disk and its permissions."
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""Orchestration: the only package that imports Dagster. Thin assets over `waymark.pipeline`."""

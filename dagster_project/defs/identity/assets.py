@@ -1,0 +1,27 @@
+"""Links between identifiers to customers, current and as known then."""
+
+import dagster as dg
+
+from dagster_project.lib.project_resource import ProjectResource
+from waymark.pipeline import steps
+
+_TABLES = {
+    "nodes": "One row per identifier.",
+    "edges": "One row per observed link between two identifiers.",
+    "memberships": "One row per identifier: the customer it belongs to now.",
+    "membership_history": "One row per identifier and interval: the customer as known then.",
+    "restated_session_keys": "What the models after it must re-state: session keys, and from when.",
+    "restated_events": "What the models after it must re-state: events without a session.",
+    "restated_orders": "What the models after it must re-state: orders.",
+    "restated_customers": "What the models after it must re-state: customers, old and new.",
+}
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(["identity", name], group_name="identity", kinds={"duckdb"}, deps=[["intermediate", "int_events"]], description=text)
+        for name, text in _TABLES.items()
+    ]
+)
+def identity(context: dg.AssetExecutionContext, project: ProjectResource) -> None:
+    context.add_output_metadata(steps.resolve(project.run).as_metadata(), output_name="identity__memberships")

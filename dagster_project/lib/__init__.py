@@ -1,0 +1,1 @@
+"""Adapters between Waymark's steps and Dagster's assets."""

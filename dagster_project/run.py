@@ -1,0 +1,48 @@
+"""A run from the command line: the same job that the Dagster UI launches, in this process, recorded in the home's Dagster instance."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from waymark.core.errors import WaymarkError
+from waymark.core.home import Home, write_atomically
+from waymark.core.settings import Project
+
+_INSTANCE = "telemetry:\n  enabled: false\n"
+
+
+def instance_folder(home: Home) -> str:
+    """The home's Dagster instance, made if missing; telemetry off."""
+    home.dagster.mkdir(parents=True, exist_ok=True)
+    settings = home.dagster / "dagster.yaml"
+    if not settings.exists():
+        write_atomically(settings, _INSTANCE)
+    return str(home.dagster)
+
+
+def run_refresh(project: Project, *, full_refresh: bool = False) -> str:
+    """Materializes every asset; returns the Dagster run id.
+
+    Raises the WaymarkError that stopped the run.
+    """
+    from dagster_project.definitions import defs
+
+    config = {"resources": {"project": {"config": {"directory": str(project.directory), "full_refresh": full_refresh}}}}
+    with dg.DagsterInstance.from_config(instance_folder(project.home)) as instance:
+        try:
+            result = defs().resolve_job_def("refresh").execute_in_process(instance=instance, run_config=config)
+        except Exception as error:
+            if cause := waymark_cause(error):
+                raise cause from error
+            raise
+    return result.run_id
+
+
+def waymark_cause(error: BaseException | None) -> WaymarkError | None:
+    """The WaymarkError that an orchestrator's exception wraps, if any."""
+    seen = 0
+    while error is not None and seen < 20:
+        if isinstance(error, WaymarkError):
+            return error
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return None

@@ -1,0 +1,1 @@
+"""The command line: a module a command group, whatever is heavy imported late."""

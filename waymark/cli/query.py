@@ -1,0 +1,116 @@
+"""`waymark sql` and `waymark trace`: reading what is published, also while a run is writing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from waymark.cli.project import ProjectOption
+from waymark.core.errors import WaymarkError
+from waymark.core.settings import load_project
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print.")]
+_TABLE_ROWS = 50
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(sql)
+    app.command()(trace)
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="Any read-only DuckDB SQL, such as: from marts.fct_sessions limit 5")],
+    project: ProjectOption = Path("."),
+    format: FormatOption = Format.table,
+) -> None:
+    """Query the published marts."""
+    from waymark.core.warehouse import QueryError
+    from waymark.pipeline.published import open_published
+
+    with open_published(load_project(project).home) as connection:
+        try:
+            cursor = connection.execute(query)
+        except QueryError as error:
+            raise WaymarkError(str(error).strip(), remedy='Tables: waymark sql "select table_schema, table_name from information_schema.tables"') from error
+        columns = [column[0] for column in cursor.description or []]
+        write_rows(cursor, columns, format)
+
+
+def write_rows(cursor: Any, columns: list[str], format: Format) -> None:
+    """Prints a cursor's rows: a table shows the first 50, CSV and JSON stream all."""
+    if format is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        while chunk := cursor.fetchmany(10_000):
+            writer.writerows(chunk)
+        return
+    if format is Format.json:
+        first = True
+        sys.stdout.write("[")
+        while chunk := cursor.fetchmany(10_000):
+            for row in chunk:
+                sys.stdout.write(("\n" if first else ",\n") + json.dumps(dict(zip(columns, row, strict=True)), default=_json_value, ensure_ascii=False))
+                first = False
+        sys.stdout.write("]\n" if first else "\n]\n")
+        return
+    shown = cursor.fetchmany(_TABLE_ROWS + 1)
+    print_table(columns, shown[:_TABLE_ROWS])
+    if len(shown) > _TABLE_ROWS:
+        typer.echo(f"(the first {_TABLE_ROWS} rows; --format csv prints all)")
+
+
+def _json_value(value: object) -> object:
+    from decimal import Decimal
+
+    return float(value) if isinstance(value, Decimal) else str(value)
+
+
+def print_table(columns: list[str], rows: list[tuple[object, ...]]) -> None:
+    """A table for people; wide enough for its content where nobody looks at a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=1000)
+    console.print(table)
+
+
+def trace(
+    table: Annotated[str, typer.Argument(help="A mart, such as fct_sessions.")],
+    key: Annotated[str, typer.Argument(help="The key of one row; a journey's step is JOURNEY_ID/STEP_NUMBER.")],
+    project: ProjectOption = Path("."),
+    format: FormatOption = Format.table,
+) -> None:
+    """Follow a row of a mart to its events, and each event to its file and line."""
+    from waymark.pipeline.trace import TRACE_COLUMNS, trace_row
+
+    found = trace_row(load_project(project).home, table, key)
+    records = [tuple(getattr(event, column) for column in TRACE_COLUMNS) for event in found]
+    if format is Format.table:
+        typer.echo(f"{table} {key}: {len(found)} events")
+        print_table(list(TRACE_COLUMNS), records)
+    elif format is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(TRACE_COLUMNS)
+        writer.writerows(records)
+    else:
+        typer.echo(json.dumps([dict(zip(TRACE_COLUMNS, record, strict=True)) for record in records], default=_json_value, indent=1))

@@ -1,0 +1,103 @@
+"""`waymark run`, `waymark verify`, `waymark world`: the main job, its proof on one's own data, and a world to try it on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from waymark.cli.project import ProjectOption
+from waymark.core.errors import WaymarkError
+from waymark.core.settings import Project, load_project, set_environment, telemetry_off
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(verify)
+    app.command()(world)
+
+
+def run(
+    project: ProjectOption = Path("."),
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Rebuild every table from raw.")] = False,
+) -> None:
+    """Take in new files and publish journeys; says so if nothing is new."""
+    from waymark.pipeline.freshness import nothing_new
+
+    opened = load_project(project)
+    if not full_refresh and nothing_new(opened):
+        typer.echo("Nothing new: the published snapshot holds every file, under these settings.")
+        return
+    telemetry_off()
+    from waymark.pipeline.steps import preflight
+
+    preflight(opened)
+    refused = _materialize(opened, full_refresh)
+    if refused:
+        for text in refused:
+            print(f"waymark: refused: {text}", file=sys.stderr)
+        raise typer.Exit(3)
+
+
+def _materialize(project: Project, full_refresh: bool) -> list[str]:
+    import logging
+    from time import monotonic
+
+    from dagster_project.lib.project_resource import PROJECT_VARIABLE
+    from waymark.cli.summary import RunView, print_summary
+    from waymark.pipeline.progress import listening
+
+    started = monotonic()
+    set_environment({PROJECT_VARIABLE: str(project.directory)})
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    with RunView() as view, listening(view.hear):
+        from dagster_project.run import run_refresh
+
+        run_refresh(project, full_refresh=full_refresh)
+    print_summary(project, view.stages, monotonic() - started)
+    return view.refused
+
+
+def verify(project: ProjectOption = Path(".")) -> None:
+    """Re-derive every pure table from raw in a scratch file, and compare row for row."""
+    from waymark.cli.query import print_table
+    from waymark.cli.summary import RunView
+    from waymark.pipeline.progress import listening
+    from waymark.pipeline.verify import verify_project
+
+    telemetry_off()
+    opened = load_project(project)
+    with RunView() as view, listening(view.hear):
+        compared = verify_project(opened)
+    print_table(["table", "rows", "digest", "verdict"], [(table.name, table.rows, table.digest[:12], table.verdict) for table in compared])
+    different = [table.name for table in compared if not table.equal]
+    if different:
+        raise WaymarkError(
+            f"{len(different)} tables differ from what raw gives: {', '.join(different)}",
+            remedy="Run `waymark run --full-refresh`; then report what `waymark verify` said, for an increment must not differ.",
+        )
+    typer.echo(f"All {len(compared)} pure tables equal what raw gives.")
+
+
+def world(
+    project: ProjectOption = Path("."),
+    customers: Annotated[int, typer.Option(min=1, max=10_000_000, help="Persons in the world.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal worlds.")] = 1,
+) -> None:
+    """Write the files of a world whose truth is known into the project's landing folder (once)."""
+    from waymark.core.errors import SettingsError
+
+    opened = load_project(project)
+    if "waymark_world" not in opened.settings.sources:
+        raise SettingsError("the project has no source waymark_world", where=str(opened.directory), remedy="Use examples/demo, or add the source.")
+    landing = opened.home.landing / "waymark_world"
+    if landing.exists() and any(landing.iterdir()):
+        typer.echo(f"The world's files are there already: {landing}")
+        return
+    from ml.simulator import WorldSpec, generate_world
+
+    opened.home.ensure()
+    report = generate_world(landing, opened.home.root / "truth", WorldSpec(customers=customers, seed=seed))
+    typer.echo(f"A world of {customers:,} persons: {report.rows:,} rows in {report.files} files, {report.seconds:.1f} s")

@@ -1,0 +1,90 @@
+"""What a run shows: a line of progress while it works, a summary when it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+
+from waymark.cli.query import print_table
+from waymark.core.settings import Project
+from waymark.pipeline.progress import Refusal, StageReport
+from waymark.pipeline.published import open_published
+
+EXAMPLES = {
+    "journeys and revenue by the channel of the first touch": (
+        "select first_channel, count(*) as journeys, count(*) filter (where status = 'converted') as converted, sum(conversion_value) as value "
+        "from marts.fct_journeys group by all order by value desc nulls last, first_channel"
+    ),
+    "how many customers reach which stage": (
+        "select stage, count(distinct customer_id) as customers from marts.fct_journey_steps group by all order by customers desc, stage"
+    ),
+    "sessions a day": (
+        "select cast(started_at as date) as day, count(*) as sessions, count(distinct customer_id) as customers "
+        "from marts.fct_sessions group by all order by day desc limit 7"
+    ),
+}
+
+
+class RunView:
+    """Listens to a run: shows what is going on, keeps what the stages report."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.stages: list[StageReport] = []
+        self.refused: list[str] = []
+        self._status = self.console.status("starting")
+
+    def __enter__(self) -> RunView:
+        self._status.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._status.__exit__(kind, error, trace)
+
+    def hear(self, news: StageReport | Refusal | str) -> None:
+        if isinstance(news, StageReport):
+            self.stages.append(news)
+            self.console.print(f"  {news.stage:<28} {news.seconds:6.1f} s   {news.detail}", highlight=False)
+        elif isinstance(news, Refusal):
+            self.refused.append(news.text)
+        else:
+            self._status.update(news)
+
+
+def print_summary(project: Project, stages: list[StageReport], seconds: float) -> None:
+    """Rows and seconds by stage, what was left out and why, and where to look next."""
+    with open_published(project.home) as connection:
+        counted = connection.execute("""
+            select count(*), count(*) filter (where is_bot), count(*) filter (where is_internal), count(*) filter (where is_counted),
+                   count(*) filter (where is_counted and customer_id is null)
+            from marts.fct_events
+        """).fetchall()[0]
+        quarantined = connection.execute(
+            "select coalesce(sum(rows_quarantined), 0)::bigint, coalesce(sum(rows_duplicate), 0)::bigint from raw.ingestion_log"
+        ).fetchall()[0]
+        tables = connection.execute("""
+            select (select count(*) from marts.dim_customers), (select count(*) from marts.fct_sessions),
+                   (select count(*) from marts.fct_journeys), (select count(*) from marts.fct_conversions)
+        """).fetchall()[0]
+    print_table(["stage", "rows", "seconds"], [(stage.stage, f"{stage.rows:,}" if stage.rows else "", f"{stage.seconds:.1f}") for stage in stages])
+    console = Console(width=160, highlight=False)
+    console.print(
+        f"\n{counted[0]:,} events: {counted[1]:,} by bots, {counted[2]:,} by staff, {counted[3]:,} count toward journeys, "
+        f"of which {counted[4]:,} are unattributed.\n"
+        f"{quarantined[1]:,} duplicate rows, {quarantined[0]:,} quarantined (waymark quarantine list).\n"
+        f"{tables[0]:,} customers, {tables[1]:,} sessions, {tables[2]:,} journeys, {tables[3]:,} conversions published in {seconds:.0f} s.\n\nAsk them:"
+    )
+    option = "" if project.directory == Path.cwd() else f" --project {_shown(project)}"
+    for title, query in EXAMPLES.items():
+        console.print(f"  # {title}", soft_wrap=True)
+        console.print(f'  waymark sql{option} "{query}"', soft_wrap=True)
+    console.print(f"\nThe runs and their lineage: waymark dev{option}", soft_wrap=True)
+
+
+def _shown(project: Project) -> str:
+    try:
+        return str(project.directory.relative_to(Path.cwd()))
+    except ValueError:
+        return str(project.directory)

@@ -1,0 +1,69 @@
+"""Who is told how far a run has come: steps report here, whoever shows it listens (the command line; nobody in Dagster's own log)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from time import monotonic
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a finished stage did. rows: rows that it read or wrote, whichever says more; seconds: wall time."""
+
+    stage: str
+    rows: int
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that was refused, and why; the run goes on without it and its exit code says so."""
+
+    text: str
+
+
+Listener = Callable[[StageReport | Refusal | str], None]
+_listener: ContextVar[Listener | None] = ContextVar("waymark_progress_listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Sends what the steps inside report to `listener`: a text when a stage begins or moves on, a StageReport when it ends."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def tell(message: str) -> None:
+    """Says what is going on now."""
+    if listener := _listener.get():
+        listener(message)
+
+
+def refuse(text: str) -> None:
+    """Says that a file was refused."""
+    if listener := _listener.get():
+        listener(Refusal(text))
+
+
+class Stage:
+    """Times one stage and reports it: `with stage("ingest shop_events") as done: done.rows = 5`."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.rows, self.detail, self.seconds = name, 0, "", 0.0
+
+    def __enter__(self) -> Stage:
+        self._start = monotonic()
+        tell(self.name)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.seconds = monotonic() - self._start
+        if kind is None and (listener := _listener.get()):
+            listener(StageReport(self.name, self.rows, self.seconds, self.detail))

@@ -1,0 +1,203 @@
+"""The steps of a run, in order. Each opens the warehouse for itself, commits what it did, and closes it; each can be repeated.
+
+A run is: preflight, prepare, ingest every source, transform_events, resolve, transform_marts, finish, publish. What a killed run left
+is taken up by the next: ingestion commits file batches whole, and what a batch touched stays pending until `finish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from waymark.core.errors import AuditError, SettingsError, WaymarkError
+from waymark.core.home import Home, write_atomically
+from waymark.core.settings import Project
+from waymark.core.warehouse import Connection, connect, rows, storage_problem
+from waymark.identity import IdentityReport, clear_restatements, prepare_identity, resolve_identities
+from waymark.ingestion import IngestReport, Mapping, ingest_source, load_mapping, mark_transformed, prepare_raw
+from waymark.pipeline.code import code_digest
+from waymark.pipeline.dbt_project import DbtProject, NodeResult
+from waymark.pipeline.progress import Stage, refuse, tell
+from waymark.privacy import Secret, load_secret
+
+BEFORE_IDENTITY = "tag:before_identity"
+
+
+@dataclass
+class Run:
+    """A project about to run: what preflight has checked. Made by `preflight`."""
+
+    project: Project
+    mappings: dict[str, Mapping]
+    secret: Secret
+    dbt: DbtProject
+    warehouse: Path
+
+    @contextmanager
+    def open_warehouse(self) -> Iterator[Connection]:
+        """The warehouse, with a full disk or a missing permission told in words."""
+        connection = connect(self.warehouse, engine=self.project.settings.engine, scratch=self.project.home.scratch)
+        try:
+            yield connection
+        except Exception as error:
+            if not isinstance(error, WaymarkError) and (problem := storage_problem(error, str(self.project.home.root))):
+                raise problem from error
+            raise
+        finally:
+            connection.close()
+
+
+def preflight(project: Project) -> Run:
+    """Everything that can be refused before anything is written: home, secret, mappings, rates.
+
+    Raises StorageError, SecretError, SettingsError or MappingError.
+    """
+    project.home.ensure()
+    mappings = {source: load_mapping(project.mapping_path(source)) for source in project.settings.sources}
+    for source, mapping in mappings.items():
+        if mapping.source != source:
+            raise SettingsError(
+                f"the mapping is for '{mapping.source}', waymark.yml calls the source '{source}'",
+                where=str(project.mapping_path(source)),
+                remedy="Give both the same name.",
+            )
+    secret = load_secret(project)
+    dbt = DbtProject(project, project.home.warehouse, project.home.dbt)
+    return Run(project, mappings, secret, dbt, project.home.warehouse)
+
+
+def prepare(run: Run, *, full_refresh: bool = False) -> bool:
+    """Makes what is missing in the warehouse, takes up what a killed run left, and says whether this run rebuilds every model.
+
+    Raises SettingsError if a setting changed that needs `--full-refresh` and it was not given.
+    """
+    mark_unpublished(run.project.home)
+    with run.open_warehouse() as connection:
+        prepare_raw(connection, run.mappings, run.project.home)
+        prepare_identity(connection)
+        connection.execute("create table if not exists raw.build_state (full_refresh_needed boolean, settings_digest varchar, code_digest varchar)")
+        settings, code = run.project.refresh_digest, code_digest()
+        state = rows(connection, "select full_refresh_needed, settings_digest, code_digest from raw.build_state")
+        if not state:
+            connection.execute("insert into raw.build_state values (true, ?, ?)", [settings, code])
+            return True
+        needed, built_settings, built_code = state[0]
+        if built_settings != settings and not full_refresh:
+            raise SettingsError(
+                "a setting changed that binds tables already built (time, counting, identity, money, goals, stages, micro_conversions or channels)",
+                where=str(run.project.directory / "waymark.yml"), remedy="Run again with --full-refresh, or take the change back.",
+            )  # fmt: skip
+        if built_code != code and not needed:
+            tell("the models changed since the last run: every table is rebuilt")
+        rebuild = bool(needed) or full_refresh or built_code != code
+        connection.execute("update raw.build_state set full_refresh_needed = ?, settings_digest = ?, code_digest = ?", [rebuild, settings, code])
+        return rebuild
+
+
+def mark_unpublished(home: Home) -> None:
+    """From here until a snapshot is out, the warehouse may hold what no reader sees; a later run must not say "nothing new"."""
+    if not home.unpublished.exists():
+        write_atomically(home.unpublished, "")
+
+
+def ingest(run: Run, source: str) -> IngestReport:
+    """Takes in the source's new files. Files that cannot be read are refused and listed in the report; the rest go on."""
+    with Stage(f"ingest {source}") as stage, run.open_warehouse() as connection:
+        report = ingest_source(run.project, source, connection, run.secret, progress=tell)
+        stage.rows = report.rows_read
+        stage.detail = f"{report.rows_accepted:,} accepted, {report.rows_duplicate:,} duplicate, {report.rows_quarantined:,} quarantined"
+    for refusal in report.refused:
+        refuse(str(refusal))
+    return report
+
+
+def rebuilding(run: Run) -> bool:
+    """Whether this run rebuilds every model (first run, `--full-refresh`, other code, or a killed rebuild)."""
+    with run.open_warehouse() as connection:
+        return bool(rows(connection, "select full_refresh_needed from raw.build_state")[0][0])
+
+
+def transform_events(run: Run) -> list[NodeResult]:
+    """dbt, first selection: events typed and classified, before people are resolved."""
+    return _build(run, "events", select=BEFORE_IDENTITY)
+
+
+def transform_marts(run: Run) -> list[NodeResult]:
+    """dbt, second selection: sessions, journeys, marts."""
+    return _build(run, "sessions, journeys, marts", exclude=BEFORE_IDENTITY)
+
+
+def _build(run: Run, name: str, *, select: str | None = None, exclude: str | None = None) -> list[NodeResult]:
+    full_refresh = rebuilding(run)
+    with Stage(name) as stage:
+        run.dbt.assemble()
+        results = run.dbt.build(select=select, exclude=exclude, full_refresh=full_refresh, on_node=lambda node: tell(f"{name}: {node.name}"))
+        models = [node for node in results if node.kind in ("model", "seed")]
+        checks = [node for node in results if node.kind == "test"]
+        stage.detail = f"{len(models)} tables, {len(checks)} checks, {'rebuilt' if full_refresh else 're-stated'}"
+    return results
+
+
+def resolve(run: Run) -> IdentityReport:
+    """Links, components, customer ids, and what the second selection must re-state; one transaction."""
+    full_refresh = rebuilding(run)
+    with Stage("identity") as stage, run.open_warehouse() as connection:
+        report = resolve_identities(
+            connection, settings=run.project.settings, customer_id_pads=run.secret.pads, full_refresh=full_refresh, progress=tell,
+        )  # fmt: skip
+        stage.rows = report.nodes
+        stage.detail = f"{report.customers:,} customers, {report.edges:,} links, {report.over_shared:,} identifiers shared by too many"
+    return report
+
+
+def finish(run: Run) -> None:
+    """Clears what was pending, once every model holds it."""
+    with run.open_warehouse() as connection:
+        connection.begin()
+        mark_transformed(connection, run.mappings)
+        clear_restatements(connection)
+        connection.execute("update raw.build_state set full_refresh_needed = false")
+        connection.commit()
+
+
+def audit_ingestion(connection: Connection) -> dict[str, int]:
+    """The conservation law: rows read = accepted + duplicates + quarantined, a file; rows present = accepted, a source.
+
+    Returns accepted rows by source. Raises AuditError that names the file or the source.
+    """
+    broken = rows(connection, """
+        select source, file from raw.ingestion_log
+        where status = 'ingested' and rows_read <> rows_accepted + rows_duplicate + rows_quarantined
+        order by source, file limit 1
+    """)  # fmt: skip
+    if broken:
+        raise AuditError(
+            "rows read are not accepted + duplicates + quarantined",
+            where=f"{broken[0][0]}: {broken[0][1]}",
+            remedy="Nothing was published. Run `waymark verify` and report this.",
+        )
+    accepted = {
+        str(source): int(str(count or 0))
+        for source, count in rows(connection, "select source, sum(rows_accepted)::bigint from raw.ingestion_log group by source order by source")
+    }
+    for source, count in accepted.items():
+        present = rows(connection, f'select count(*) from raw."{source}_events"')[0][0]
+        if present != count:
+            raise AuditError(
+                f"{present} rows are in the lake, {count} were accepted",
+                where=source,
+                remedy="Nothing was published. A lake file was altered or removed: restore lake/raw, or ingest into a fresh home.",
+            )
+    return accepted
+
+
+def audit(connection: Connection) -> None:
+    """What must hold before anything is published. Raises AuditError."""
+    total = sum(audit_ingestion(connection).values())
+    stated = rows(connection, "select count(*) from marts.fct_events")[0][0]
+    if stated != total:
+        raise AuditError(
+            f"marts.fct_events has {stated} rows, {total} were accepted", remedy="Nothing was published. Run again with --full-refresh and report this."
+        )

@@ -1,0 +1,102 @@
+"""`waymark verify`: what raw gives today against what the warehouse holds, table by table, row for row."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+
+from waymark.core.digest import table_digest
+from waymark.core.errors import StorageError
+from waymark.core.settings import Project
+from waymark.core.warehouse import Connection, rows
+from waymark.pipeline.dbt_project import DbtProject
+from waymark.pipeline.progress import Stage, tell
+from waymark.pipeline.steps import Run, preflight, prepare, resolve, transform_events, transform_marts
+
+IDENTITY_TABLES = ("identity.nodes", "identity.edges", "identity.memberships", "identity.membership_history")
+_COLUMNS = """
+    select column_name from information_schema.columns
+    where table_catalog = current_database() and table_schema || '.' || table_name = ? order by ordinal_position
+"""
+_RAW_STATE = ("ingestion_log", "event_conflicts", "lake_files", "run_clock")
+
+
+@dataclass(frozen=True)
+class ComparedTable:
+    """rows and digest: of the warehouse's table; only_here, only_there: rows that the other lacks (0 and 0 where equal)."""
+
+    name: str
+    rows: int
+    digest: str
+    only_here: int
+    only_there: int
+
+    @property
+    def equal(self) -> bool:
+        return self.only_here == 0 and self.only_there == 0
+
+    @property
+    def verdict(self) -> str:
+        return "equal" if self.equal else f"DIFFERENT: {self.only_here} rows only in the warehouse, {self.only_there} only in the re-derived table"
+
+
+def pure_tables(dbt: DbtProject) -> list[str]:
+    """Tables declared `meta.kind: pure`, with the identity tables, as schema.table, sorted."""
+    nodes = [node for node in dbt.manifest().nodes.values() if str(node.resource_type) == "model"]
+    models = [f"{node.schema}.{node.name}" for node in nodes if node.config.meta.get("kind") == "pure" and node.config.materialized != "view"]
+    return sorted([*models, *IDENTITY_TABLES])
+
+
+def verify_project(project: Project) -> list[ComparedTable]:
+    """Re-derives every pure table from the lake in a scratch file and compares.
+
+    Raises StorageError where the project has not been run yet; LockHeldError while another process writes.
+    """
+    if not project.home.warehouse.exists():
+        raise StorageError("there is nothing to verify yet", where=str(project.home.root), remedy="Run `waymark run` first.")
+    with project.home.writer_lock(timeout_seconds=project.settings.ingestion.lock_timeout_seconds):
+        run = preflight(project)
+        folder = project.home.scratch / "verify"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            warehouse = folder / "warehouse.duckdb"
+            scratch = replace(run, warehouse=warehouse, dbt=DbtProject(project, warehouse, folder / "dbt"))
+            _copy_raw_state(run, scratch)
+            prepare(scratch, full_refresh=True)
+            transform_events(scratch)
+            resolve(scratch)
+            transform_marts(scratch)
+            with Stage("compare") as stage, run.open_warehouse() as connection:
+                connection.execute(f"attach '{_quoted(warehouse)}' as derived (read_only)")
+                compared = [_compare(connection, name) for name in pure_tables(scratch.dbt)]
+                stage.rows = sum(table.rows for table in compared)
+            return compared
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_raw_state(run: Run, scratch: Run) -> None:
+    """The lake is shared; what says which of its files count is copied. The pure views are made anew from that."""
+    with run.open_warehouse() as connection:
+        connection.execute(f"attach '{_quoted(scratch.warehouse)}' as derived")
+        connection.execute("create schema derived.raw")
+        for name in _RAW_STATE:
+            connection.execute(f"create table derived.raw.{name} as from raw.{name}")
+        connection.execute("detach derived")
+
+
+def _compare(connection: Connection, name: str) -> ComparedTable:
+    tell(f"compare: {name}")
+    count, digest = table_digest(connection, name)
+    columns = [str(column) for (column,) in rows(connection, _COLUMNS, [name])]
+    if table_digest(connection, f"derived.{name}", columns) == (count, digest):
+        return ComparedTable(name, count, digest, 0, 0)
+    picked = ", ".join(f'"{column}"' for column in columns)
+    here = int(str(rows(connection, f"select count(*) from (select {picked} from {name} except all select {picked} from derived.{name})")[0][0]))
+    there = int(str(rows(connection, f"select count(*) from (select {picked} from derived.{name} except all select {picked} from {name})")[0][0]))
+    return ComparedTable(name, count, digest, here, there)
+
+
+def _quoted(path: object) -> str:
+    return str(path).replace("'", "''")
