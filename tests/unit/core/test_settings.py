@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from waymark.core.errors import SettingsError
+from waymark.core.settings import load_project
+
+GOOD = "name: shop\nsources:\n  shop: {mapping: shop.yml, files: ['data/*.csv']}\n"
+
+
+def _project(folder: Path, text: str) -> Path:
+    (folder / "waymark.yml").write_text(text)
+    return folder
+
+
+def test_a_minimal_project_gets_the_defaults(tmp_path: Path) -> None:
+    project = load_project(_project(tmp_path, GOOD))
+    assert project.settings.time.session_gap_minutes == 30
+    assert project.home.root == tmp_path.resolve() / ".waymark"
+    assert project.file_globs("shop") == [str(tmp_path.resolve() / "data" / "*.csv")]
+
+
+def test_the_home_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYMARK_HOME", str(tmp_path / "elsewhere"))
+    assert load_project(_project(tmp_path, GOOD)).home.root == (tmp_path / "elsewhere").resolve()
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ("name: [", "", "not readable as YAML"),
+        ("- a list\n", "", "no settings"),
+        ("name: shop\n", "sources", "Field required"),
+        (GOOD + "unheard_of: 1\n", "unheard_of", "Extra inputs"),
+        (GOOD + "time: {session_gap_minutes: 0}\n", "time.session_gap_minutes", "greater than or equal to 1"),
+        (GOOD + "time: {reporting_timezone: Mars/Olympus}\n", "time.reporting_timezone", "unknown time zone"),
+        (GOOD + "time: {session_gap_minutes: 1440, journey_timeout_days: 1}\n", "", "outlast its journey"),
+        (GOOD + "money: {reporting_currency: usd}\n", "money.reporting_currency", "pattern"),
+        (GOOD + "channels: [{channel: x, field: utm_source, pattern: '('}]\n", "channels.0.pattern", "not a regular expression"),
+        (GOOD + "goals: [{name: a, event_types: [x]}, {name: a, event_types: [y]}]\n", "", "declared twice: a"),
+        ("name: shop\nsources:\n  Bad-Name: {mapping: a.yml, files: [b]}\n", "", "is not a name"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_file_and_a_remedy(tmp_path: Path, text: str, field: str, words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_project(_project(tmp_path, text))
+    message = str(caught.value)
+    assert "waymark.yml" in message and field in message and words in message
+    assert caught.value.remedy
+
+
+def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="waymark init"):
+        load_project(tmp_path)
+
+
+def test_only_settings_that_bind_tables_change_the_refresh_digest(tmp_path: Path) -> None:
+    base = load_project(_project(tmp_path, GOOD)).refresh_digest
+    assert load_project(_project(tmp_path, GOOD + "engine: {threads: 1, memory_limit: 1GB}\n")).refresh_digest == base
+    assert load_project(_project(tmp_path, GOOD + "time: {max_future_skew_days: 9}\n")).refresh_digest == base
+    assert load_project(_project(tmp_path, GOOD + "time: {session_gap_minutes: 31}\n")).refresh_digest != base
+    assert load_project(_project(tmp_path, GOOD + "goals: [{name: lead, event_types: [form_sent]}]\n")).refresh_digest != base
+
+
+def test_another_rate_table_changes_the_refresh_digest(tmp_path: Path) -> None:
+    folder = _project(tmp_path, GOOD + "money: {rates: rates.csv}\n")
+    (folder / "rates.csv").write_text("valid_from,currency,rate\n2026-01-01,EUR,1.1\n")
+    before = load_project(folder).refresh_digest
+    (folder / "rates.csv").write_text("valid_from,currency,rate\n2026-01-01,EUR,1.2\n")
+    assert load_project(folder).refresh_digest != before
