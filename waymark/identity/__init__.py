@@ -1,0 +1,7 @@
+"""Deterministic identity: links from events, clusters, customer ids with their history, and what must be re-stated when they change."""
+
+from waymark.identity.report import IdentityReport, OverShared, over_shared
+from waymark.identity.resolve import resolve_identities
+from waymark.identity.tables import clear_restatements, prepare_identity
+
+__all__ = ["IdentityReport", "OverShared", "clear_restatements", "over_shared", "prepare_identity", "resolve_identities"]

@@ -1,0 +1,176 @@
+"""Clusters, customer ids and their history: from nodes and edges to `clusters`, `memberships` and `membership_history`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
+
+from waymark.core.warehouse import Connection
+from waymark.identity.history import NEVER, LinkGraph, linked_clusters, membership_intervals
+from waymark.identity.tables import drop_temporary
+
+
+def find_affected(connection: Connection) -> None:
+    """Makes temp table affected_nodes: the seeds and all nodes of the clusters that they were in.
+
+    A new link joins only seeds, so these hold every cluster, old or new, that has a changed node or link.
+    """
+    connection.execute(
+        """
+        create or replace temp table affected_nodes as
+        select node_id from temp.seed_nodes
+        union
+        select node_id from identity.clusters
+        where cluster_id in (select cluster_id from identity.clusters where node_id in (select node_id from temp.seed_nodes))
+        """
+    )
+
+
+def rebuild_memberships(connection: Connection) -> None:
+    """Fills clusters, membership_history and memberships, all empty, for all nodes."""
+    _compute_history(connection, affected_only=False)
+    connection.execute("insert into identity.clusters select node_id, cluster_id from temp.fresh_clusters")
+    connection.execute("insert into identity.membership_history select node_id, customer_id, valid_from, valid_to from temp.fresh_history")
+    connection.execute("insert into identity.memberships select node_id, customer_id from temp.fresh_history where valid_to is null")
+    drop_temporary(connection, ("fresh_clusters", "fresh_history"))
+
+
+def restate_memberships(connection: Connection) -> None:
+    """Brings clusters, membership_history and memberships up to date for the affected nodes, writing only what differs.
+
+    Leaves temp tables: changed_history (node_id, customer_id: each customer id in the old or new history of a node whose history changed) and
+    changed_memberships (node_id, customer_before, customer_now: NULL = had none, has none).
+    """
+    _compute_history(connection, affected_only=True)
+    connection.execute("delete from identity.clusters where node_id in (select node_id from temp.affected_nodes)")
+    connection.execute("insert into identity.clusters select node_id, cluster_id from temp.fresh_clusters")
+    connection.execute(
+        """
+        create or replace temp table stale_history as
+        select node_id, customer_id, valid_from, valid_to from identity.membership_history where node_id in (select node_id from temp.affected_nodes)
+        """
+    )
+    connection.execute(
+        """
+        create or replace temp table changed_nodes as
+        select distinct node_id from (
+            (from temp.fresh_history except from temp.stale_history)
+            union all
+            (from temp.stale_history except from temp.fresh_history)
+        )
+        """
+    )
+    connection.execute(
+        """
+        create or replace temp table changed_history as
+        select distinct node_id, customer_id from (from temp.fresh_history union all from temp.stale_history)
+        where node_id in (select node_id from temp.changed_nodes)
+        """
+    )
+    connection.execute(
+        """
+        create or replace temp table changed_memberships as
+        select node_id, before.customer_id as customer_before, now.customer_id as customer_now
+        from (from temp.stale_history where valid_to is null) before
+        full join (from temp.fresh_history where valid_to is null) now using (node_id)
+        where before.customer_id is distinct from now.customer_id
+        """
+    )
+    connection.execute("delete from identity.membership_history where node_id in (select node_id from temp.changed_nodes)")
+    connection.execute(
+        """
+        insert into identity.membership_history
+        select node_id, customer_id, valid_from, valid_to from temp.fresh_history where node_id in (select node_id from temp.changed_nodes)
+        """
+    )
+    connection.execute("delete from identity.memberships where node_id in (select node_id from temp.changed_memberships)")
+    connection.execute("insert into identity.memberships select node_id, customer_now from temp.changed_memberships where customer_now is not null")
+
+
+def _compute_history(connection: Connection, *, affected_only: bool) -> None:
+    """Makes temp tables fresh_clusters (node_id, cluster_id) and fresh_history (as membership_history), of all nodes or of the affected ones.
+
+    Nodes that were never linked are settled in SQL; NumPy sees only the others, as positions and microseconds.
+    """
+    connection.execute(
+        f"""
+        create or replace temp table links as
+        select node_a, node_b, edges.first_seen_at
+        from identity.edges
+        left join identity.over_shared_since a on a.node_id = edges.node_a
+        left join identity.over_shared_since b on b.node_id = edges.node_b
+        where (a.over_shared_from is null or edges.first_seen_at < a.over_shared_from)
+            and (b.over_shared_from is null or edges.first_seen_at < b.over_shared_from)
+            {"and edges.node_a in (select node_id from temp.affected_nodes)" if affected_only else ""}
+        """
+    )
+    connection.execute(
+        """
+        create or replace temp table linked_nodes as
+        select node_id, node_customer_id, first_seen_at, over_shared_from,
+            row_number() over (order by first_seen_at, identifier_type, identifier_value, node_id) - 1 as position
+        from identity.nodes left join identity.over_shared_since using (node_id)
+        where node_id in (select node_a from temp.links union all select node_b from temp.links)
+        """
+    )
+    _compute_linked_history(connection)
+    connection.execute(
+        f"""
+        insert into temp.fresh_history
+        select node_id, node_customer_id, first_seen_at, over_shared_from
+        from identity.nodes left join identity.over_shared_since using (node_id)
+        where node_id not in (select node_id from temp.linked_nodes) and (over_shared_from is null or first_seen_at < over_shared_from)
+            {"and node_id in (select node_id from temp.affected_nodes)" if affected_only else ""}
+        """
+    )
+    drop_temporary(connection, ("links", "linked_nodes"))
+
+
+def _compute_linked_history(connection: Connection) -> None:
+    nodes = connection.execute(
+        """
+        select node_id, epoch_us(first_seen_at) as first_seen, coalesce(epoch_us(over_shared_from), $never) as dropped
+        from temp.linked_nodes order by position
+        """,
+        {"never": NEVER},
+    ).fetchnumpy()
+    links = connection.execute(
+        """
+        select a.position as link_a, b.position as link_b, epoch_us(links.first_seen_at) as link_first
+        from temp.links
+        join temp.linked_nodes a on a.node_id = links.node_a
+        join temp.linked_nodes b on b.node_id = links.node_b
+        """
+    ).fetchnumpy()
+    graph = LinkGraph(
+        first_seen=np.asarray(nodes["first_seen"], dtype=np.int64),
+        dropped=np.asarray(nodes["dropped"], dtype=np.int64),
+        link_a=np.asarray(links["link_a"], dtype=np.int64),
+        link_b=np.asarray(links["link_b"], dtype=np.int64),
+        link_first=np.asarray(links["link_first"], dtype=np.int64),
+    )
+    cluster = linked_clusters(graph)
+    intervals = membership_intervals(graph, cluster)
+    node_id = np.asarray(nodes["node_id"], dtype=np.int64)
+    least = np.full(int(cluster.max()) + 1 if len(cluster) else 0, NEVER, dtype=np.int64)
+    np.minimum.at(least, cluster, node_id)
+    connection.register("waymark_clusters", pa.table({"node_id": node_id, "cluster_id": least[cluster]}))
+    connection.register(
+        "waymark_intervals",
+        pa.table({"node_id": node_id[intervals.node], "label": intervals.label, "valid_from": intervals.valid_from, "valid_to": intervals.valid_to}),
+    )
+    try:
+        connection.execute("create or replace temp table fresh_clusters as select node_id, cluster_id from waymark_clusters")
+        connection.execute(
+            """
+            create or replace temp table fresh_history as
+            select intervals.node_id, earliest.node_customer_id as customer_id, make_timestamp(intervals.valid_from) as valid_from,
+                case when intervals.valid_to <> $never then make_timestamp(intervals.valid_to) end as valid_to
+            from waymark_intervals intervals
+            join temp.linked_nodes earliest on earliest.position = intervals.label
+            """,
+            {"never": NEVER},
+        )
+    finally:
+        connection.unregister("waymark_clusters")
+        connection.unregister("waymark_intervals")

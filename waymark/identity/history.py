@@ -1,0 +1,158 @@
+"""Who was whom as known at each instant: membership intervals of a graph whose links appear, and whose over-shared nodes drop out, in event time.
+
+Works on integer arrays alone: nodes are positions in order of first sight, times are microseconds. So the label of a cluster, its earliest node, is
+the least position in it, and the current map is the set of intervals that never end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array  # type: ignore[import-untyped, unused-ignore]
+from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped, unused-ignore]
+
+from waymark.identity.replay import ClusterReplay
+
+Integers = npt.NDArray[np.int64]
+
+NEVER = int(np.iinfo(np.int64).max)
+ABSENT = -1
+# Clusters of at most so many links, none of whose nodes drops out, are replayed all at once, link by link; the others one by one.
+LOCKSTEP_LINKS = 48
+
+
+@dataclass(frozen=True)
+class LinkGraph:
+    """Nodes in order of (first_seen, type, value), and the links that were ever in force.
+
+    first_seen, dropped: µs per node, the latter when it became over-shared, or NEVER. link_a, link_b: positions of nodes; link_first: µs, with
+    first_seen <= link_first < dropped for both nodes of each link.
+    """
+
+    first_seen: Integers
+    dropped: Integers
+    link_a: Integers
+    link_b: Integers
+    link_first: Integers
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """One row per node and interval: in (valid_from, valid_to] the node's cluster had `label` as its earliest node; valid_to NEVER = still has."""
+
+    node: Integers
+    label: Integers
+    valid_from: Integers
+    valid_to: Integers
+
+
+@dataclass
+class Relabelled:
+    """What happened, in pieces: `node` got `label` at `at`. Per node the pieces are in order of time; the last of one instant counts."""
+
+    node: list[Integers] = field(default_factory=list)
+    label: list[Integers] = field(default_factory=list)
+    at: list[Integers] = field(default_factory=list)
+
+    def add(self, node: Integers, label: Integers, at: Integers) -> None:
+        self.node.append(node)
+        self.label.append(label)
+        self.at.append(at)
+
+
+def linked_clusters(graph: LinkGraph) -> Integers:
+    """Cluster number of each node: connected components over all links that were ever in force."""
+    size = len(graph.first_seen)
+    links = coo_array((np.ones(len(graph.link_a), dtype=np.int8), (graph.link_a, graph.link_b)), shape=(size, size))
+    _, cluster = connected_components(links, directed=False)
+    return np.asarray(cluster, dtype=np.int64)
+
+
+def membership_intervals(graph: LinkGraph, cluster: Integers) -> Intervals:
+    """All intervals of all nodes; `cluster` is what `linked_clusters` gave. Links of one instant apply together, and no interval is empty."""
+    positions = np.arange(len(graph.first_seen), dtype=np.int64)
+    happened = Relabelled()
+    happened.add(positions, positions, graph.first_seen)
+
+    count = int(cluster.max()) + 1 if len(cluster) else 0
+    link_cluster = cluster[graph.link_a]
+    is_single = np.bincount(link_cluster, minlength=count) > LOCKSTEP_LINKS
+    drops = np.flatnonzero(graph.dropped != NEVER)
+    is_single[cluster[drops]] = True
+    order = np.lexsort((graph.link_b, graph.link_a, graph.link_first, link_cluster))
+    in_single = is_single[link_cluster[order]]
+    _replay_in_lockstep(graph, cluster, order[~in_single], happened)
+    _replay_one_by_one(graph, cluster, order[in_single], drops, happened)
+    happened.add(drops, np.full(len(drops), ABSENT, dtype=np.int64), graph.dropped[drops])
+    return _as_intervals(happened)
+
+
+def _replay_in_lockstep(graph: LinkGraph, cluster: Integers, order: Integers, happened: Relabelled) -> None:
+    """Round k applies the k-th link of every cluster. `order`: the clusters' links, sorted by cluster and time."""
+    if not len(order):
+        return
+    label = np.arange(len(cluster), dtype=np.int64)
+    by_cluster = np.argsort(cluster, kind="stable")
+    sizes = np.bincount(cluster)
+    starts = np.cumsum(sizes) - sizes
+    link_cluster = cluster[graph.link_a[order]]
+    is_head = np.concatenate(([True], link_cluster[1:] != link_cluster[:-1]))
+    heads = np.flatnonzero(is_head)
+    rank = np.arange(len(order)) - heads[np.cumsum(is_head) - 1]
+    by_rank = order[np.argsort(rank, kind="stable")]
+    first = 0
+    for links_in_round in np.bincount(rank):
+        links = by_rank[first : first + links_in_round]
+        first += int(links_in_round)
+        one, other = label[graph.link_a[links]], label[graph.link_b[links]]
+        is_merge = one != other
+        links, kept, lost = links[is_merge], np.minimum(one, other)[is_merge], np.maximum(one, other)[is_merge]
+        merged = cluster[graph.link_a[links]]
+        lengths = sizes[merged]
+        ends = np.cumsum(lengths)
+        total = int(ends[-1]) if len(ends) else 0
+        members = by_cluster[np.arange(total) + np.repeat(starts[merged] - (ends - lengths), lengths)]
+        is_lost = label[members] == np.repeat(lost, lengths)
+        members, of_link = members[is_lost], np.repeat(np.arange(len(links)), lengths)[is_lost]
+        label[members] = kept[of_link]
+        happened.add(members, kept[of_link], graph.link_first[links][of_link])
+
+
+def _replay_one_by_one(graph: LinkGraph, cluster: Integers, order: Integers, drops: Integers, happened: Relabelled) -> None:
+    """Clusters with many links, or with nodes that drop out. `order`: their links, sorted by cluster and time."""
+    if not len(order):
+        return
+    link_cluster = cluster[graph.link_a[order]]
+    heads = np.concatenate(([0], np.flatnonzero(link_cluster[1:] != link_cluster[:-1]) + 1, [len(order)]))
+    drops = drops[np.lexsort((drops, graph.dropped[drops], cluster[drops]))]
+    drop_cluster = cluster[drops]
+    for start, end in zip(heads[:-1].tolist(), heads[1:].tolist(), strict=True):
+        links = order[start:end]
+        low, high = np.searchsorted(drop_cluster, [link_cluster[start], link_cluster[start] + 1])
+        dropping = drops[low:high]
+        replay = ClusterReplay(has_drops=len(dropping) > 0)
+        replay.run(
+            list(zip(graph.link_first[links].tolist(), graph.link_a[links].tolist(), graph.link_b[links].tolist(), strict=True)),
+            list(zip(graph.dropped[dropping].tolist(), dropping.tolist(), strict=True)),
+        )
+        lengths = np.array(replay.counts, dtype=np.int64)
+        labels, times = np.array(replay.labels, dtype=np.int64), np.array(replay.times, dtype=np.int64)
+        happened.add(np.array(replay.nodes, dtype=np.int64), np.repeat(labels, lengths), np.repeat(times, lengths))
+
+
+def _as_intervals(happened: Relabelled) -> Intervals:
+    node, label, at = np.concatenate(happened.node), np.concatenate(happened.label), np.concatenate(happened.at)
+    order = np.argsort(node, kind="stable")
+    node, label, at = node[order], label[order], at[order]
+    # Of several changes at one instant the last one stands: the others would be empty intervals.
+    is_last = np.concatenate(((node[1:] != node[:-1]) | (at[1:] != at[:-1]), [True]))[: len(node)]
+    node, label, at = node[is_last], label[is_last], at[is_last]
+    is_change = np.concatenate(([True], (node[1:] != node[:-1]) | (label[1:] != label[:-1])))[: len(node)]
+    node, label, at = node[is_change], label[is_change], at[is_change]
+    ends = np.full(len(node), NEVER, dtype=np.int64)
+    is_followed = node[1:] == node[:-1]
+    ends[:-1][is_followed] = at[1:][is_followed]
+    is_present = label != ABSENT
+    return Intervals(node[is_present], label[is_present], at[is_present], ends[is_present])

@@ -1,0 +1,103 @@
+"""Deterministic identity resolution: one transaction from counted events to customers, their history, and what must be re-stated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from time import monotonic
+
+from waymark.core.errors import WaymarkError
+from waymark.core.settings import Settings
+from waymark.core.warehouse import Connection, rows
+from waymark.identity.clusters import find_affected, rebuild_memberships, restate_memberships
+from waymark.identity.customer_id import pad_parameters
+from waymark.identity.evidence import merge_evidence, read_pending, rebuild_evidence
+from waymark.identity.report import IdentityReport, counts, customer_count
+from waymark.identity.restatement import add_restatements
+from waymark.identity.tables import drop_temporary, prepare_identity, replace_identity
+
+Progress = Callable[[str], None]
+
+_FULL_INPUTS = ("intermediate.int_events",)
+_INCREMENT_INPUTS = (*_FULL_INPUTS, "staging.stg_pending_events", "intermediate.int_events_sessionized", "marts.fct_sessions")
+_TEMPORARY = (
+    *("node_evidence", "pair_evidence", "degrees", "pending_now", "pending_before", "pending_counted", "withdrawn_events", "withdrawn_nodes"),
+    *("withdrawn_pairs", "witnesses", "node_updates", "edge_updates", "relinked_nodes", "relinked_edges", "seed_nodes", "affected_nodes"),
+    *("fresh_clusters", "fresh_history", "stale_history", "changed_nodes", "changed_history", "changed_memberships", "changed_node_events"),
+    *("run_orders", "order_events", "run_events", "run_session_keys", "all_session_keys"),
+)
+
+
+def resolve_identities(
+    connection: Connection, *, settings: Settings, customer_id_pads: tuple[bytes, bytes], full_refresh: bool, progress: Progress | None = None
+) -> IdentityReport:
+    """Brings schema `identity` up to date with `intermediate.int_events`, in one transaction; repeating it changes nothing.
+
+    customer_id_pads: (inner, outer) padded key blocks of HMAC-SHA-256, 64 bytes each. full_refresh: rebuild from all events and empty the restated
+    tables; else use the pending events alone and add to the restated tables. progress: called with a sentence before each step.
+    Raises WaymarkError where an input table is missing, SecretError where the pads are not key blocks.
+    """
+    started = monotonic()
+    pads = pad_parameters(customer_id_pads)
+    limit = settings.identity.max_neighbours
+    _require(connection, _FULL_INPUTS if full_refresh else _INCREMENT_INPUTS)
+    connection.begin()
+    try:
+        changed = _rebuild(connection, limit, pads, progress) if full_refresh else _increment(connection, limit, pads, progress)
+        report = IdentityReport(*counts(connection), changed_clusters=changed, full_refresh=full_refresh, seconds=monotonic() - started)
+        drop_temporary(connection, _TEMPORARY)
+        connection.commit()
+    except BaseException:
+        # An error that closed the transaction already must not hide behind a failed rollback.
+        with suppress(Exception):
+            connection.rollback()
+        raise
+    return replace(report, seconds=monotonic() - started)
+
+
+def _rebuild(connection: Connection, limit: int, pads: dict[str, object], progress: Progress | None) -> int:
+    _tell(progress, "identity: links from all events")
+    replace_identity(connection)
+    rebuild_evidence(connection, limit=limit, pads=pads)
+    drop_temporary(connection, ("node_evidence", "pair_evidence", "degrees"))
+    _tell(progress, "identity: customers")
+    rebuild_memberships(connection)
+    return customer_count(connection)
+
+
+def _increment(connection: Connection, limit: int, pads: dict[str, object], progress: Progress | None) -> int:
+    _tell(progress, "identity: links from pending events")
+    prepare_identity(connection)
+    read_pending(connection)
+    merge_evidence(connection, limit=limit, pads=pads)
+    _tell(progress, "identity: customers whose links changed")
+    find_affected(connection)
+    restate_memberships(connection)
+    _tell(progress, "identity: what must be re-stated")
+    add_restatements(connection)
+    (changed,) = rows(
+        connection,
+        """
+        select count(*) from (select customer_before as customer_id from temp.changed_memberships union select customer_now from temp.changed_memberships)
+        where customer_id is not null
+        """,
+    )
+    return int(str(changed[0]))
+
+
+def _require(connection: Connection, relations: tuple[str, ...]) -> None:
+    found = rows(connection, "select table_schema, table_name from information_schema.tables where table_catalog = current_database()")
+    known = {f"{schema}.{name}" for schema, name in found}
+    for relation in relations:
+        if relation not in known:
+            raise WaymarkError(
+                "identity cannot be resolved: the table does not exist",
+                where=relation,
+                remedy="Run the models that come before it; after an interrupted first run use --full-refresh.",
+            )
+
+
+def _tell(progress: Progress | None, sentence: str) -> None:
+    if progress:
+        progress(sentence)

@@ -1,0 +1,168 @@
+"""What dbt must re-state: session keys from an instant, events, orders and customers that the pending events may have changed.
+
+Reads what stood before the run in int_events_sessionized and fct_sessions, and adds to what is already in the tables: after a crash the step is
+repeated, when part of the old state may be gone, and the union still covers everything.
+"""
+
+from __future__ import annotations
+
+from waymark.core.warehouse import Connection
+
+# A node's customer changed: every session of every key that the node was ever seen with is re-stated.
+BEGINNING = "timestamp '0001-01-01'"
+
+
+def add_restatements(connection: Connection) -> None:
+    """Adds to the four restated tables. Needs the temp tables of `read_pending`, `merge_evidence` and `restate_memberships`."""
+    _find_events_of_changed_nodes(connection)
+    _find_events_of_same_orders(connection)
+    _restate_events(connection)
+    _restate_session_keys(connection)
+    _restate_customers(connection)
+
+
+def _find_events_of_changed_nodes(connection: Connection) -> None:
+    """A node that is new in this run has no counted event that is not pending, but may have others: a crawler's, say, with the same identifier."""
+    connection.execute(
+        """
+        create or replace temp table changed_node_events as
+        with known as (
+            select node_id from temp.changed_memberships
+            where node_id not in (select node_id from temp.node_updates where first_seen_before is null)
+        ),
+
+        new as (
+            select node_id from temp.changed_memberships
+            where node_id in (select node_id from temp.node_updates where first_seen_before is null)
+        ),
+
+        seen as (select event_id, is_counted, unnest(node_ids) as node_id from intermediate.int_events),
+
+        touched as (
+            select event_id from seen where node_id in (select node_id from known)
+            union
+            select event_id from seen where not is_counted and node_id in (select node_id from new)
+        )
+
+        select event_id, session_key_id, node_ids, is_counted
+        from intermediate.int_events
+        where event_id in (select event_id from touched)
+        """
+    )
+
+
+def _find_events_of_same_orders(connection: Connection) -> None:
+    """De-duplication of an order may move its conversion to another event, and so to another customer."""
+    connection.execute(
+        """
+        create or replace temp table run_orders as
+        select order_id from temp.pending_now where is_conversion_event and order_id is not null
+        union
+        select order_id from temp.pending_before where order_id is not null
+        """
+    )
+    connection.execute("insert into identity.restated_orders from temp.run_orders except from identity.restated_orders")
+    connection.execute(
+        """
+        create or replace temp table order_events as
+        select event_id, occurred_at, session_key_id, node_ids, is_counted
+        from intermediate.int_events
+        where is_conversion_event and order_id in (select order_id from temp.run_orders)
+        """
+    )
+
+
+def _restate_events(connection: Connection) -> None:
+    connection.execute(
+        """
+        create or replace temp table run_events as
+        select event_id from staging.stg_pending_events
+        union
+        select event_id from temp.order_events
+        union
+        select event_id from temp.changed_node_events where not is_counted or session_key_id is null
+        """
+    )
+    connection.execute("insert into identity.restated_events from temp.run_events except from identity.restated_events")
+
+
+def _restate_session_keys(connection: Connection) -> None:
+    """An event can alter the session that holds its instant, or that ended shortly before it, and any later one of its key."""
+    connection.execute(
+        f"""
+        create or replace temp table run_session_keys as
+        with instants as (
+            select session_key_id, occurred_at from temp.pending_now where is_counted and session_key_id is not null
+            union all
+            select session_key_id, occurred_at from temp.pending_before where is_counted and session_key_id is not null
+            union all
+            select session_key_id, occurred_at from temp.order_events where is_counted and session_key_id is not null
+        ),
+
+        least_instants as (select session_key_id, min(occurred_at) as occurred_at from instants group by session_key_id),
+
+        starts as (
+            select sessions.session_key_id, max(sessions.started_at) as started_at
+            from marts.fct_sessions sessions join least_instants using (session_key_id)
+            where sessions.started_at <= least_instants.occurred_at
+            group by sessions.session_key_id
+        ),
+
+        scopes as (
+            select session_key_id, coalesce(starts.started_at, least_instants.occurred_at) as restate_from
+            from least_instants left join starts using (session_key_id)
+            union all
+            select session_key_id, {BEGINNING} from temp.changed_node_events where is_counted and session_key_id is not null
+        )
+
+        select session_key_id, min(restate_from) as restate_from from scopes group by session_key_id
+        """
+    )
+    connection.execute(
+        """
+        create or replace temp table all_session_keys as
+        select session_key_id, min(restate_from) as restate_from
+        from (from temp.run_session_keys union all from identity.restated_session_keys)
+        group by session_key_id
+        """
+    )
+    connection.execute("delete from identity.restated_session_keys")
+    connection.execute("insert into identity.restated_session_keys from temp.all_session_keys")
+
+
+def _restate_customers(connection: Connection) -> None:
+    """Old and new customers. An event that is neither pending nor of a changed node keeps its customer, so the old one is also the new one."""
+    connection.execute(
+        """
+        insert into identity.restated_customers
+        with affected_events as (
+            select node_ids from temp.pending_now
+            union all
+            select node_ids from temp.order_events
+            union all
+            select node_ids from temp.changed_node_events
+        ),
+
+        customers as (
+            select customer_before as customer_id from temp.changed_memberships
+            union
+            select customer_now from temp.changed_memberships
+            union
+            select customer_id from temp.changed_history
+            union
+            select node_customer_id from identity.nodes where node_id in (select node_id from temp.changed_memberships)
+            union
+            select customer_id from identity.memberships where node_id in (select unnest(node_ids) from affected_events)
+            union
+            select customer_id from intermediate.int_events_sessionized where event_id in (select event_id from temp.run_events)
+            union
+            select sessionized.customer_id
+            from intermediate.int_events_sessionized sessionized join temp.run_session_keys using (session_key_id)
+            where sessionized.occurred_at >= run_session_keys.restate_from
+        )
+
+        select customer_id from customers where customer_id is not null
+        except
+        select customer_id from identity.restated_customers
+        """
+    )

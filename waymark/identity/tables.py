@@ -1,0 +1,56 @@
+"""The tables of schema `identity`: their columns, and what is emptied when.
+
+The first eight are the contract of docs/architecture.md, section 3. The last three are this package's own: without them an increment would have to
+look at the whole graph (`clusters`, `over_shared_since`), or would miss what a run that never finished has already counted (`applied_events`).
+"""
+
+from __future__ import annotations
+
+from waymark.core.warehouse import Connection
+
+RESULT_TABLES = {
+    "nodes": """
+        node_id BIGINT, identifier_type VARCHAR, identifier_value VARCHAR, first_seen_at TIMESTAMP, last_seen_at TIMESTAMP,
+        node_customer_id VARCHAR, neighbour_count INTEGER, is_over_shared BOOLEAN""",
+    "edges": "node_a BIGINT, node_b BIGINT, evidence_kind VARCHAR, first_seen_at TIMESTAMP, last_seen_at TIMESTAMP",
+    "memberships": "node_id BIGINT, customer_id VARCHAR",
+    "membership_history": "node_id BIGINT, customer_id VARCHAR, valid_from TIMESTAMP, valid_to TIMESTAMP",
+    # Nodes that were ever linked, by the least node id that they were ever linked with; a node without a row was always alone.
+    "clusters": "node_id BIGINT, cluster_id BIGINT",
+    # The instant at which a node got one neighbour too many; as known at T it is over-shared where over_shared_from < T.
+    "over_shared_since": "node_id BIGINT, over_shared_from TIMESTAMP",
+}
+SCOPE_TABLES = {
+    "restated_session_keys": "session_key_id BIGINT, restate_from TIMESTAMP",
+    "restated_events": "event_id VARCHAR",
+    "restated_customers": "customer_id VARCHAR",
+    "restated_orders": "order_id VARCHAR",
+    # Pending events as the last resolution counted them; what older runs counted stands in int_events_sessionized.
+    "applied_events": "event_id VARCHAR, occurred_at TIMESTAMP, node_ids BIGINT[], is_counted BOOLEAN",
+}
+
+
+def prepare_identity(connection: Connection) -> None:
+    """Makes schema `identity` and its tables, empty, where they do not exist yet."""
+    connection.execute("create schema if not exists identity")
+    for name, columns in {**RESULT_TABLES, **SCOPE_TABLES}.items():
+        connection.execute(f"create table if not exists identity.{name} ({columns})")
+
+
+def replace_identity(connection: Connection) -> None:
+    """Makes all tables of schema `identity` anew, empty: the first step of a full refresh."""
+    connection.execute("create schema if not exists identity")
+    for name, columns in {**RESULT_TABLES, **SCOPE_TABLES}.items():
+        connection.execute(f"create or replace table identity.{name} ({columns})")
+
+
+def clear_restatements(connection: Connection) -> None:
+    """Empties what dbt had to re-state. Call it in the transaction that clears the pending batches, when the last model stands."""
+    for name in SCOPE_TABLES:
+        connection.execute(f"delete from identity.{name}")
+
+
+def drop_temporary(connection: Connection, names: tuple[str, ...]) -> None:
+    """Drops a step's temporary tables, so that their memory is free before the next step."""
+    for name in names:
+        connection.execute(f"drop table if exists temp.{name}")
