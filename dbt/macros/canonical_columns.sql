@@ -1,0 +1,16 @@
+{# The canonical columns of an event (docs/architecture.md), less its provenance, which depends on how files were cut. #}
+{% macro canonical_columns() -%}
+    {{ return(['event_id', 'source', 'source_event_id', 'event_type', 'occurred_at', 'received_at', 'session_key', 'anonymous_id', 'user_id', 'identifiers', 'source_channel',
+        'utm_source', 'utm_medium', 'utm_campaign', 'utm_term', 'utm_content', 'click_id_type', 'click_id', 'referrer', 'referrer_host', 'page_url', 'page_host', 'page_path', 'screen',
+        'user_agent', 'device_type', 'os', 'browser', 'country', 'region', 'city', 'language', 'order_id', 'value', 'currency', 'properties', 'text', 'consent_scopes', 'is_internal', 'content_digest']) }}
+{%- endmacro %}
+
+{# All sources' rows of one kind (`events` or `pending`), columns named one by one. #}
+{% macro union_of_sources(kind) -%}
+    {%- for name in var('sources') %}
+    select
+        {{ canonical_columns() | join(',\n        ') }}
+    from {{ source('raw', name ~ '_' ~ kind) }}
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}

@@ -1,0 +1,71 @@
+{#
+  What a run re-states. Each scope is one predicate over an alias, used twice: to pick the rows that are computed again, and to delete the old ones.
+
+  session_keys    the sessions of a key from an instant on
+  events          events named one by one: the pending ones, those of a restated order, those without session whose customer changed
+  first_events    the same, where the column is first_event_id
+  orders          orders of which a report arrived or changed
+  customers       customers, by old and new id
+  pending_events  events of batches that no finished run has seen: all that is known before identities are resolved
+  journey_status  journeys that time alone moved from open to lapsed
+
+  `waymark.identity` fills the tables (docs/architecture.md, section 3) so that each scope is whole by itself: an order's events bring their session
+  keys and their customers along, and a key is re-stated from the start of the session that holds the instant.
+#}
+{% macro restated(scope, alias, at='occurred_at') -%}
+    {%- if scope == 'session_keys' -%}
+        exists (select 1 from {{ source('identity', 'restated_session_keys') }} as restated where restated.session_key_id = {{ alias }}.session_key_id and restated.restate_from <= {{ alias }}.{{ at }})
+    {%- elif scope == 'pending_events' -%}
+        {{ alias }}.event_id in (select pending.event_id from {{ ref('stg_pending_events') }} as pending)
+    {%- elif scope == 'events' -%}
+        {{ alias }}.event_id in (select restated.event_id from {{ source('identity', 'restated_events') }} as restated)
+    {%- elif scope == 'first_events' -%}
+        {{ alias }}.first_event_id in (select restated.event_id from {{ source('identity', 'restated_events') }} as restated)
+    {%- elif scope == 'orders' -%}
+        {{ alias }}.order_id in (select restated.order_id from {{ source('identity', 'restated_orders') }} as restated)
+    {%- elif scope == 'customers' -%}
+        {{ alias }}.customer_id in (select restated.customer_id from {{ source('identity', 'restated_customers') }} as restated)
+    {%- elif scope == 'journey_status' -%}
+        {{ alias }}.status <> {{ journey_status(alias ~ '.converted_at', alias ~ '.ended_at') }}
+    {%- else -%}
+        {{ exceptions.raise_compiler_error("no such scope: '" ~ scope ~ "' (see macros/restated.sql)") }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#
+  Incremental strategy `restate`: delete what the scopes of meta.restated_by name, insert what the model computed for them, in the one transaction
+  that the materialization opens and commits. A scope deletes by a statement of its own, so that each is one semi-join.
+#}
+{% macro get_incremental_restate_sql(arg_dict) -%}
+    {%- set target = arg_dict['target_relation'] -%}
+    {%- set names = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+    {%- set meta = config.get('meta', {}) -%}
+    {%- if not meta.get('restated_by') -%}
+        {{ exceptions.raise_compiler_error("model " ~ target.identifier ~ " uses strategy restate, but its meta names no restated_by") }}
+    {%- endif -%}
+    {%- for scope in meta['restated_by'] %}
+    delete from {{ target }} as target where {{ restated(scope, 'target', meta.get('restated_at', 'occurred_at')) }};
+    {% endfor %}
+    insert into {{ target }} ({{ names }}) select {{ names }} from {{ arg_dict['temp_relation'] }};
+{%- endmacro %}
+
+{#
+  Generic tests of event-sized tables may say `where: "restated"`: all rows after a full refresh, else only the rows that the run re-stated.
+  A duplicate shares its key with its twin, so nothing that a run could have broken stays unseen.
+#}
+{% macro get_where_subquery(relation) -%}
+    {%- set where = config.get('where') -%}
+    {%- if not where -%} {{ relation }}
+    {%- elif where.startswith('restated') -%}
+        {%- if flags.FULL_REFRESH -%} {{ relation }}
+        {%- else -%}
+            {%- set scope = where.split(' ')[1] if ' ' in where else 'events' -%}
+            (select * from {{ relation }} as tested where
+            {%- if scope == 'events' %} tested.event_id in (select event_id from identity.restated_events)
+            {%- elif scope == 'pending' %} tested.event_id in (select event_id from staging.stg_pending_events)
+            {%- elif scope == 'first_events' %} tested.first_event_id in (select event_id from identity.restated_events)
+            {%- else %} {{ exceptions.raise_compiler_error("no such test scope: " ~ where) }} {%- endif %}) as dbt_subquery
+        {%- endif -%}
+    {%- else -%} (select * from {{ relation }} where {{ where }}) as dbt_subquery
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,118 @@
+{{ config(materialized='incremental', incremental_strategy='restate') }}
+
+with events as (
+    select * from {{ ref('int_events') }} as event
+    {%- if is_incremental() %}
+    where {{ restated('session_keys', 'event') }} or {{ restated('events', 'event') }}
+    {%- endif %}
+),
+
+memberships as (
+    select node_id, customer_id from {{ source('identity', 'memberships') }}
+),
+
+-- Sessions: narrow rows only, because they are what is sorted.
+keyed as (
+    select event_id, session_key_id, occurred_at
+    from events
+    where is_counted and session_key_id is not null
+),
+
+gapped as (
+    select
+        *,
+        {{ x_epoch_us('occurred_at') }} - lag({{ x_epoch_us('occurred_at') }}) over (
+            partition by session_key_id order by occurred_at asc nulls first, event_id asc nulls first
+        ) as gap_us
+    from keyed
+),
+
+numbered as (
+    select
+        event_id,
+        session_key_id,
+        occurred_at,
+        coalesce(gap_us > {{ session_gap_us() }}, true) as is_start,
+        cast(sum(case when gap_us > {{ session_gap_us() }} then 1 else 0 end) over key_order as integer) as session_number,
+        cast(row_number() over key_order as integer) as key_event_number
+    from gapped
+    window key_order as (partition by session_key_id order by occurred_at asc nulls first, event_id asc nulls first rows unbounded preceding)
+),
+
+started as (
+    select
+        session_key_id,
+        session_number,
+        key_event_number,
+        occurred_at as session_started_at,
+        {{ session_id('session_key_id', x_epoch_us('occurred_at'), 'event_id') }} as session_id
+    from numbered
+    where is_start
+),
+
+placed as (
+    select
+        numbered.event_id,
+        started.session_id,
+        started.session_started_at,
+        numbered.key_event_number - started.key_event_number + 1 as event_number
+    from numbered
+    inner join started
+        on started.session_key_id = numbered.session_key_id
+        and started.session_number = numbered.session_number
+),
+
+-- Customers: nearly always the first identifier's; the others are asked only where that one is nobody's.
+doubtful as (
+    select distinct events.node_ids
+    from events
+    left join memberships on memberships.node_id = {{ x_list_element('events.node_ids', 1) }}
+    where events.is_counted and memberships.node_id is null and {{ x_list_element('events.node_ids', 2) }} is not null
+),
+
+doubtful_nodes as (
+    select doubtful.node_ids, nodes.element as node_id, nodes.position
+    from doubtful
+    {{ x_unnest_with_position('doubtful.node_ids', 'nodes') }}
+),
+
+settled as (
+    select doubtful_nodes.node_ids, min_by(memberships.customer_id, doubtful_nodes.position) as customer_id
+    from doubtful_nodes
+    inner join memberships on memberships.node_id = doubtful_nodes.node_id
+    group by doubtful_nodes.node_ids
+),
+
+sessionized as (
+    select
+        events.event_id,
+        events.source,
+        events.event_type,
+        events.occurred_at,
+        events.received_at,
+        events.node_ids,
+        events.session_key_id,
+        placed.session_id,
+        cast(placed.event_number as integer) as event_number,
+        placed.session_started_at,
+        case when events.is_counted then coalesce(memberships.customer_id, settled.customer_id) end as customer_id,
+        events.channel,
+        events.stage,
+        events.is_bot,
+        events.is_internal,
+        events.is_counted,
+        events.is_conversion_event,
+        events.goals,
+        events.micro_conversion,
+        events.order_id,
+        events.value,
+        events.value_reporting,
+        events.currency,
+        events.reporting_date
+    from events
+    left join placed on placed.event_id = events.event_id
+    left join memberships on memberships.node_id = {{ x_list_element('events.node_ids', 1) }}
+    left join settled on settled.node_ids = events.node_ids
+)
+
+select * from sessionized

@@ -1,0 +1,9 @@
+-- Every event with a value has it in the reporting currency too. A row here names a currency and the days for which money.rates in waymark.yml states no rate.
+select
+    coalesce(currency, '(none)') as currency,
+    min(reporting_date) as first_day,
+    max(reporting_date) as last_day,
+    count(*) as event_count
+from {{ ref('int_events') }}
+where value is not null and value_reporting is null
+group by coalesce(currency, '(none)')
