@@ -88,12 +88,12 @@ def _located(connection: Connection, home: Home) -> list[TracedEvent]:
     wanted: dict[str, set[int]] = defaultdict(set)
     for row in found:
         wanted[str(row[4])].add(int(str(row[5])))
-    lines = {file: _lines(Path(file), records) for file, records in wanted.items()}
+    lines = {file: record_lines(Path(file), records) for file, records in wanted.items()}
     traced = {TracedEvent(str(i), str(t), str(at), str(s), str(f), int(str(n)), lines[str(f)].get(int(str(n)))) for i, t, at, s, f, n in found}
     return sorted(traced, key=lambda event: (event.occurred_at, event.event_id, event.file, event.record))
 
 
-def _lines(path: Path, records: Iterable[int]) -> dict[int, int]:
+def record_lines(path: Path, records: Iterable[int]) -> dict[int, int]:
     """Record number -> physical line; empty where the file is gone or is not text."""
     wanted = set(records)
     if not path.is_file() or ".parquet" in path.name:
@@ -104,9 +104,10 @@ def _lines(path: Path, records: Iterable[int]) -> dict[int, int]:
     try:
         with _open_text(path) as handle:
             reader = csv.reader(_physical_lines(handle))
-            before = 0
-            for number, _ in enumerate(reader):
-                if number in wanted:
+            before, number = 0, -1
+            for fields in reader:
+                number += bool(fields)  # a blank line is no record
+                if fields and number in wanted:
                     found[number] = before + 1
                     if len(found) == len(wanted):
                         break

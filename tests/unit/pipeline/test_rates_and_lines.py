@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from waymark.core.errors import SettingsError
+from waymark.core.settings import load_project
+from waymark.pipeline.dbt_project import rates
+from waymark.pipeline.trace import record_lines
+
+
+def _with_rates(folder: Path, text: str) -> list[dict[str, str]]:
+    (folder / "waymark.yml").write_text("name: t\nsources: {shop: {mapping: m.yml, files: [f]}}\nmoney: {rates: rates.csv}\n")
+    (folder / "rates.csv").write_text(text)
+    return rates(load_project(folder))
+
+
+def test_rates_are_read_as_text_so_that_no_digit_is_lost(tmp_path: Path) -> None:
+    found = _with_rates(tmp_path, "valid_from,currency,rate\n2026-01-01, eur ,1.08340000000000001\n")
+    assert found == [{"valid_from": "2026-01-01", "currency": "EUR", "rate": "1.08340000000000001"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("day,currency,rate\n", "lacks a column"),
+        ("valid_from,currency,rate\n2026-01-01,EUR,1\n01.02.2026,EUR,1\n", "row 2: valid_from '01.02.2026'"),
+        ("valid_from,currency,rate\n2026-01-01,EUR,one\n", "row 1: rate 'one'"),
+        ("valid_from,currency,rate\n2026-01-01,EUR,0\n", "not above zero"),
+        ("valid_from,currency,rate\n2026-01-01,EUR,NaN\n", "not above zero"),
+    ],
+)
+def test_a_bad_rate_is_named_by_file_row_and_field(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        _with_rates(tmp_path, text)
+    assert "rates.csv" in str(caught.value) and caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["events.csv", "events.csv.gz"])
+def test_a_record_is_found_on_its_physical_line(tmp_path: Path, name: str) -> None:
+    text = 'a,b\n1,"two\nlines"\n2,x\n\n3,"three\n\nlines"\n4,end\n'
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    lines = text.split("\n")
+    found = record_lines(path, [1, 2, 3, 4])
+    assert lines[found[1] - 1].startswith("1,") and lines[found[2] - 1].startswith("2,")
+    assert lines[found[3] - 1].startswith("3,") and lines[found[4] - 1].startswith("4,")
+
+
+def test_a_file_that_is_gone_has_no_lines(tmp_path: Path) -> None:
+    assert record_lines(tmp_path / "gone.csv", [1]) == {}
