@@ -1,0 +1,43 @@
+"""Ingestion: source files become canonical events, each row accounted for, each file exactly once.
+
+What says "nothing new" (`new_files`, `load_known`) imports no DuckDB; the rest is imported when it is first asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from waymark.ingestion.discovery import load_known, new_files, source_files
+
+if TYPE_CHECKING:
+    from waymark.ingestion.event import CANONICAL_COLUMNS
+    from waymark.ingestion.ingest import ingest_source, mark_transformed, prepare_raw
+    from waymark.ingestion.lake import recover
+    from waymark.ingestion.mapping import Mapping, load_mapping
+    from waymark.ingestion.report import FileOutcome, IngestReport
+
+__all__ = [
+    "CANONICAL_COLUMNS",
+    "FileOutcome",
+    "IngestReport",
+    "Mapping",
+    "ingest_source",
+    "load_known",
+    "load_mapping",
+    "mark_transformed",
+    "new_files",
+    "prepare_raw",
+    "recover",
+    "source_files",
+]
+
+_LATE = {
+    "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Mapping": "mapping", "load_mapping": "mapping",
+    "ingest_source": "ingest", "mark_transformed": "ingest", "prepare_raw": "ingest", "recover": "lake",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -1,0 +1,259 @@
+"""From raw values to canonical events: two SELECTs built from the mapping.
+
+`parsed_sql` reads records and says of each the first rule that it breaks; `events_sql` makes events of those that break none.
+"""
+
+from __future__ import annotations
+
+from waymark.core.settings import Settings
+from waymark.ingestion.event import CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
+from waymark.ingestion.extraction import RECORD, Extraction, Extractor, Shape, removal_patch
+from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
+from waymark.ingestion.moments import amount_sql, timestamp_sql
+from waymark.ingestion.quoting import literal, name
+from waymark.privacy import identifier_hash_sql, normalised_sql, protected_id_sql, redact_name_sql, redact_sql
+
+_PLAIN = (
+    "anonymous_id", "user_id", "source_channel", *UTM_COLUMNS, "click_id_type", "click_id", "referrer", "page_url", "screen",
+    "user_agent", "device_type", "os", "browser", "country", "region", "city", "language", "order_id", "properties", "text",
+)  # fmt: skip
+_NAMES = ("event_type_raw", "source_channel", *UTM_COLUMNS, "click_id_type", "click_id", "screen", "device_type", "os", "browser", "country", "region", "city", "language", "user_agent")
+_MARK_FROM = 5  # shorter raw identifiers are not looked for in URLs and texts: they would match by accident
+
+
+class Canonical:
+    """The SQL of one mapping for one shape of file."""
+
+    def __init__(self, mapping: Mapping, shape: Shape, settings: Settings, file: str) -> None:
+        self.mapping, self.shape, self.settings = mapping, shape, settings
+        self.extraction: Extraction = Extractor(mapping, shape, file).build()
+
+    def _raw(self, key: str) -> str:
+        value = self.extraction.values.get(key)
+        return f"nullif(trim({value}), '')" if value is not None else "cast(NULL as varchar)"
+
+    def parsed_sql(self, records: str) -> str:
+        """One row per record that could be read: `_wm_row`, raw and typed values, `broken` = 'rule|field' or NULL."""
+        mapping = self.mapping
+        prepared = "".join(f",\n  {piece}" for piece in self.extraction.prepared)
+        wanted = ["_wm_row", f"{self._raw('event_type')} as event_type_raw", f"{self._raw('occurred_at')} as t_occurred", f"{self._raw('received_at')} as t_received"]
+        wanted += [f"{self._raw(ID_COLUMN)} as t_event_id", f"{self._raw('value')} as t_value", f"{self._raw('currency')} as t_currency"]
+        wanted += [f"{self._raw(column)} as {name(column)}" for column in _PLAIN]
+        wanted += [f"{self._raw(f'id:{kind}')} as {name('id:' + kind)}" for kind in mapping.identifiers]
+        wanted += [f"{self._raw('consent')} as t_consent", f"{self._raw('is_internal')} as t_internal", f"{self._raw('session_key')} as t_session", f"{self._unreadable()} as unreadable"]
+        extracted = f"select {', '.join(wanted)} from (select *{prepared} from {records} where _wm_rule is null)"
+        typed = f"""
+            select *, {timestamp_sql("t_occurred", mapping.time_zone)} as occurred_at, {timestamp_sql("t_received", mapping.time_zone)} as received_at,
+              {amount_sql("t_value")} as value, {"upper(t_currency)" if not mapping.currency else f"coalesce(upper(t_currency), '{mapping.currency}')"} as currency
+            from ({extracted})"""
+        return f"select *, {self._broken()} as broken from ({typed})"
+
+    def _unreadable(self) -> str:
+        """What can only be said with the file's own columns at hand."""
+        limit = self.settings.ingestion.max_field_bytes
+        cases = []
+        if self.shape.is_json:
+            cases += [f"when strlen({RECORD}) > {limit} then 'field_too_large|{RECORD}'"]
+            cases += [f"when contains({RECORD}, '\\u0000') then 'nul_byte|'"]
+            cases += [f"when not json_valid({RECORD}) then 'malformed_row|'", f"when json_type({RECORD}) is distinct from 'OBJECT' then 'malformed_row|'"]
+        else:
+            cases += [f"when strlen({name(column)}) > {limit} then {literal('field_too_large|' + column)}" for column in self.shape.columns]
+        cases += [f"when {condition} then {literal('bad_value|' + column)}" for condition, column in self.extraction.failures]
+        cases += [f"when {condition} then {literal('bad_properties|' + column)}" for condition, column in self.extraction.bad_json]
+        return f"case {' '.join(cases)} end" if cases else "cast(NULL as varchar)"
+
+    def _broken(self) -> str:
+        mapping = self.mapping
+        cases = [
+            "when unreadable is not null then unreadable",
+            "when t_occurred is null then 'missing_occurred_at|occurred_at'",
+            "when occurred_at is null then 'bad_occurred_at|occurred_at'",
+            "when occurred_at < timestamp '1990-01-01' then 'before_1990|occurred_at'",
+            "when event_type_raw is null or not regexp_matches(event_type_raw, '[\\p{L}\\p{N}]') then 'missing_event_type|event_type'",
+        ]
+        if mapping.quarantine_unknown_events:
+            known = ", ".join(literal(event) for event in mapping.events) or "NULL"
+            cases.append(f"when event_type_raw not in ({known}) then 'unknown_event_type|event_type'")
+        if ID_COLUMN in mapping.columns and not mapping.columns[ID_COLUMN].optional:
+            cases.append("when t_event_id is null then 'missing_event_id|event_id'")
+        cases += [
+            "when t_value is not null and value is null then 'bad_value|value'",
+            "when t_received is not null and (received_at is null or received_at < timestamp '1990-01-01') then 'bad_value|received_at'",
+            "when currency is not null and not regexp_full_match(currency, '[A-Z]{3}') then 'bad_currency|currency'",
+            "when value is not null and currency is null then 'value_without_currency|currency'",
+            "when properties is not null and not json_valid(properties) then 'bad_properties|properties'",
+        ]
+        if mapping.is_internal:
+            cases.append("when t_internal is not null and try_cast(t_internal as boolean) is null then 'bad_value|is_internal'")
+        return f"case {' '.join(cases)} end"
+
+    def events_sql(self, parsed: str, file_id: int, *, start_ordinal: str = "0") -> str:
+        """Events of the parsed rows that break no rule; columns as in CANONICAL_COLUMNS, with event_key and content_key.
+
+        Execute it with the secret's parameters and `$last_occurred`, `$last_received` (NULL: no bound).
+        """
+        good = f"select *, coalesce(received_at, occurred_at) as received from {parsed} where broken is null and {not_future_sql()}"
+        shielded = f"""
+            select _wm_row, occurred_at, received as received_at, value, case when value is not null or t_currency is not null then currency end as currency,
+              {", ".join(f"{redact_name_sql(name(column))} as {name(column)}" for column in _NAMES)},
+              {protected_id_sql("anonymous_id")} as anonymous_id, {protected_id_sql("user_id")} as user_id, {protected_id_sql("order_id")} as order_id,
+              {protected_id_sql("t_session")} as t_session, {protected_id_sql("t_event_id")} as source_event_id,
+              {self._without_identifiers("page_url")} as page_url, {self._without_identifiers("referrer")} as referrer,
+              {self._without_identifiers("text")} as text, {self._properties()} as properties, {self._others()} as others,
+              {self._consent()} as consent_scopes, {"coalesce(try_cast(t_internal as boolean), false)" if self.mapping.is_internal else "false"} as is_internal
+            from ({good})"""
+        redacted = f"""
+            select * replace ({redact_sql("page_url")} as page_url, {redact_sql("referrer")} as referrer, {redact_sql("properties")} as properties, {redact_sql("text", free_text=True)} as text),
+              lower(user_agent) as agent
+            from ({shielded})"""
+        located = f"""
+            select *, {_address("page_url")} as page, {_address("referrer")} as origin, contains(page_url, '?') as has_query, {_click_pair(self.mapping)} as click from ({redacted})"""
+        derived = f"""
+            select _wm_row, {literal(self.mapping.source)} as source, source_event_id, {self._event_type()} as event_type, occurred_at, received_at,
+              {self._session_key()} as session_key, anonymous_id, user_id, {self._identifiers()} as identifiers, source_channel,
+              {", ".join(f"{self._campaign(column)} as {column}" for column in UTM_COLUMNS)},
+              {"click_id_type" if "click_id" in self.mapping.columns else "click.kind"} as click_id_type, {"click_id" if "click_id" in self.mapping.columns else "click.id"} as click_id,
+              referrer, nullif(lower(origin.host), '') as referrer_host, page_url, nullif(lower(page.host), '') as page_host,
+              case when page_url is not null then coalesce(nullif(page.path, ''), '/') end as page_path, screen, user_agent,
+              {_device(self.mapping)} as device_type, {"lower(os)" if "os" in self.mapping.columns else _OS} as os, {"lower(browser)" if "browser" in self.mapping.columns else _BROWSER} as browser,
+              country, region, city, language, order_id, value, currency, properties, text, consent_scopes, is_internal
+            from ({located})"""
+        digested = f"select *, md5({_content()}) as content_digest from ({derived})"
+        keyed = f"select *, {self._identity(start_ordinal)} as id_text from ({digested})"
+        return f"""
+            select md5(id_text) as event_id, * exclude (_wm_row, id_text), cast({file_id} as integer) as ingest_file_id, _wm_row as row_number,
+              cast(occurred_at as date) as event_date, md5_number(id_text) as event_key, md5_number(content_digest) as content_key
+            from ({keyed})"""
+
+    def _identity(self, start_ordinal: str) -> str:
+        source = literal(self.mapping.source)
+        ordinal = start_ordinal
+        if self.mapping.keep_identical_rows:
+            ordinal = f"cast({start_ordinal} + row_number() over (partition by content_digest order by _wm_row) - 1 as varchar)"
+        from_content = f"{source} || chr(31) || content_digest || chr(31) || {ordinal}"
+        return f"case when source_event_id is not null then {source} || chr(31) || source_event_id else {from_content} end" if ID_COLUMN in self.mapping.columns else from_content
+
+    def _event_type(self) -> str:
+        snake = "trim(regexp_replace(lower(regexp_replace(event_type_raw, '([\\p{Ll}\\p{N}])(\\p{Lu})', '\\1_\\2', 'g')), '[^\\p{L}\\p{N}]+', '_', 'g'), '_')"
+        snake = f"case when regexp_full_match(event_type_raw, '[a-z0-9]+(_[a-z0-9]+)*') then event_type_raw else {snake} end"
+        if not self.mapping.events:
+            return snake
+        cases = " ".join(f"when {literal(event)} then {literal(ours)}" for event, ours in self.mapping.events.items())
+        return f"case event_type_raw {cases} else {snake} end"
+
+    def _session_key(self) -> str:
+        key = self.mapping.session_key
+        if isinstance(key, Rule):
+            return f"{literal(self.mapping.namespace('session_key') + ':')} || t_session"
+        return "cast(NULL as varchar)" if key == "none" else f"{literal(self.mapping.namespace(key) + ':')} || {key}"
+
+    def _identifiers(self) -> str:
+        one = "case when {value} is not null then {{'type': {kind}, 'value': {shown}}} end"
+        parts = [one.format(value=kind, kind=literal(kind), shown=f"{literal(self.mapping.namespace(kind) + ':')} || {kind}") for kind in ("anonymous_id", "user_id")]
+        own = f"list_filter([{', '.join(parts)}], lambda x: x is not null)"
+        whole = f"list_concat({own}, others)" if self.mapping.identifiers else own
+        return f"""case when anonymous_id is not null or user_id is not null {"or len(others) > 0" if self.mapping.identifiers else ""} then {whole} end"""
+
+    def _others(self) -> str:
+        if not self.mapping.identifiers:
+            return "NULL"
+        parts = []
+        for kind in sorted(self.mapping.identifiers):
+            raw = name(f"id:{kind}")
+            # A phone of fewer than five digits is none; it would link strangers.
+            usable = f"{raw} is not null and {normalised_sql(kind, raw)} is not null" + (f" and strlen({normalised_sql(kind, raw)}) > 5" if kind == "phone" else "")
+            parts.append(f"case when {usable} then {{'type': {literal(kind)}, 'value': {identifier_hash_sql(kind, raw)}}} end")
+        return f"list_filter([{', '.join(parts)}], lambda x: x is not null)"
+
+    def _without_identifiers(self, column: str) -> str:
+        """The column with raw values of mapped identifiers replaced, as they are and percent-encoded."""
+        shown = column
+        for kind in sorted(self.mapping.identifiers):
+            raw = name(f"id:{kind}")
+            mark = literal(f"[{kind}]")
+            replaced = f"replace(replace({shown}, {raw}, {mark}), url_encode({raw}), {mark})"
+            shown = f"case when {raw} is not null and length({raw}) >= {_MARK_FROM} then {replaced} else {shown} end"
+        return shown
+
+    def _properties(self) -> str:
+        rule = self.mapping.columns.get("properties")
+        shown = "properties"
+        if rule is None:
+            return shown
+        for kind, identifier in self.mapping.identifiers.items():
+            raw = name(f"id:{kind}")
+            if patch := removal_patch(identifier, rule):
+                shown = f"case when {raw} is not null and json_type(properties) = 'OBJECT' then cast(json_merge_patch({shown}, {literal(patch)}) as varchar) else {shown} end"
+        for kind in sorted(self.mapping.identifiers):
+            raw = name(f"id:{kind}")
+            # A bare number may stand outside quotes in JSON, where a mark would break it: only texts are replaced.
+            shown = f"case when {raw} is not null and length({raw}) > {_MARK_FROM} and regexp_matches({raw}, '[^0-9.eE+-]') then replace({shown}, {raw}, {literal(f'[{kind}]')}) else {shown} end"
+        return shown
+
+    def _consent(self) -> str:
+        consent = self.mapping.consent
+        if consent is None:
+            return "cast(NULL as varchar[])"
+        absent = "[" + ", ".join(literal(scope) for scope in consent.granted_when_absent) + "]::varchar[]"
+        split = f"list_filter(list_transform(string_split(t_consent, {literal(consent.separator)}), lambda x: trim(x)), lambda x: x <> '')"
+        from_list = "try(cast(from_json(t_consent, '[\"VARCHAR\"]') as varchar[]))"
+        from_object = "list_filter(json_keys(t_consent), lambda k: json_extract_string(t_consent, '$.\"' || k || '\"') = 'true')"
+        granted = f"case when starts_with(t_consent, '[') and json_valid(t_consent) then coalesce({from_list}, []) when starts_with(t_consent, '{{') and json_valid(t_consent) then {from_object} else {split} end"
+        return f"case when t_consent is null then {absent} else list_sort(list_distinct({granted})) end"
+
+    def _campaign(self, column: str) -> str:
+        from_url = f"case when has_query and contains(page_url, '{column}=') then {_query_value(column)} end"
+        return f"coalesce({column}, {from_url})" if column in self.mapping.columns else from_url
+
+
+def not_future_sql() -> str:
+    return "(occurred_at <= $last_occurred or $last_occurred is null) and (coalesce(received_at, occurred_at) <= $last_received or $last_received is null)"
+
+
+def _query_value(parameter: str) -> str:
+    raw = f"regexp_extract(page_url, '[?&]{parameter}=([^&#]*)', 1)"
+    return f"nullif(replace(coalesce(try(url_decode(replace({raw}, '+', ' '))), {raw}), chr(0), ''), '')"
+
+
+def _click_pair(mapping: Mapping) -> str:
+    if "click_id" in mapping.columns:
+        return "NULL"
+    tries = [f"when contains(page_url, '{kind}=') and regexp_matches(page_url, '[?&]{kind}=[^&#]') then {{'kind': '{kind}', 'id': regexp_extract(page_url, '[?&]{kind}=([^&#]*)', 1)}}" for kind in CLICK_IDS]
+    return f"case when page_url is null or not contains(page_url, '?') then NULL {' '.join(tries)} end"
+
+
+def _address(column: str) -> str:
+    return f"regexp_extract({column}, '^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://(?:[^/?#@]*@)?([^/?#:]*)(?::[0-9]*)?)?([^?#]*)', ['host', 'path'])"
+
+
+def _content() -> str:
+    texts = {"occurred_at": "epoch_us(occurred_at)", "received_at": "epoch_us(received_at)"}
+    parts = [f"coalesce(cast({texts.get(column, column)} as varchar), chr(30))" for column in CONTENT_COLUMNS]
+    return " || chr(31) || ".join(parts)
+
+
+def _device(mapping: Mapping) -> str:
+    by_agent = (
+        "case when agent is null then NULL when contains(agent, 'ipad') or contains(agent, 'tablet') or contains(agent, 'kindle')"
+        " or (contains(agent, 'android') and not contains(agent, 'mobi')) then 'tablet'"
+        " when contains(agent, 'mobi') or contains(agent, 'iphone') or contains(agent, 'ipod') or contains(agent, 'android') then 'mobile'"
+        " when contains(agent, 'windows nt') or contains(agent, 'macintosh') or contains(agent, 'x11') or contains(agent, 'cros') or contains(agent, 'linux') then 'desktop' else 'other' end"
+    )
+    if "device_type" not in mapping.columns:
+        return by_agent
+    given = (
+        "case when lower(device_type) in ('desktop', 'mobile', 'tablet', 'other') then lower(device_type) when lower(device_type) in ('phone', 'smartphone', 'ios', 'iphone', 'android') then 'mobile'"
+        " when lower(device_type) in ('ipad') then 'tablet' when lower(device_type) in ('pc', 'computer', 'laptop', 'web', 'browser', 'macos', 'windows', 'linux') then 'desktop' when device_type is not null then 'other' end"
+    )
+    return f"coalesce({given}, {by_agent})"
+
+
+_OS = (
+    "case when agent is null then NULL when contains(agent, 'iphone') or contains(agent, 'ipad') or contains(agent, 'ipod') then 'ios' when contains(agent, 'android') then 'android'"
+    " when contains(agent, 'windows') then 'windows' when contains(agent, 'macintosh') or contains(agent, 'mac os x') then 'macos' when contains(agent, 'cros') then 'chromeos' when contains(agent, 'linux') or contains(agent, 'x11') then 'linux' else 'other' end"
+)
+_BROWSER = (
+    "case when agent is null then NULL when contains(agent, 'edg/') or contains(agent, 'edga/') or contains(agent, 'edgios/') then 'edge' when contains(agent, 'opr/') or contains(agent, 'opera') then 'opera'"
+    " when contains(agent, 'samsungbrowser') then 'samsung' when contains(agent, 'firefox') or contains(agent, 'fxios') then 'firefox' when contains(agent, 'chrome/') or contains(agent, 'crios') then 'chrome'"
+    " when contains(agent, 'safari') or contains(agent, 'iphone os') then 'safari' else 'other' end"
+)

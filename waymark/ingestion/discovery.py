@@ -1,0 +1,57 @@
+"""Which files are there, and which are new: by stat alone, so that "nothing new" is said before anything heavy is imported."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from pathlib import Path
+
+from waymark.core.home import Home, read_json, write_atomically
+from waymark.core.settings import Project
+
+KNOWN_FILE = "known_files.json"
+Stamp = tuple[int, int]
+Known = dict[str, Stamp]
+
+
+def source_files(project: Project, source: str) -> list[Path]:
+    """The source's files as its globs find them, sorted. A folder that a glob names is listed too (and refused later), unless the glob is recursive."""
+    found: set[str] = set()
+    for pattern in project.file_globs(source):
+        recursive = "**" in pattern
+        found.update(path for path in glob.glob(pattern, recursive=True) if not (recursive and os.path.isdir(path)))
+        if not glob.has_magic(pattern) and not os.path.lexists(pattern):
+            found.add(pattern)
+    return [Path(path) for path in sorted(found)]
+
+
+def stamp(path: Path) -> Stamp:
+    """(bytes, mtime in ns); (-1, -1) where there is nothing to be read."""
+    try:
+        state = path.stat()
+    except OSError:
+        return (-1, -1)
+    return (state.st_size, state.st_mtime_ns)
+
+
+def load_known(home: Home, source: str) -> Known:
+    """Files of a source that the last committed ingestion knew, by path. Empty where the warehouse is gone."""
+    document = (read_json(home.root / KNOWN_FILE) or {}).get(source) if home.warehouse.exists() else None
+    if not isinstance(document, dict):
+        return {}
+    return {str(path): (int(pair[0]), int(pair[1])) for path, pair in document.items() if isinstance(pair, list) and len(pair) == 2}
+
+
+def save_known(home: Home, source: str, known: Known) -> None:
+    """Keeps them, durably. Called after the commit: a crash between costs a second look at the files, no more."""
+    document = dict(read_json(home.root / KNOWN_FILE) or {})
+    document[source] = {path: list(pair) for path, pair in sorted(known.items())}
+    write_atomically(home.root / KNOWN_FILE, json.dumps(document, indent=0, sort_keys=True) + "\n")
+
+
+def new_files(project: Project, source: str, known: Known | None = None) -> list[Path]:
+    """Files that the last ingestion has not seen as they are now; the mapping itself among them, if it changed."""
+    seen = load_known(project.home, source) if known is None else known
+    watched = [project.mapping_path(source), *source_files(project, source)]
+    return [path for path in watched if seen.get(str(path)) != stamp(path)]

@@ -1,0 +1,31 @@
+"""Times and amounts as sources write them, read by SQL."""
+
+from __future__ import annotations
+
+from waymark.ingestion.quoting import literal
+
+_ISO = r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[T ][0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.][0-9]+)?)?)?"
+_ZONED = r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[T ][0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.][0-9]+)?)? ?(?:Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)"
+
+
+def timestamp_sql(text: str, zone: str) -> str:
+    """SQL: UTC TIMESTAMP (µs) of a text, or NULL where it is no time.
+
+    ISO 8601 with or without offset (without: in `zone`), and epoch seconds (9 or 10 digits, decimals allowed),
+    milliseconds (12 or 13) and microseconds (15 or 16). In DuckDB a cast to TIMESTAMP drops the offset, hence TIMESTAMPTZ.
+    `text` is evaluated several times.
+    """
+    upper = f"upper({text})"
+    local = f"timezone({literal(zone)}, try_cast({upper} as timestamp))" if zone != "UTC" else f"try_cast({upper} as timestamptz)"
+    return (
+        f"case when regexp_full_match({upper}, '{_ZONED}') then timezone('UTC', try_cast(replace(replace({upper}, ' +', '+'), ' -', '-') as timestamptz))"
+        f" when regexp_full_match({upper}, '{_ISO}') then timezone('UTC', {local})"
+        f" when regexp_full_match({text}, '[0-9]{{9,10}}([.][0-9]+)?') then make_timestamp(cast(cast({text} as decimal(18,6)) * 1000000 as bigint))"
+        f" when regexp_full_match({text}, '[0-9]{{12,13}}([.][0-9]+)?') then make_timestamp(cast(cast({text} as decimal(18,3)) * 1000 as bigint))"
+        f" when regexp_full_match({text}, '[0-9]{{15,16}}') then make_timestamp(cast({text} as bigint)) end"
+    )
+
+
+def amount_sql(text: str) -> str:
+    """SQL: DECIMAL(18,4) of a text, or NULL where it is no plain number."""
+    return f"case when regexp_full_match({text}, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{{1,2}})?') then try_cast({text} as decimal(18,4)) end"

@@ -1,0 +1,230 @@
+"""From a file to the temporary table `_wm_records`: one row per record, every column as text.
+
+The fast path is DuckDB's own reader in its strict mode. Whatever it refuses, and what holds NUL bytes, goes through `salvage`,
+which gives each record exactly one outcome; clean rows get the same values on both paths.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from waymark.core.errors import FileRefusedError
+from waymark.core.warehouse import Connection, first_line, rows, storage_problem
+from waymark.ingestion.extraction import RECORD, Shape
+from waymark.ingestion.mapping import Mapping
+from waymark.ingestion.quoting import literal, name
+from waymark.ingestion.salvage import salvage_csv, salvage_lines, split_record
+from waymark.privacy import redact_text
+
+RECORDS = "_wm_records"
+_CHUNK = 1 << 20
+_HEADER_LIMIT = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+_NO_VERDICT = "cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_raw, cast(NULL as blob) as _wm_bytes"
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A file as uncompressed bytes; `utf8`: it can be given to DuckDB as it is."""
+
+    path: Path
+    utf8: bool
+    has_nul: bool
+    is_empty: bool
+
+
+def load_records(connection: Connection, mapping: Mapping, path: Path, scratch: Path) -> Shape:
+    """Fills `_wm_records` (`_wm_row` from 1, `_wm_rule`, `_wm_raw`, `_wm_bytes`, the file's columns) from one file.
+
+    Raises FileRefusedError where the file as a whole cannot be read.
+    """
+    where = f"source '{mapping.source}': {path.name}"
+    if path.is_dir():
+        raise FileRefusedError("this is a folder, not a file", where=where, remedy=f"Name its files in waymark.yml: {path}/*.{mapping.format}")
+    if not path.exists():
+        raise FileRefusedError("there is no such file", where=where, remedy="Mend files in waymark.yml, or put the file there.")
+    connection.execute(f"drop table if exists {RECORDS}")
+    try:
+        if path.stat().st_size == 0:
+            raise FileRefusedError("the file is empty", where=where, remedy="Export it again (a CSV needs at least its header), or remove it.")
+        if mapping.format == "parquet":
+            return _load_parquet(connection, path, where)
+        plain = _plain(mapping, path, scratch, where)
+        if plain.is_empty:
+            raise FileRefusedError("the file is empty", where=where, remedy="Export it again (a CSV needs at least its header), or remove it.")
+        if mapping.format == "csv":
+            return _load_csv(connection, mapping, plain, where, scratch)
+        return _load_lines(connection, mapping, plain, scratch) if mapping.format == "ndjson" else _load_array(connection, plain, where)
+    except OSError as error:
+        if problem := storage_problem(error, str(error.filename or scratch)):
+            if error.filename == str(path):
+                raise FileRefusedError("no permission to read the file", where=where, remedy="Grant read permission, then run again.") from error
+            raise problem from error
+        raise FileRefusedError(f"the file cannot be read: {error.strerror or error}", where=where, remedy="Check the file and its disk, then run again.") from error
+
+
+def _plain(mapping: Mapping, path: Path, scratch: Path, where: str) -> Plain:
+    with open(path, "rb") as handle:
+        head = handle.read(4)
+    if head[:4] == b"PAR1":
+        raise FileRefusedError(f"this is a Parquet file, and the mapping says {mapping.format}", where=where, remedy=f"Set format: parquet in {mapping.path.name}.")
+    compressed = head[:2] == _GZIP_MAGIC
+    if path.suffix == ".gz" and not compressed:
+        raise FileRefusedError("the name ends in .gz, but the content is not gzip", where=where, remedy="Compress it again, or rename it.")
+    target, has_nul, size = path, False, 0
+    utf8 = codecs.lookup(mapping.encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    if compressed:
+        target = scratch / "plain"
+        try:
+            with gzip.open(path, "rb") as packed, open(target, "wb") as unpacked:
+                while chunk := packed.read(_CHUNK):
+                    unpacked.write(chunk)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise FileRefusedError("the gzip file is truncated or damaged", where=where, remedy="Transfer it again; nothing of it was accepted.") from error
+    with open(target, "rb") as handle:
+        while chunk := handle.read(_CHUNK):
+            size += len(chunk.lstrip(codecs.BOM_UTF8) if not size else chunk)
+            has_nul = has_nul or b"\0" in chunk
+    if not utf8:
+        try:
+            with open(target, encoding=mapping.encoding, newline="") as decoded, open(scratch / "utf8", "w", encoding="utf-8", newline="") as encoded:
+                has_nul = False
+                while text := decoded.read(_CHUNK):
+                    encoded.write(text)
+                    has_nul = has_nul or "\0" in text
+        except UnicodeError:
+            return Plain(target, False, has_nul, size == 0)
+        target, utf8 = scratch / "utf8", True
+    return Plain(target, utf8, has_nul, size == 0)
+
+
+def _header(mapping: Mapping, plain: Plain, where: str) -> tuple[list[str], bool]:
+    """The CSV's column names, made unique as DuckDB needs them, and whether they stand on the first line."""
+    encoding = "utf-8-sig" if plain.utf8 else mapping.encoding
+    with open(plain.path, encoding=encoding, errors="replace", newline="") as handle:
+        text = handle.read(_HEADER_LIMIT)
+    fields = split_record(text, mapping.delimiter)
+    if fields is None:
+        raise FileRefusedError("the header line cannot be read: a quote in it is never closed", where=f"{where}, line 1", remedy="Export the file again.")
+    names: list[str] = []
+    for position, column in enumerate(fields, 1):
+        wanted = (column or "").strip().lstrip("\ufeff").replace("\0", "") or f"column_{position}"
+        unique, number = wanted, 2
+        while unique.lower() in {known.lower() for known in names} or unique.lower().startswith("_wm_"):
+            unique, number = f"{wanted.lstrip('_')}_{number}", number + 1
+        names.append(unique)
+    return names, not text.startswith(("\n", "\r"))
+
+
+def _load_csv(connection: Connection, mapping: Mapping, plain: Plain, where: str, scratch: Path) -> Shape:
+    names, on_first_line = _header(mapping, plain, where)
+    shape = Shape(tuple(names))
+    if plain.utf8 and not plain.has_nul and on_first_line and len(names) > 1:
+        columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in names)
+        sql = (
+            f"create temp table {RECORDS}_read as select * from read_csv({literal(_exact(plain.path))}, columns = {{{columns}}}, auto_detect = false, header = true,"
+            f" delim = {literal(mapping.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false, ignore_errors = false, compression = 'none', hive_partitioning = false)"
+        )
+        if _fast(connection, sql):
+            _finish_fast(connection, ", ".join(map(name, names)))
+            return shape
+    target = scratch / "salvaged.parquet"
+    salvage_csv(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, mapping.delimiter, names, target)
+    connection.execute(f"create temp table {RECORDS} as select * from read_parquet({literal(str(target))}) order by _wm_row nulls last")
+    target.unlink()
+    return shape
+
+
+def _load_lines(connection: Connection, mapping: Mapping, plain: Plain, scratch: Path) -> Shape:
+    shape = Shape((RECORD,), is_json=True)
+    if plain.utf8 and not plain.has_nul:
+        # A raw control character is never part of valid JSON, so it can serve as the delimiter that no good line holds.
+        sql = (
+            f"create temp table {RECORDS}_read as select {RECORD} from read_csv({literal(_exact(plain.path))}, columns = {{'{RECORD}': 'VARCHAR'}}, auto_detect = false, header = false,"
+            " delim = chr(1), quote = '', escape = '', strict_mode = true, compression = 'none', hive_partitioning = false)"
+        )
+        if _fast(connection, sql):
+            blank = rows(connection, f"select count(*) from {RECORDS}_read where {RECORD} is null or trim({RECORD}, ' \t') = ''")[0][0]
+            if not blank:
+                _finish_fast(connection, RECORD)
+                return shape
+            connection.execute(f"drop table {RECORDS}_read")
+    target = scratch / "salvaged.parquet"
+    salvage_lines(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, target)
+    connection.execute(f"create temp table {RECORDS} as select * from read_parquet({literal(str(target))}) order by _wm_row nulls last")
+    target.unlink()
+    return shape
+
+
+def _fast(connection: Connection, sql: str) -> bool:
+    connection.execute(f"drop table if exists {RECORDS}_read")
+    try:
+        connection.execute(sql).fetchall()
+    except duckdb.Error as error:
+        if problem := storage_problem(error, "the scratch folder"):
+            raise problem from error
+        return False
+    return True
+
+
+def _finish_fast(connection: Connection, columns: str) -> None:
+    # In a table just made, rowid counts the rows in the order of the file.
+    connection.execute(f"create temp view {RECORDS} as select rowid + 1 as _wm_row, {_NO_VERDICT}, {columns} from {RECORDS}_read")
+
+
+def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
+    remedy = "Mend or export the document again; if it holds one object a line, set format: ndjson. Nothing of it was accepted."
+    if not plain.utf8:
+        raise FileRefusedError("the file is not text in the encoding of its mapping", where=where, remedy="Set encoding in the mapping, then run again.")
+    with open(plain.path, encoding="utf-8-sig", errors="replace") as handle:
+        start = handle.read(_CHUNK).lstrip()[:1]
+    if start != "[":
+        raise FileRefusedError("the document is not a JSON array", where=where, remedy=remedy)
+    source = f"read_json_objects({literal(_exact(plain.path))}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
+    try:
+        connection.execute(f"create or replace temp table {RECORDS}_read as select cast(json as varchar) as {RECORD} from {source}").fetchall()
+    except duckdb.Error as error:
+        if problem := storage_problem(error, "the scratch folder"):
+            raise problem from error
+        raise FileRefusedError(f"the JSON document is broken: {redact_text(first_line(error))[:200]}", where=where, remedy=remedy) from error
+    _finish_fast(connection, RECORD)
+    return Shape((RECORD,), is_json=True)
+
+
+def _load_parquet(connection: Connection, path: Path, where: str) -> Shape:
+    with open(path, "rb") as handle:
+        head = handle.read(4)
+    if head != b"PAR1":
+        raise FileRefusedError("this is not a Parquet file", where=where, remedy="Set the format in the mapping to what the file is, or export it again.")
+    source = f"read_parquet({literal(_exact(path))}, hive_partitioning = false, file_row_number = true)"
+    try:
+        described = [(str(column), str(kind)) for column, kind, *_ in rows(connection, f"describe select * exclude (file_row_number) from {source}")]
+        nested = ("STRUCT", "MAP", "UNION", "LIST")
+        texts = [
+            f"cast({f'to_json({name(column)})' if kind.startswith(nested) or kind.endswith(']') else name(column)} as varchar) as {name(column)}" for column, kind in described
+        ]
+        connection.execute(f"create temp table {RECORDS} as select file_row_number + 1 as _wm_row, {_NO_VERDICT}, {', '.join(texts)} from {source}").fetchall()
+    except duckdb.Error as error:
+        if problem := storage_problem(error, "the scratch folder"):
+            raise problem from error
+        raise FileRefusedError(f"the Parquet file is damaged: {redact_text(first_line(error))[:200]}", where=where, remedy="Export it again; nothing of it was accepted.") from error
+    return Shape(tuple(column for column, _ in described))
+
+
+def drop_records(connection: Connection) -> None:
+    for kind, table in (("view", RECORDS), ("table", RECORDS), ("table", f"{RECORDS}_read")):
+        try:
+            connection.execute(f"drop {kind} if exists {table}")
+        except duckdb.CatalogException:
+            continue  # it is of the other kind
+
+
+def _exact(path: Path) -> str:
+    """The path with what DuckDB would take for a glob escaped."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))

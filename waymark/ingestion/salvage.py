@@ -1,0 +1,220 @@
+"""The tolerant reader, for files that DuckDB's strict one refuses: every record gets exactly one outcome.
+
+It runs in Python, line by line, and only for files with something broken in them. A broken quote costs its own physical line: reading
+goes on at the next one. Good rows get the values that the fast path would give.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_BATCH = 20_000
+_SPAN_LINES = 10_000  # a quoted field that runs over more lines than this is taken for an unclosed quote
+_ESCAPED = re.compile("[\udc00-\udcff]")
+_HANDLER = "waymark_escape"
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Keeps undecodable bytes as lone surrogates, in any codec, so that their record can be named."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_HANDLER, _escape)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Either fields, or the raw text with the rule that it breaks."""
+
+    fields: list[str | None] | None
+    rule: str | None = None
+    raw: str | None = None
+
+
+class _Fields:
+    """Splits one record's lines into fields, a line at a time."""
+
+    def __init__(self, delimiter: str) -> None:
+        self.delimiter = delimiter
+        self.skipped = "" if delimiter == " " else " "
+        self.fields: list[str | None] = []
+        self.quoted: list[str] | None = None  # parts of the quoted field that is open
+        self.broken = False
+
+    def feed(self, line: str) -> bool:
+        """Takes the next physical line, its line end included; True when the record is complete (or broken)."""
+        body = line.rstrip("\r\n")
+        position, end = 0, len(body)
+        if self.quoted is not None:
+            after = self._quoted(line, 0)
+            if after is None:
+                return False
+            position = after
+            if position >= end or self.broken:
+                return True
+        while True:
+            start = position
+            while self.skipped and start < end and body[start] == self.skipped:
+                start += 1
+            if start < end and body[start] == '"':
+                self.quoted = []
+                after = self._quoted(line, start + 1)
+                if after is None:
+                    return False
+                position = after
+                if position >= end or self.broken:
+                    return True
+                continue
+            found = body.find(self.delimiter, position)
+            if found < 0:
+                self.fields.append(body[position:] or None)
+                return True
+            self.fields.append(body[position:found] or None)
+            position = found + 1
+
+    def _quoted(self, line: str, position: int) -> int | None:
+        """Reads on in a quoted field; the position after its delimiter (past the end: the record is over), or None if it goes on in the next line."""
+        parts = self.quoted if self.quoted is not None else []
+        while True:
+            found = line.find('"', position)
+            if found < 0:
+                parts.append(line[position:])
+                return None
+            parts.append(line[position:found])
+            if line[found + 1 : found + 2] == '"':
+                parts.append('"')
+                position = found + 2
+                continue
+            break
+        self.fields.append("".join(parts) or None)
+        self.quoted = None
+        position, end = found + 1, len(line.rstrip("\r\n"))
+        while self.skipped and position < end and line[position] == self.skipped:
+            position += 1
+        if position >= end:
+            return end
+        if line[position] != self.delimiter:
+            self.broken = True
+            return end
+        if position + 1 >= end:  # a delimiter at the very end opens one more, empty field
+            self.fields.append(None)
+            return end
+        return position + 1
+
+
+def split_record(text: str, delimiter: str) -> list[str | None] | None:
+    """The fields of the first record of a text, or None where its quotes are broken."""
+    state = _Fields(delimiter)
+    for line in _physical_lines(text):
+        if not line.strip("\r\n") and state.quoted is None:
+            continue
+        if state.feed(line):
+            return None if state.broken else state.fields
+    return None if state.quoted is not None else state.fields
+
+
+def _physical_lines(text: str) -> Iterator[str]:
+    return iter(re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text))
+
+
+def csv_records(lines: Iterable[str], delimiter: str, width: int) -> Iterator[Record]:
+    """One Record per record of a CSV's body; `width` is the header's number of columns. Blank lines are no records."""
+    source, waiting = iter(lines), deque[str]()
+
+    def following() -> str | None:
+        return waiting.popleft() if waiting else next(source, None)
+
+    while (line := following()) is not None:
+        if not line.strip("\r\n"):
+            continue
+        state, taken, complete = _Fields(delimiter), [line], False
+        complete = state.feed(line)
+        while not complete and len(taken) < _SPAN_LINES:
+            more = following()
+            if more is None:
+                break
+            taken.append(more)
+            complete = state.feed(more)
+        fields = state.fields
+        if len(fields) == width + 1 and fields[-1] is None:
+            fields = fields[:-1]  # a delimiter at the end of the line
+        if complete and not state.broken and len(fields) == width:
+            yield _judged("".join(taken), fields)
+            continue
+        waiting.extendleft(reversed(taken[1:]))
+        yield _judged(line, None, "malformed_row" if complete else "unterminated_quote")
+
+
+def _judged(text: str, fields: list[str | None] | None, rule: str | None = None) -> Record:
+    raw = text.rstrip("\r\n")
+    if _ESCAPED.search(text):
+        return Record(None, "invalid_encoding", raw)
+    if "\0" in text:
+        return Record(None, "nul_byte", raw)
+    return Record(fields) if fields is not None and rule is None else Record(None, rule, raw)
+
+
+def salvage_csv(path: Path, encoding: str, delimiter: str, columns: list[str], target: Path) -> None:
+    """Reads a CSV tolerantly into a Parquet file with `_wm_row`, `_wm_rule`, `_wm_raw`, `_wm_bytes` and the columns."""
+    with open(path, encoding=encoding, errors=_HANDLER, newline="") as handle:
+        lines = iter(handle)
+        _skip_header(lines, delimiter)
+        _write(csv_records(lines, delimiter, len(columns)), encoding, columns, target)
+
+
+def _skip_header(lines: Iterator[str], delimiter: str) -> None:
+    state = _Fields(delimiter)
+    for line in lines:
+        if not line.strip("\r\n") and state.quoted is None:
+            continue
+        if state.feed(line):
+            return
+
+
+def salvage_lines(path: Path, encoding: str, target: Path) -> None:
+    """Reads a file of one JSON text a line; whether it is JSON is asked later, in SQL. Blank lines are no records."""
+    with open(path, encoding=encoding, errors=_HANDLER, newline="") as handle:
+        _write((_judged(line, [line.rstrip("\r\n")]) for line in handle if line.strip()), encoding, ["record"], target)
+
+
+def _write(records: Iterable[Record], encoding: str, columns: list[str], target: Path) -> None:
+    fields = [pa.field("_wm_row", pa.int64()), pa.field("_wm_rule", pa.string()), pa.field("_wm_raw", pa.string()), pa.field("_wm_bytes", pa.binary())]
+    schema = pa.schema(fields + [pa.field(column, pa.string()) for column in columns])
+    with pq.ParquetWriter(target, schema) as writer:
+        rows: list[list[object]] = []
+        for number, record in enumerate(records, 1):
+            raw, original = record.raw, None
+            if raw is not None and record.rule == "invalid_encoding":
+                original = _bytes(raw, encoding)
+                raw = _ESCAPED.sub(lambda match: f"\\x{ord(match.group()) - 0xDC00:02x}", raw)
+            rows.append([number, record.rule, raw, original, *(record.fields if record.fields is not None else [None] * len(columns))])
+            if len(rows) >= _BATCH:
+                writer.write_table(_table(rows, schema))
+                rows = []
+        if rows:
+            writer.write_table(_table(rows, schema))
+
+
+def _table(rows: list[list[object]], schema: pa.Schema) -> pa.Table:
+    return pa.table([pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)], schema=schema)
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """The record's bytes as the file had them."""
+    out, position = bytearray(), 0
+    codec = "utf-8" if encoding == "utf-8-sig" else encoding
+    for match in _ESCAPED.finditer(text):
+        out += text[position : match.start()].encode(codec, "replace")
+        out.append(ord(match.group()) - 0xDC00)
+        position = match.end()
+    return bytes(out + text[position:].encode(codec, "replace"))

@@ -1,0 +1,86 @@
+"""The tables and views of schema `raw`, which ingestion alone writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from waymark.core.warehouse import Connection, rows
+from waymark.ingestion.event import CANONICAL_COLUMNS, empty_events_sql
+from waymark.ingestion.quoting import literal, name
+
+QUARANTINE_COLUMNS = {
+    "source": "VARCHAR", "file": "VARCHAR", "ingest_file_id": "INTEGER", "row_number": "BIGINT", "rule": "VARCHAR", "field": "VARCHAR",
+    "reason": "VARCHAR", "original": "VARCHAR", "quarantined_at": "TIMESTAMP",
+}  # fmt: skip
+# What a replay needs beside them: the file's columns, and the bytes where the text is not faithful.
+QUARANTINE_EXTRA = {"file_columns": "VARCHAR[]", "original_bytes": "BLOB"}
+
+_TABLES = """
+create schema if not exists raw;
+create table if not exists raw.ingestion_log (
+    file_id INTEGER, source VARCHAR, file VARCHAR, file_digest VARCHAR, file_bytes BIGINT, file_mtime_ns BIGINT, mapping_digest VARCHAR, status VARCHAR,
+    rows_read BIGINT, rows_accepted BIGINT, rows_duplicate BIGINT, rows_conflict BIGINT, rows_quarantined BIGINT,
+    columns_missing VARCHAR, columns_renamed VARCHAR, note VARCHAR, error VARCHAR, batch_id INTEGER, ingested_at TIMESTAMP,
+    last_occurred_at TIMESTAMP, last_received_at TIMESTAMP);
+create table if not exists raw.event_index (event_key UHUGEINT, content_key UHUGEINT);
+create table if not exists raw.event_conflicts (source VARCHAR, event_id VARCHAR, content_digest VARCHAR, occurred_at TIMESTAMP, is_survivor BOOLEAN);
+create table if not exists raw.lake_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, is_pending BOOLEAN, bytes BIGINT);
+create table if not exists raw.quarantine_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, bytes BIGINT);
+create table if not exists raw.run_clock (data_now TIMESTAMP);
+create table if not exists raw.build_state (full_refresh_needed BOOLEAN, settings_digest VARCHAR);
+create table if not exists raw.lake_root (root VARCHAR);
+insert into raw.run_clock select NULL where not exists (from raw.run_clock);
+insert into raw.build_state select true, NULL where not exists (from raw.build_state);
+"""
+
+
+def create_tables(connection: Connection, root: Path) -> None:
+    """Makes what is missing, and notes where the lake lies, so that the views can be rebuilt wherever the home stands."""
+    connection.execute(_TABLES)
+    known = rows(connection, "select root from raw.lake_root")
+    if known != [(str(root),)]:
+        connection.execute("delete from raw.lake_root")
+        connection.execute("insert into raw.lake_root values (?)", [str(root)])
+
+
+def build_views(connection: Connection, sources: Iterable[str]) -> None:
+    """Rebuilds `raw.<source>_events` and `raw.<source>_pending` over the registered files. Runs inside the caller's transaction, if it has one."""
+    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
+    for source in sources:
+        losers = bool(rows(connection, "select 1 from raw.event_conflicts where source = ? and not is_survivor limit 1", [source]))
+        files = rows(connection, "select path, is_pending from raw.lake_files where source = ? order by path", [source])
+        every = [str(root / str(path)) for path, _ in files]
+        pending = [str(root / str(path)) for path, is_pending in files if is_pending]
+        connection.execute(f"create or replace view raw.{name(source + '_events')} as {_scan(source, every, losers)}")
+        connection.execute(f"create or replace view raw.{name(source + '_pending')} as {_scan(source, pending, losers)}")
+
+
+def build_quarantine_view(connection: Connection) -> None:
+    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
+    files = [str(root / str(path)) for (path,) in rows(connection, "select path from raw.quarantine_files order by path")]
+    if files:
+        body = f"select {', '.join(QUARANTINE_COLUMNS)} from read_parquet([{', '.join(map(literal, files))}], hive_partitioning = false)"
+    else:
+        body = "select " + ", ".join(f"cast(NULL as {kind}) as {column}" for column, kind in QUARANTINE_COLUMNS.items()) + " where false"
+    connection.execute(f"create or replace view raw.quarantine as {body}")
+
+
+def _scan(source: str, files: list[str], losers: bool) -> str:
+    if not files:
+        return empty_events_sql()
+    listed = ", ".join(map(literal, files))
+    columns = ", ".join(f"e.{name(column)}" for column in CANONICAL_COLUMNS)
+    sql = f"select {columns} from read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}}) e"
+    if losers:
+        sql += (
+            f" where not exists (select 1 from raw.event_conflicts c where c.source = {literal(source)} and not c.is_survivor"
+            " and c.event_id = e.event_id and c.content_digest = e.content_digest)"
+        )
+    return sql
+
+
+def source_names(connection: Connection) -> list[str]:
+    """Every source that has files or views in this warehouse."""
+    found = rows(connection, "select distinct source from raw.lake_files union select distinct source from raw.ingestion_log order by 1 nulls last")
+    return [str(source) for (source,) in found]

@@ -1,0 +1,21 @@
+"""Privacy at the door: the secret, keyed hashes of identifiers, redaction of texts."""
+
+from waymark.privacy.hashing import hmac_sql, identifier_hash_sql, identifier_message, normalised, normalised_sql, protected_id_sql
+from waymark.privacy.redaction import redact_name_sql, redact_sql, redact_text
+from waymark.privacy.secret import DEMO_SOURCE, PUBLIC_DEMO_SECRET, Secret, load_secret
+
+__all__ = [
+    "DEMO_SOURCE",
+    "PUBLIC_DEMO_SECRET",
+    "Secret",
+    "hmac_sql",
+    "identifier_hash_sql",
+    "identifier_message",
+    "load_secret",
+    "normalised",
+    "normalised_sql",
+    "protected_id_sql",
+    "redact_name_sql",
+    "redact_sql",
+    "redact_text",
+]

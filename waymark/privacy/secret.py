@@ -1,0 +1,118 @@
+"""The hashing secret: where it comes from, and the proof that it is the one this home was made with."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from waymark.core.errors import SecretError, StorageError
+from waymark.core.home import Home, write_atomically
+from waymark.core.settings import Project, environment
+
+SECRET_VARIABLE = "WAYMARK_SECRET"
+FINGERPRINT_FILE = "secret_fingerprint"
+# Public on purpose: the demo's events are made up, and its hashes must be the same everywhere.
+PUBLIC_DEMO_SECRET = "waymark-demo-secret-public-and-not-for-real-events"
+DEMO_SOURCE = "waymark_world"
+_SHORTEST = 16
+_BLOCK = 64
+
+
+class Secret:
+    """A key for HMAC-SHA-256. Its text never shows in `repr`, logs or SQL; only `fingerprint` may be written down."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"Secret(fingerprint={self.fingerprint})"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell secrets apart and give nothing away."""
+        return self.hmac("waymark secret fingerprint")[:16]
+
+    def hmac(self, message: str) -> str:
+        """HMAC-SHA-256 of a text, 64 hex digits; `hmac_sql` gives the same in SQL."""
+        return hmac.new(self._key, message.encode(), hashlib.sha256).hexdigest()
+
+    def parameters(self) -> dict[str, bytes]:
+        """The two pads of HMAC (RFC 2104), for SQL made with `hmac_sql`: bound parameters `ipad` and `opad`."""
+        key = self._key if len(self._key) <= _BLOCK else hashlib.sha256(self._key).digest()
+        block = key.ljust(_BLOCK, b"\0")
+        return {"ipad": bytes(byte ^ 0x36 for byte in block), "opad": bytes(byte ^ 0x5C for byte in block)}
+
+
+def load_secret(project: Project, notice: Callable[[str], None] | None = None) -> Secret:
+    """The project's secret: the demo's public one, else WAYMARK_SECRET, else the home's own, which is made once (mode 600) with a notice.
+
+    Raises SecretError where it is too short, missing, not the one that the home was made with, or public and used on real sources.
+    """
+    secret = _demo_secret(project) if project.settings.demo else _own_secret(project.home, notice)
+    _check_fingerprint(project.home, secret)
+    return secret
+
+
+def _demo_secret(project: Project) -> Secret:
+    real = sorted(name for name in project.settings.sources if name != DEMO_SOURCE and not name.startswith(f"{DEMO_SOURCE}_"))
+    if real:
+        raise SecretError(
+            f"the demo's secret is public, so it must not hash real sources ({', '.join(real)})",
+            where=str(project.directory / "waymark.yml"), remedy="Remove `demo: true`, and run into a fresh home: it gets a secret of its own.",
+        )  # fmt: skip
+    return Secret(PUBLIC_DEMO_SECRET.encode())
+
+
+def _own_secret(home: Home, notice: Callable[[str], None] | None) -> Secret:
+    given = environment().get(SECRET_VARIABLE)
+    if given is not None:
+        if len(given) < _SHORTEST:
+            raise SecretError(f"{SECRET_VARIABLE} has fewer than {_SHORTEST} characters", remedy="Give a longer one, for example from: openssl rand -hex 32.")
+        return Secret(given.encode())
+    path = home.secret_file
+    if path.exists():
+        text = _read(path)
+        if len(text) < _SHORTEST:
+            raise SecretError("the secret's file is empty or too short", where=str(path), remedy="Restore it from your backup, or start a fresh home (WAYMARK_HOME).")
+        return Secret(text.encode())
+    if (home.root / FINGERPRINT_FILE).exists():
+        raise SecretError("the secret that this home was made with is gone", where=str(path), remedy=f"Restore the file, or set {SECRET_VARIABLE} to the same secret; a fresh home gets a new one.")
+    text = secrets.token_hex(32)
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text + "\n", mode=0o600)
+    except OSError as error:
+        raise StorageError(f"the secret cannot be kept ({error.strerror})", where=str(path), remedy=f"Grant write permission, or set {SECRET_VARIABLE}.") from error
+    if notice:
+        notice(f"Made a secret for hashing identifiers: {path} (mode 600). Keep a copy: without it, new events cannot be joined to old ones.")
+    return Secret(text.encode())
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_mode & 0o077:
+            os.chmod(path, 0o600)
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecretError("the secret's file cannot be read", where=str(path), remedy=f"Grant read permission to its owner, or set {SECRET_VARIABLE}.") from error
+
+
+def _check_fingerprint(home: Home, secret: Secret) -> None:
+    path = home.root / FINGERPRINT_FILE
+    if path.exists():
+        known = path.read_text(encoding="utf-8").strip()
+        if known != secret.fingerprint:
+            raise SecretError(
+                f"this is not the secret that the home was made with (its fingerprint is {known}, this one's {secret.fingerprint})",
+                where=str(home.root), remedy=f"Set {SECRET_VARIABLE} to the old secret, or run into a fresh home (WAYMARK_HOME) and ingest again.",
+            )  # fmt: skip
+        return
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, secret.fingerprint + "\n")
+    except OSError as error:
+        raise StorageError(f"the home cannot be written ({error.strerror})", where=str(path), remedy="Grant write permission, or set WAYMARK_HOME to another folder.") from error
