@@ -11,13 +11,14 @@ from waymark.core.warehouse import Connection, rows
 
 @dataclass(frozen=True)
 class IdentityReport:
-    """Counts after a resolution. over_shared: identifiers that merge nobody, by type; changed_clusters: customer ids, old and new, that lost or
-    gained an identifier in this run (in a full refresh: all customers)."""
+    """Counts after a resolution. over_shared: identifiers that merge nobody, over_shared_types: the same by type; changed_clusters: customer ids,
+    old and new, that lost or gained an identifier in this run (in a full refresh: all customers)."""
 
     nodes: int
     edges: int
     customers: int
-    over_shared: dict[str, int]
+    over_shared: int
+    over_shared_types: dict[str, int]
     changed_clusters: int
     full_refresh: bool
     seconds: float
@@ -28,8 +29,8 @@ class IdentityReport:
             "nodes": self.nodes,
             "edges": self.edges,
             "customers": self.customers,
-            "over_shared": sum(self.over_shared.values()),
-            "over_shared_types": ", ".join(f"{kind}: {count}" for kind, count in sorted(self.over_shared.items())),
+            "over_shared": self.over_shared,
+            "over_shared_types": ", ".join(f"{kind}: {count}" for kind, count in sorted(self.over_shared_types.items())),
             "changed_clusters": self.changed_clusters,
             "full_refresh": self.full_refresh,
             "seconds": round(self.seconds, 3),
@@ -57,11 +58,12 @@ def over_shared(connection: Connection, limit: int = 20) -> list[OverShared]:
     return [OverShared(*row) for row in found]
 
 
-def counts(connection: Connection) -> tuple[int, int, int, dict[str, int]]:
-    """(nodes, edges, customers, over-shared identifiers by type)."""
+def counts(connection: Connection) -> tuple[int, int, int, int, dict[str, int]]:
+    """(nodes, edges, customers, over-shared identifiers, the same by type)."""
     ((nodes, edges),) = rows(connection, "select (select count(*) from identity.nodes), (select count(*) from identity.edges)")
     types = rows(connection, "select identifier_type, count(*) from identity.nodes where is_over_shared group by all order by identifier_type nulls last")
-    return cast(int, nodes), cast(int, edges), customer_count(connection), {str(kind): cast(int, count) for kind, count in types}
+    by_type = {str(kind): cast(int, count) for kind, count in types}
+    return cast(int, nodes), cast(int, edges), customer_count(connection), sum(by_type.values()), by_type
 
 
 def customer_count(connection: Connection) -> int:

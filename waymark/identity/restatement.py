@@ -22,7 +22,10 @@ def add_restatements(connection: Connection) -> None:
 
 
 def _find_events_of_changed_nodes(connection: Connection) -> None:
-    """A node that is new in this run has no counted event that is not pending, but may have others: a crawler's, say, with the same identifier."""
+    """Events that are not pending, and whose customer may have changed all the same.
+
+    A node that is new in this run has no such event that is counted, but may have others: a crawler's, say, with the same identifier.
+    """
     connection.execute(
         """
         create or replace temp table changed_node_events as
@@ -46,7 +49,7 @@ def _find_events_of_changed_nodes(connection: Connection) -> None:
 
         select event_id, session_key_id, node_ids, is_counted
         from intermediate.int_events
-        where event_id in (select event_id from touched)
+        where event_id in (select event_id from touched) and event_id not in (select event_id from temp.pending_now)
         """
     )
 
@@ -153,6 +156,8 @@ def _restate_customers(connection: Connection) -> None:
             select node_customer_id from identity.nodes where node_id in (select node_id from temp.changed_memberships)
             union
             select customer_id from identity.memberships where node_id in (select unnest(node_ids) from affected_events)
+            union
+            select customer_id from identity.memberships where node_id in (select node_id from temp.node_updates)
             union
             select customer_id from intermediate.int_events_sessionized where event_id in (select event_id from temp.run_events)
             union

@@ -1,0 +1,113 @@
+"""A warehouse with the tables that identity reads, filled from Python events in the way that the dbt models fill them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import reference
+from reference import PADS, Event
+
+from waymark.core.settings import Settings
+from waymark.core.warehouse import Connection, connect
+from waymark.identity import IdentityReport, clear_restatements, prepare_identity, resolve_identities
+
+IDENTITY_TABLES = ("nodes", "edges", "memberships", "membership_history", "clusters", "over_shared_since")
+_IDENTIFIERS = 'STRUCT("type" VARCHAR, "value" VARCHAR)[]'
+
+
+def settings(limit: int) -> Settings:
+    return Settings.model_validate({"name": "test", "sources": {"shop": {"mapping": "shop.yml", "files": ["*.csv"]}}, "identity": {"max_neighbours": limit}})
+
+
+class WarehouseDouble:
+    """`events` is what is in the lake; `put` adds pending ones (an id that is there already flips); `resolve` and `finish` are a run's steps."""
+
+    def __init__(self, limit: int = 3) -> None:
+        self.limit = limit
+        self.events: dict[str, Event] = {}
+        self.connection: Connection = connect()
+        self.connection.execute("set threads = 1")
+        for schema in ("intermediate", "staging", "marts"):
+            self.connection.execute(f"create schema {schema}")
+        self.connection.execute(
+            f"""
+            create table intermediate.int_events (event_id VARCHAR, occurred_at TIMESTAMP, session_key_id BIGINT, identifiers {_IDENTIFIERS},
+                node_ids BIGINT[], is_counted BOOLEAN, is_conversion_event BOOLEAN, order_id VARCHAR);
+            create table staging.stg_pending_events (event_id VARCHAR);
+            create table intermediate.int_events_sessionized (event_id VARCHAR, session_key_id BIGINT, session_id VARCHAR, occurred_at TIMESTAMP,
+                node_ids BIGINT[], customer_id VARCHAR, order_id VARCHAR, is_counted BOOLEAN);
+            create table marts.fct_sessions (session_key_id BIGINT, session_id VARCHAR, started_at TIMESTAMP, ended_at TIMESTAMP, customer_id VARCHAR);
+            """
+        )
+        prepare_identity(self.connection)
+
+    def put(self, batch: Iterable[Event]) -> None:
+        for event in batch:
+            self.events[event.event_id] = event
+            self.connection.execute("delete from intermediate.int_events where event_id = ?", [event.event_id])
+            nodes = event.node_ids or None
+            identifiers = [{"type": kind, "value": value} for kind, value in event.identifiers] or None
+            self.connection.execute(
+                f"insert into intermediate.int_events values (?, ?, ?, ?::{_IDENTIFIERS}, ?::BIGINT[], ?, ?, ?)",
+                [event.event_id, event.occurred_at, event.session_key_id, identifiers, nodes, event.is_counted, event.is_conversion_event, event.order_id],
+            )
+            self.connection.execute("insert into staging.stg_pending_events values (?)", [event.event_id])
+
+    def resolve(self, *, full_refresh: bool = False) -> IdentityReport:
+        return resolve_identities(self.connection, settings=settings(self.limit), customer_id_pads=PADS, full_refresh=full_refresh)
+
+    def build_marts(self) -> None:
+        """What dbt's second selection leaves: the old state, as the next run finds it."""
+        events = list(self.events.values())
+        known, placed = reference.memberships(events, self.limit), reference.sessions(events)
+        self.connection.execute("delete from intermediate.int_events_sessionized; delete from marts.fct_sessions")
+        if not events:
+            return
+        self.connection.executemany(
+            "insert into intermediate.int_events_sessionized values (?, ?, ?, ?, ?::BIGINT[], ?, ?, ?)",
+            [
+                [
+                    event.event_id,
+                    event.session_key_id,
+                    str(placed[event.event_id]) if event.event_id in placed else None,
+                    event.occurred_at,
+                    event.node_ids or None,
+                    reference.customer_of(event, known),
+                    event.order_id,
+                    event.is_counted,
+                ]
+                for event in events
+            ],
+        )
+        self.connection.execute(
+            """
+            insert into marts.fct_sessions
+            select min(session_key_id), session_id, min(occurred_at), max(occurred_at), min(customer_id)
+            from intermediate.int_events_sessionized where session_id is not null group by session_id
+            """
+        )
+
+    def finish(self) -> None:
+        self.connection.execute("delete from staging.stg_pending_events")
+        clear_restatements(self.connection)
+
+    def run(self, batch: Iterable[Event], *, full_refresh: bool = False) -> IdentityReport:
+        self.put(batch)
+        report = self.resolve(full_refresh=full_refresh)
+        self.build_marts()
+        self.finish()
+        return report
+
+    def table(self, name: str) -> list[tuple[object, ...]]:
+        return self.connection.execute(f"from identity.{name} order by all").fetchall()
+
+    def identity(self) -> dict[str, list[tuple[object, ...]]]:
+        return {name: self.table(name) for name in IDENTITY_TABLES}
+
+
+def rebuilt(events: Iterable[Event], limit: int) -> WarehouseDouble:
+    """A second warehouse with the same events, resolved from scratch."""
+    double = WarehouseDouble(limit)
+    double.put(events)
+    double.resolve(full_refresh=True)
+    return double
