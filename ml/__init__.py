@@ -1,0 +1,1 @@
+"""Learning and deciding, without network and without orchestrator."""

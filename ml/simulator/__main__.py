@@ -1,0 +1,50 @@
+"""`python -m ml.simulator --landing DIR --truth DIR`: makes a world and says what is in it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ml.simulator.mechanisms import MECHANISMS
+from ml.simulator.spec import DEFAULT_MECHANISMS, WorldSpec
+from ml.simulator.world import generate_world
+from waymark.core.errors import WaymarkError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; gives its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ml.simulator", description="Make a known-truth world: source files in one folder, truth in another.")
+    default = WorldSpec()
+    parser.add_argument("--landing", type=Path, required=True, help="folder for the source files")
+    parser.add_argument("--truth", type=Path, required=True, help="folder for the truth tables (Parquet)")
+    parser.add_argument("--customers", type=int, default=default.customers, help="default: %(default)s")
+    parser.add_argument("--days", type=int, default=default.days, help="length of the window; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
+    parser.add_argument("--file-days", type=int, default=default.file_days, help="days of arrival in one file; default: %(default)s")
+    parser.add_argument("--plain", action="store_true", help="write .csv instead of .csv.gz")
+    parser.add_argument("--rate", action="append", default=[], metavar="NAME=RATE", help=f"a mechanism's rate, 0 is off: {', '.join(MECHANISMS)}")
+    given = parser.parse_args(arguments)
+    try:
+        rates = {**DEFAULT_MECHANISMS, **dict(_rate(text) for text in given.rate)}
+        spec = WorldSpec(given.customers, days=given.days, seed=given.seed, file_days=given.file_days, gzip=not given.plain, mechanisms=rates)
+        report = generate_world(given.landing, given.truth, spec)
+    except WaymarkError as error:
+        print(f"ml.simulator: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{report.customers:,} customers, {report.events:,} events, {report.rows:,} rows in {report.files} files, {report.seconds:.1f} s")
+    for kind, count in report.rows_by_kind.items():
+        print(f"  {kind:<16}{count:>12,}")
+    return 0
+
+
+def _rate(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise WaymarkError(f"'{text}' is not NAME=RATE", where="--rate", remedy="Write, for instance: --rate late=0.05") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""What a world is made of. The files' bytes are a function of this alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from waymark.core.errors import SettingsError
+
+MAX_CUSTOMERS = 10_000_000  # as many as there are phone numbers of seven digits
+DAY_MS = 86_400_000
+
+# Rates, each of what its module in mechanisms/ says (most: of the customers' own events). Absent or 0 is off.
+DEFAULT_MECHANISMS: Mapping[str, float] = {
+    "late": 0.02, "duplicates": 0.01, "conflicts": 0.002, "broken": 0.003, "skewed": 0.0005,
+    "crawlers": 0.03, "staff": 0.004, "double_reports": 0.05,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """A world: how many customers, for how long, and which mechanisms at which rate.
+
+    days: length of the window in which things happen; files may arrive later. file_days: days of arrival in one file.
+    mechanisms: name -> rate in [0, 1]. Raises SettingsError for a value that makes no world.
+    """
+
+    customers: int = 20_000
+    days: int = 182
+    start: date = date(2026, 1, 5)
+    seed: int = 1
+    file_days: int = 7
+    gzip: bool = True
+    mechanisms: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_MECHANISMS))
+
+    def __post_init__(self) -> None:
+        bounds = {"customers": (1, MAX_CUSTOMERS), "days": (14, 3650), "file_days": (1, 3650), "seed": (0, 2**63 - 1)}
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise SettingsError(f"{name} is {value}", where="WorldSpec", remedy=f"Use a whole number from {low} to {high}.")
+        for name, rate in self.mechanisms.items():
+            if not 0 <= rate <= 1:
+                raise SettingsError(f"the rate of '{name}' is {rate}", where="WorldSpec.mechanisms", remedy="Use a share from 0 to 1.")
+
+    @property
+    def start_ms(self) -> int:
+        """The first instant of the window, in epoch milliseconds UTC."""
+        return (self.start.toordinal() - date(1970, 1, 1).toordinal()) * DAY_MS
+
+    @property
+    def end_ms(self) -> int:
+        """The instant after the window."""
+        return self.start_ms + self.days * DAY_MS
+
+    def rate(self, mechanism: str) -> float:
+        return float(self.mechanisms.get(mechanism, 0.0))

@@ -1,0 +1,190 @@
+"""The truth about a world, for tests and benchmarks alone: who had which identifiers, which rows of evidence link them, and what the sessions were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ml.simulator import catalogue as cat
+from ml.simulator.block import Block
+from ml.simulator.catalogue import EVENT
+from ml.simulator.people import COOKIES_PER_DEVICE, DEVICE_SLOTS, TYPES
+from ml.simulator.rendering import anonymous_ids, order_ids
+from ml.simulator.rows import Array, Rows, cookie_keys, customers_of, steps_of
+
+# Nodes of a person: account, e-mail, phone, then cookies.
+USER, EMAIL, PHONE, FIRST_COOKIE = range(4)
+NODES = FIRST_COOKIE + DEVICE_SLOTS * COOKIES_PER_DEVICE
+ABSENT = -1
+
+_TEXT, _TIME = pa.string(), pa.timestamp("us")
+SCHEMAS = {
+    "truth_persons": pa.schema([
+        ("person_id", _TEXT), ("person_type", _TEXT), ("country", _TEXT), ("user_id", _TEXT), ("email", _TEXT), ("phone", _TEXT), ("is_existing", pa.bool_()),
+        ("signed_up_at", _TIME), ("first_event_at", _TIME), ("event_count", pa.int64()), ("order_count", pa.int64()), ("user_component_id", _TEXT),
+        ("email_component_id", _TEXT), ("phone_component_id", _TEXT),
+    ]),
+    "truth_devices": pa.schema([
+        ("person_id", _TEXT), ("device_number", pa.int64()), ("anonymous_id", _TEXT), ("first_seen_at", _TIME), ("last_seen_at", _TIME),
+        ("event_count", pa.int64()), ("is_linked", pa.bool_()), ("component_id", _TEXT),
+    ]),
+    "truth_sessions": pa.schema([
+        ("person_id", _TEXT), ("anonymous_id", _TEXT), ("stage", _TEXT), ("started_at", _TIME), ("ended_at", _TIME), ("event_count", pa.int64()),
+    ]),
+    "truth_orders": pa.schema([
+        ("person_id", _TEXT), ("order_id", _TEXT), ("event_at", _TIME), ("event_type", _TEXT), ("value", pa.decimal128(18, 4)),
+        ("currency", _TEXT), ("report_count", pa.int64()),
+    ]),
+    "truth_dirt": pa.schema([("file", _TEXT), ("kind", _TEXT), ("outcome", _TEXT), ("row_count", pa.int64())]),
+}  # fmt: skip
+
+
+@dataclass
+class _Components:
+    """node -> component, over the block: labels are nodes, ABSENT where the identifier stands in no counted row."""
+
+    labels: Array
+    is_alone: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+class TruthWriter:
+    """The truth tables as Parquet files in a folder, appended block by block."""
+
+    def __init__(self, folder: Path) -> None:
+        self._writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd") for name, schema in SCHEMAS.items()}
+
+    def write(self, name: str, table: pa.Table) -> None:
+        self._writers[name].write_table(table.cast(SCHEMAS[name]))
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+
+def block_truth(block: Block) -> dict[str, pa.Table]:
+    """The truth of a block's customers."""
+    extra = Rows.joined([batch.rows for batch in block.batches if batch.kind == "double_report"])
+    parts = _components(block, [block.events, extra])
+    return {
+        "truth_persons": _persons(block, extra, parts),
+        "truth_devices": _devices(block, parts),
+        "truth_sessions": _sessions(block),
+        "truth_orders": _orders(block, extra),
+    }
+
+
+def _components(block: Block, counted: list[Rows]) -> _Components:
+    """Connected components of identifiers that stand together in a row, by spreading the least node until nothing changes."""
+    rows = Rows.joined(counted)
+    base = rows.local * NODES
+    held = [
+        (rows.user == 1, base + USER),
+        ((rows.email == 1) | (rows.email == 2), base + EMAIL),
+        (rows.phone > 0, base + PHONE),
+        (rows.cookie >= 0, base + FIRST_COOKIE + np.maximum(rows.cookie, 0)),
+    ]
+    total = len(block.people) * NODES
+    seen = np.zeros(total, dtype=np.bool_)
+    for has, node in held:
+        seen[node[has]] = True
+    pairs = [np.stack([one[has & also], other[has & also]]) for place, (has, one) in enumerate(held) for also, other in held[place + 1 :]]
+    edges = np.unique(np.concatenate(pairs, axis=1), axis=1)
+    labels = np.arange(total)
+    while True:
+        least = np.minimum(labels[edges[0]], labels[edges[1]])
+        spread = labels.copy()
+        np.minimum.at(spread, edges[0], least)
+        np.minimum.at(spread, edges[1], least)
+        if np.array_equal(spread, labels):
+            break
+        labels = spread
+    sizes = np.bincount(labels[seen], minlength=total)
+    return _Components(np.where(seen, labels, ABSENT), sizes[labels] == 1)
+
+
+def _person_ids(numbers: Array) -> pa.Array:
+    return pc.binary_join_element_wise("p", pc.utf8_lpad(pc.cast(pa.array(numbers), _TEXT), width=7, padding="0"), "")
+
+
+def _component_ids(block: Block, labels: Array) -> pa.Array:
+    """`<person>/<least node>`, null where the identifier was never seen."""
+    present = labels != ABSENT
+    texts = pc.binary_join_element_wise(_person_ids(block.people.number[np.maximum(labels, 0) // NODES]), pc.cast(pa.array(labels % NODES), _TEXT), "/")
+    return pc.if_else(pa.array(present), texts, pa.scalar(None, _TEXT))
+
+
+def _instants(milliseconds: Array, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None) -> pa.Array:
+    return pa.array(milliseconds * 1000, mask=None if present is None else ~present).cast(_TIME)
+
+
+def _persons(block: Block, extra: Rows, parts: _Components) -> pa.Table:
+    people, events, count = block.people, block.events, len(block.people)
+    base = np.arange(count) * NODES
+    signed_up = np.zeros(count, dtype=np.int64)
+    is_sign_up = events.event == EVENT["signed_up"]
+    signed_up[events.local[is_sign_up]] = block.counted[is_sign_up]
+    far = np.iinfo(np.int64).max
+    first = np.full(count, far)
+    np.minimum.at(first, events.local, block.counted)
+    has_account = people.is_existing | (signed_up > 0)
+    return pa.table({
+        "person_id": _person_ids(people.number), "person_type": pa.array(TYPES).take(pa.array(people.type)),
+        "country": pa.array([country for country, _, _ in cat.PLACES]).take(pa.array(people.place)),
+        "user_id": pc.if_else(pa.array(has_account), people.user_id, pa.scalar(None, _TEXT)), "email": people.email,
+        "phone": pc.if_else(pa.array(people.has_phone), people.phone, pa.scalar(None, _TEXT)), "is_existing": people.is_existing,
+        "signed_up_at": _instants(signed_up, signed_up > 0), "first_event_at": _instants(np.where(first == far, 0, first), first != far),
+        "event_count": np.bincount(events.local, minlength=count) + np.bincount(extra.local, minlength=count),
+        "order_count": np.bincount(events.local[events.event == EVENT["order_completed"]], minlength=count),
+        **{f"{name}_component_id": _component_ids(block, parts.labels[base + node]) for name, node in (("user", USER), ("email", EMAIL), ("phone", PHONE))},
+    })  # fmt: skip
+
+
+def _devices(block: Block, parts: _Components) -> pa.Table:
+    events = block.events
+    with_cookie = np.flatnonzero(events.cookie >= 0)
+    node = events.local[with_cookie] * NODES + FIRST_COOKIE + events.cookie[with_cookie]
+    nodes, first, place, count = np.unique(node, return_index=True, return_inverse=True, return_counts=True)
+    times = block.counted[with_cookie]
+    earliest, latest = times[first].copy(), times[first].copy()
+    np.minimum.at(earliest, place, times)
+    np.maximum.at(latest, place, times)
+    one = events.take(with_cookie[first])
+    return pa.table({
+        "person_id": _person_ids(customers_of(one.serial)), "device_number": one.cookie // COOKIES_PER_DEVICE, "anonymous_id": anonymous_ids(cookie_keys(one)),
+        "first_seen_at": _instants(earliest), "last_seen_at": _instants(latest), "event_count": count, "is_linked": ~parts.is_alone[nodes],
+        "component_id": _component_ids(block, parts.labels[nodes]),
+    })  # fmt: skip
+
+
+def _sessions(block: Block) -> pa.Table:
+    """A visit's rows that carry a device: rows are ordered by visit, so each visit is a stretch."""
+    picked = np.flatnonzero(block.events.cookie >= 0)
+    rows, times = block.events.take(picked), block.counted[picked]
+    visits = steps_of(rows.serial)
+    starts = np.flatnonzero(np.concatenate([[True], visits[1:] != visits[:-1]])[: len(visits)])
+    first, last = (np.minimum.reduceat(times, starts), np.maximum.reduceat(times, starts)) if len(starts) else (times, times)
+    one = rows.take(starts)
+    return pa.table({
+        "person_id": _person_ids(customers_of(one.serial)), "anonymous_id": anonymous_ids(cookie_keys(one)),
+        "stage": pa.array(cat.STAGES).take(pa.array(one.stage)),
+        "started_at": _instants(first), "ended_at": _instants(last),
+        "event_count": np.diff(np.append(starts, len(visits))),
+    })  # fmt: skip
+
+
+def _orders(block: Block, extra: Rows) -> pa.Table:
+    picked = np.flatnonzero(block.events.order > 0)
+    rows = block.events.take(picked)
+    twice = np.isin(rows.serial, extra.serial)
+    cents = pa.array(rows.amount).cast(pa.decimal128(19, 0))
+    return pa.table({
+        "person_id": _person_ids(customers_of(rows.serial)), "order_id": order_ids(rows.order), "event_at": _instants(block.counted[picked]),
+        "event_type": pa.array([name for name, _ in cat.EVENTS]).take(pa.array(rows.event)), "value": pc.multiply(cents, pa.scalar(Decimal("0.01"))),
+        "currency": pa.array(["USD", "EUR"]).take(pa.array(block.people.is_euro[rows.local].astype(np.int64))), "report_count": 1 + twice.astype(np.int64),
+    })  # fmt: skip
