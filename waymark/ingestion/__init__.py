@@ -1,11 +1,11 @@
 """Ingestion: source files become canonical events, each row accounted for, each file exactly once.
 
-What says "nothing new" (`new_files`, `load_known`) imports no DuckDB; the rest is imported when it is first asked for.
+What says "nothing new" (`new_files`, `known_files`) imports no DuckDB; the rest is imported when it is first asked for.
 """
 
 from typing import TYPE_CHECKING
 
-from waymark.ingestion.discovery import load_known, new_files, source_files
+from waymark.ingestion.files import known_files, new_files, source_files
 
 if TYPE_CHECKING:
     from waymark.ingestion.event import CANONICAL_COLUMNS
@@ -20,7 +20,7 @@ __all__ = [
     "IngestReport",
     "Mapping",
     "ingest_source",
-    "load_known",
+    "known_files",
     "load_mapping",
     "mark_transformed",
     "new_files",

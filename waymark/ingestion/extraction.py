@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from waymark.core.errors import FileRefusedError, MappingError
 from waymark.core.warehouse import Connection, first_line
+from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.mapping import Mapping, Rule
 from waymark.ingestion.quoting import literal, name
 
@@ -83,7 +84,8 @@ class Extractor:
         if rule.paths:
             column = rule.within or RECORD
             if rule.within and not self.shape.is_json and not self.shape.has(column):
-                return self.lack(key, field_name, (column,), rule)
+                self.lack(key, field_name, (column,), rule)
+                return None
             if rule.within and self.shape.is_json:
                 return self.coalesced([self.path(RECORD, f"{_key_path(column)}{path[1:]}") for path in rule.paths])
             return self.coalesced([self.path(column, path) for path in rule.paths])
@@ -93,7 +95,8 @@ class Extractor:
                 return f"cast(json_object({pairs}) as varchar)"
             absent = [column for column in rule.bundle if not self.shape.has(column)]
             if absent and not rule.optional:
-                return self.lack(key, field_name, tuple(absent), rule)
+                self.lack(key, field_name, tuple(absent), rule)
+                return None
             self.out.missing.extend(absent)
             pairs = ", ".join(f"{literal(column)}, {name(column)}" for column in rule.bundle if self.shape.has(column))
             return f"cast(json_object({pairs}) as varchar)" if pairs else None
@@ -104,7 +107,8 @@ class Extractor:
                 if position:
                     self.out.renamed.append(f"{column} for {rule.names[0]}")
                 return name(column)
-        return self.lack(key, field_name, rule.names, rule)
+        self.lack(key, field_name, rule.names, rule)
+        return None
 
     def lack(self, key: str, field_name: str, wanted: tuple[str, ...], rule: Rule) -> None:
         if rule.optional:
@@ -190,7 +194,7 @@ def check_expressions(connection: Connection, mapping: Mapping, shape: Shape) ->
                 # The second column makes an aggregate fail here, and not fold all rows into one.
                 connection.execute(f"select {check} as value, _wm_one from (select 1 as _wm_one, {columns}) as record_columns limit 0").fetchall()
             except Exception as error:
-                if type(error).__module__.split(".")[0] not in ("duckdb", "_duckdb"):
+                if not is_engine_error(error):
                     raise
                 raise MappingError(
                     f"{field_name}: DuckDB refuses {'the expression' if rule.expr else 'the JSON path'}: {first_line(error)}",

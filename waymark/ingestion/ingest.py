@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping as MappingOf
 from pathlib import Path
 from time import perf_counter
-
-import duckdb
 
 from waymark.core.digest import file_digest
 from waymark.core.errors import FileRefusedError, MappingError, WaymarkError
@@ -17,18 +14,19 @@ from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, first_line, rows, storage_problem
 from waymark.ingestion.batch import Batch, log_line, next_batch_id
 from waymark.ingestion.canonical import Canonical
-from waymark.ingestion.discovery import Known, save_known, source_files, stamp
+from waymark.ingestion.files import Known, save_known, source_files, stamp
+from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import Shape, check_expressions
 from waymark.ingestion.lake import recover, scratch_folder
 from waymark.ingestion.mapping import Mapping, load_mapping
 from waymark.ingestion.readers import RECORDS, drop_records, load_records
-from waymark.ingestion.report import FileOutcome, IngestReport
+from waymark.ingestion.report import FileOutcome, IngestReport, Refusal
 from waymark.ingestion.tables import build_quarantine_view, build_views, create_tables
 from waymark.privacy import Secret, redact_text
 
 FLUSH_ROWS = 2_000_000
 PARSED = "_wm_parsed"
-Progress = Callable[[int, int, str], None]
+Progress = Callable[[str], None]
 
 
 def prepare_raw(connection: Connection, sources: MappingOf[str, Mapping], home: Home) -> list[str]:
@@ -43,20 +41,22 @@ def prepare_raw(connection: Connection, sources: MappingOf[str, Mapping], home: 
     return removed
 
 
-def mark_transformed(connection: Connection, batch_ids: Iterable[int]) -> None:
-    """Says that a finished transformation has seen these batches. Opens no transaction: it belongs into the caller's."""
-    listed = ", ".join(str(int(batch)) for batch in sorted(set(batch_ids)))
-    if not listed:
-        return
-    sources = [str(source) for (source,) in rows(connection, f"select distinct source from raw.lake_files where batch_id in ({listed}) and is_pending order by 1 nulls last")]
-    connection.execute(f"update raw.lake_files set is_pending = false where batch_id in ({listed})")
-    build_views(connection, sources)
+def mark_transformed(connection: Connection, sources: Iterable[str], batch_ids: Iterable[int] | None = None) -> None:
+    """Says that a finished transformation has seen what was pending of these sources (or only these batches of it).
+
+    Opens no transaction: it belongs into the caller's.
+    """
+    of_batches = "" if batch_ids is None else f" and batch_id in ({', '.join(str(int(batch)) for batch in sorted(set(batch_ids))) or 'NULL'})"
+    for source in sorted(sources):
+        if rows(connection, f"select 1 from raw.lake_files where source = ? and is_pending{of_batches} limit 1", [source]):
+            connection.execute(f"update raw.lake_files set is_pending = false where source = ? and is_pending{of_batches}", [source])
+            build_views(connection, [source])
 
 
 def ingest_source(project: Project, source: str, connection: Connection, secret: Secret, progress: Progress | None = None) -> IngestReport:
     """Takes up the source's new and changed files.
 
-    progress: called with (files done, files to do, name of the file). A file that cannot be read is refused, and stands in the report and in
+    progress: told in words which file is being read. A file that cannot be read is refused, and stands in the report and in
     raw.ingestion_log; the others go on. Raises MappingError where the mapping itself is wrong, StorageError where the disk refuses.
     """
     return _Ingestion(project, source, connection, secret).run(progress)
@@ -88,43 +88,35 @@ class _Ingestion:
         self.next_file_id = int(str(found[0][0]))
         todo = [path for path in files if not self._is_known(path, stamps[path])]
         try:
-            for number, path in enumerate(todo):
+            for number, path in enumerate(todo, 1):
                 if progress:
-                    progress(number, len(todo), path.name)
+                    progress(f"{self.source}: {path.name} ({number} of {len(todo)})")
                 self._take(path, stamps[path])
                 if self.batch and self.batch.rows >= FLUSH_ROWS:
                     self._flush()
             self._flush()
-            if progress and todo:
-                progress(len(todo), len(todo), todo[-1].name)
         finally:
             drop_records(self.connection)
             self.connection.execute(f"drop table if exists {PARSED}")
             shutil.rmtree(scratch_folder(self.home), ignore_errors=True)
         refused = rows(self.connection, "select file, error from raw.ingestion_log where source = ? and status = 'refused' order by file nulls last", [self.source])
-        present = {self._shown(path) for path in files}
-        self.report.refused = {str(file): str(error) for file, error in refused if str(file) in present}
+        self.report.refused = [Refusal(str(file), str(error)) for file, error in refused if Path(str(file)) in stamps]
         known: Known = {str(path): stamps[path] for path in files}
         known[str(self.mapping.path)] = stamp(self.mapping.path)
         save_known(self.home, self.source, known)
         self.report.seconds = perf_counter() - started
         return self.report
 
-    def _shown(self, path: Path) -> str:
-        """The file's name in the log: under the project's folder where it lies there, else whole."""
-        folder = str(self.project.directory) + os.sep
-        return str(path).removeprefix(folder)
-
     def _is_known(self, path: Path, state: tuple[int, int]) -> bool:
         found = rows(
             self.connection,
             "select 1 from raw.ingestion_log where source = ? and file = ? and file_bytes = ? and file_mtime_ns = ? and (status <> 'refused' or mapping_digest = ?) limit 1",
-            [self.source, self._shown(path), state[0], state[1], self.mapping.digest],
+            [self.source, str(path), state[0], state[1], self.mapping.digest],
         )
         return bool(found) and path.exists()
 
     def _take(self, path: Path, state: tuple[int, int]) -> None:
-        outcome = FileOutcome(self._shown(path), "ingested", "", *state)
+        outcome = FileOutcome(str(path), "ingested", "", *state)
         try:
             outcome.digest = file_digest(path) if path.is_file() else ""
             if self._same_bytes(outcome):
@@ -189,7 +181,9 @@ class _Ingestion:
             accepted = self.batch.add_events(canonical.events_sql(PARSED, outcome.file_id), {**self.secret.parameters(), **bounds})
             if accepted < outcome.rows_read:
                 outcome.rows_quarantined = self.batch.add_refused(RECORDS, PARSED, shape, outcome, bounds)
-        except duckdb.Error as error:
+        except Exception as error:
+            if not is_engine_error(error):
+                raise
             raise storage_problem(error, str(self.home.root)) or _unexpected(error, mapping, path) from error
         if accepted + outcome.rows_quarantined != outcome.rows_read:
             raise WaymarkError(
@@ -228,7 +222,7 @@ def last_plausible(connection: Connection, skew_days: int) -> tuple[object, obje
     return found[0][0], found[0][1]
 
 
-def _unexpected(error: duckdb.Error, mapping: Mapping, path: Path) -> WaymarkError:
+def _unexpected(error: Exception, mapping: Mapping, path: Path) -> WaymarkError:
     return FileRefusedError(
         f"DuckDB cannot apply the mapping: {redact_text(first_line(error))[:200]}", where=f"source '{mapping.source}': {path.name}", remedy=f"Mend the expressions in {mapping.path.name}, then run again."
     )

@@ -12,10 +12,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from waymark.core.errors import FileRefusedError
 from waymark.core.warehouse import Connection, first_line, rows, storage_problem
+from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.mapping import Mapping
 from waymark.ingestion.quoting import literal, name
@@ -49,7 +48,7 @@ def load_records(connection: Connection, mapping: Mapping, path: Path, scratch: 
         raise FileRefusedError("this is a folder, not a file", where=where, remedy=f"Name its files in waymark.yml: {path}/*.{mapping.format}")
     if not path.exists():
         raise FileRefusedError("there is no such file", where=where, remedy="Mend files in waymark.yml, or put the file there.")
-    connection.execute(f"drop table if exists {RECORDS}")
+    drop_records(connection)
     try:
         if path.stat().st_size == 0:
             raise FileRefusedError("the file is empty", where=where, remedy="Export it again (a CSV needs at least its header), or remove it.")
@@ -166,7 +165,9 @@ def _fast(connection: Connection, sql: str) -> bool:
     connection.execute(f"drop table if exists {RECORDS}_read")
     try:
         connection.execute(sql).fetchall()
-    except duckdb.Error as error:
+    except Exception as error:
+        if not is_engine_error(error):
+            raise
         if problem := storage_problem(error, "the scratch folder"):
             raise problem from error
         return False
@@ -189,7 +190,9 @@ def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
     source = f"read_json_objects({literal(_exact(plain.path))}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
     try:
         connection.execute(f"create or replace temp table {RECORDS}_read as select cast(json as varchar) as {RECORD} from {source}").fetchall()
-    except duckdb.Error as error:
+    except Exception as error:
+        if not is_engine_error(error):
+            raise
         if problem := storage_problem(error, "the scratch folder"):
             raise problem from error
         raise FileRefusedError(f"the JSON document is broken: {redact_text(first_line(error))[:200]}", where=where, remedy=remedy) from error
@@ -210,7 +213,9 @@ def _load_parquet(connection: Connection, path: Path, where: str) -> Shape:
             f"cast({f'to_json({name(column)})' if kind.startswith(nested) or kind.endswith(']') else name(column)} as varchar) as {name(column)}" for column, kind in described
         ]
         connection.execute(f"create temp table {RECORDS} as select file_row_number + 1 as _wm_row, {_NO_VERDICT}, {', '.join(texts)} from {source}").fetchall()
-    except duckdb.Error as error:
+    except Exception as error:
+        if not is_engine_error(error):
+            raise
         if problem := storage_problem(error, "the scratch folder"):
             raise problem from error
         raise FileRefusedError(f"the Parquet file is damaged: {redact_text(first_line(error))[:200]}", where=where, remedy="Export it again; nothing of it was accepted.") from error
@@ -218,11 +223,9 @@ def _load_parquet(connection: Connection, path: Path, where: str) -> Shape:
 
 
 def drop_records(connection: Connection) -> None:
-    for kind, table in (("view", RECORDS), ("table", RECORDS), ("table", f"{RECORDS}_read")):
-        try:
-            connection.execute(f"drop {kind} if exists {table}")
-        except duckdb.CatalogException:
-            continue  # it is of the other kind
+    for kind, column, catalogue in (("view", "view_name", "duckdb_views"), ("table", "table_name", "duckdb_tables")):
+        for (found,) in rows(connection, f"select {column} from {catalogue}() where temporary and {column} in ('{RECORDS}', '{RECORDS}_read') order by 1 nulls last"):
+            connection.execute(f"drop {kind} {found}")
 
 
 def _exact(path: Path) -> str:

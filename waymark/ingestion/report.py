@@ -28,20 +28,48 @@ class FileOutcome:
     last_received: object = None
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A file that cannot be read as things stand; its text is the error that a person reads."""
+
+    file: str
+    error: str
+
+    def __str__(self) -> str:
+        return self.error
+
+
 @dataclass
 class IngestReport:
     """Of one source in one run: the files that were taken up, and those that are refused as things stand."""
 
     source: str
     files: list[FileOutcome] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)  # file -> error, those refused earlier and still unchanged included
+    refused: list[Refusal] = field(default_factory=list)  # those refused earlier and unchanged since included
     batch_ids: list[int] = field(default_factory=list)
     files_found: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
-    def total(self, column: str) -> int:
-        return sum(int(getattr(outcome, column)) for outcome in self.files)
+    @property
+    def rows_read(self) -> int:
+        return sum(outcome.rows_read for outcome in self.files)
+
+    @property
+    def rows_accepted(self) -> int:
+        return sum(outcome.rows_accepted for outcome in self.files)
+
+    @property
+    def rows_duplicate(self) -> int:
+        return sum(outcome.rows_duplicate for outcome in self.files)
+
+    @property
+    def rows_conflict(self) -> int:
+        return sum(outcome.rows_conflict for outcome in self.files)
+
+    @property
+    def rows_quarantined(self) -> int:
+        return sum(outcome.rows_quarantined for outcome in self.files)
 
     @property
     def is_clean(self) -> bool:
@@ -50,9 +78,10 @@ class IngestReport:
 
     def as_metadata(self) -> dict[str, int | float | str]:
         """Counts and names of files, for Dagster and logs; never a row's content."""
-        counts = {column: self.total(column) for column in ("rows_read", "rows_accepted", "rows_duplicate", "rows_conflict", "rows_quarantined")}
         return {
             "source": self.source, "files_found": self.files_found, "files_ingested": sum(outcome.status == "ingested" for outcome in self.files),
-            "files_skipped": sum(outcome.status == "skipped" for outcome in self.files), "files_refused": len(self.refused), **counts,
-            "seconds": round(self.seconds, 3), "errors": "\n".join(self.refused[file] for file in sorted(self.refused)),
+            "files_skipped": sum(outcome.status == "skipped" for outcome in self.files), "files_refused": len(self.refused),
+            "rows_read": self.rows_read, "rows_accepted": self.rows_accepted, "rows_duplicate": self.rows_duplicate, "rows_conflict": self.rows_conflict,
+            "rows_quarantined": self.rows_quarantined,
+            "seconds": round(self.seconds, 3), "errors": "\n".join(map(str, self.refused)),
         }  # fmt: skip

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _BATCH = 20_000
 _SPAN_LINES = 10_000  # a quoted field that runs over more lines than this is taken for an unclosed quote
@@ -188,6 +189,9 @@ def salvage_lines(path: Path, encoding: str, target: Path) -> None:
 
 
 def _write(records: Iterable[Record], encoding: str, columns: list[str], target: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     fields = [pa.field("_wm_row", pa.int64()), pa.field("_wm_rule", pa.string()), pa.field("_wm_raw", pa.string()), pa.field("_wm_bytes", pa.binary())]
     schema = pa.schema(fields + [pa.field(column, pa.string()) for column in columns])
     with pq.ParquetWriter(target, schema) as writer:
@@ -206,6 +210,8 @@ def _write(records: Iterable[Record], encoding: str, columns: list[str], target:
 
 
 def _table(rows: list[list[object]], schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
     return pa.table([pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)], schema=schema)
 
 

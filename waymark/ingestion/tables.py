@@ -28,10 +28,8 @@ create table if not exists raw.event_conflicts (source VARCHAR, event_id VARCHAR
 create table if not exists raw.lake_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, is_pending BOOLEAN, bytes BIGINT);
 create table if not exists raw.quarantine_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, bytes BIGINT);
 create table if not exists raw.run_clock (data_now TIMESTAMP);
-create table if not exists raw.build_state (full_refresh_needed BOOLEAN, settings_digest VARCHAR);
 create table if not exists raw.lake_root (root VARCHAR);
 insert into raw.run_clock select NULL where not exists (from raw.run_clock);
-insert into raw.build_state select true, NULL where not exists (from raw.build_state);
 """
 
 

@@ -41,10 +41,16 @@ class Secret:
         return hmac.new(self._key, message.encode(), hashlib.sha256).hexdigest()
 
     def parameters(self) -> dict[str, bytes]:
-        """The two pads of HMAC (RFC 2104), for SQL made with `hmac_sql`: bound parameters `ipad` and `opad`."""
+        """The pads as bound parameters `ipad` and `opad`, for SQL made with `hmac_sql`."""
+        ipad, opad = self.pads
+        return {"ipad": ipad, "opad": opad}
+
+    @property
+    def pads(self) -> tuple[bytes, bytes]:
+        """The two key blocks of HMAC (RFC 2104), inner and outer, 64 bytes each."""
         key = self._key if len(self._key) <= _BLOCK else hashlib.sha256(self._key).digest()
         block = key.ljust(_BLOCK, b"\0")
-        return {"ipad": bytes(byte ^ 0x36 for byte in block), "opad": bytes(byte ^ 0x5C for byte in block)}
+        return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
 
 
 def load_secret(project: Project, notice: Callable[[str], None] | None = None) -> Secret:

@@ -35,12 +35,14 @@ def stamp(path: Path) -> Stamp:
     return (state.st_size, state.st_mtime_ns)
 
 
-def load_known(home: Home, source: str) -> Known:
-    """Files of a source that the last committed ingestion knew, by path. Empty where the warehouse is gone."""
-    document = (read_json(home.root / KNOWN_FILE) or {}).get(source) if home.warehouse.exists() else None
-    if not isinstance(document, dict):
-        return {}
-    return {str(path): (int(pair[0]), int(pair[1])) for path, pair in document.items() if isinstance(pair, list) and len(pair) == 2}
+def known_files(home: Home) -> dict[str, Known]:
+    """Per source, the files that its last committed ingestion knew, by path. Empty where the warehouse is gone."""
+    document = (read_json(home.root / KNOWN_FILE) or {}) if home.warehouse.exists() else {}
+    return {
+        source: {str(path): (int(pair[0]), int(pair[1])) for path, pair in files.items() if isinstance(pair, list) and len(pair) == 2}
+        for source, files in document.items()
+        if isinstance(files, dict)
+    }
 
 
 def save_known(home: Home, source: str, known: Known) -> None:
@@ -50,8 +52,11 @@ def save_known(home: Home, source: str, known: Known) -> None:
     write_atomically(home.root / KNOWN_FILE, json.dumps(document, indent=0, sort_keys=True) + "\n")
 
 
-def new_files(project: Project, source: str, known: Known | None = None) -> list[Path]:
-    """Files that the last ingestion has not seen as they are now; the mapping itself among them, if it changed."""
-    seen = load_known(project.home, source) if known is None else known
+def new_files(project: Project, source: str, known: dict[str, Known] | None = None) -> list[Path]:
+    """Files that the last ingestion has not seen as they are now; the mapping itself among them, if it changed.
+
+    known: what `known_files` gave, if it is at hand.
+    """
+    seen = (known_files(project.home) if known is None else known).get(source, {})
     watched = [project.mapping_path(source), *source_files(project, source)]
     return [path for path in watched if seen.get(str(path)) != stamp(path)]
