@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.integration.conftest import Ran, demo_project, run_project, sql_json, waymark
+from waymark.core.settings import load_project
 from waymark.core.warehouse import connect
 
 MARTS = ["dim_customer_aliases", "dim_customers", "fct_conversions", "fct_events", "fct_journey_steps", "fct_journeys", "fct_sessions", "fct_touchpoints"]
@@ -79,7 +80,7 @@ def test_trace_follows_a_row_to_lines_that_hold_its_events(demo: Ran, table: str
     assert traced
     for event in traced:
         source_id = demo.value(f"select source_event_id from marts.fct_events where event_id = '{event['event_id']}'")
-        assert str(source_id) in _line(Path(event["file"]), event["line"])
+        assert str(source_id) in _line(demo.directory / event["file"], event["line"])
 
 
 def _line(path: Path, number: int) -> str:
@@ -95,7 +96,7 @@ def test_trace_knows_every_mart(demo: Ran) -> None:
     assert sorted(EVENTS_BEHIND) == MARTS == sorted(KEYS)
     for table in MARTS:
         key = str(demo.value(f"select {KEYS[table]} from marts.{table} order by 1 limit 1"))
-        assert trace_row(demo.home, table, key), table
+        assert trace_row(load_project(demo.directory), table, key), table
 
 
 def test_verify_finds_every_pure_table_equal_and_then_an_altered_one(demo: Ran) -> None:

@@ -103,7 +103,7 @@ def trace(
     """Follow a row of a mart to its events, and each event to its file and line."""
     from waymark.pipeline.trace import TRACE_COLUMNS, trace_row
 
-    found = trace_row(load_project(project).home, table, key)
+    found = trace_row(load_project(project), table, key)
     records = [tuple(getattr(event, column) for column in TRACE_COLUMNS) for event in found]
     if format is Format.table:
         typer.echo(f"{table} {key}: {len(found)} events")

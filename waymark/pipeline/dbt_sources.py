@@ -29,7 +29,12 @@ def sources_document(source_names: Sequence[str]) -> dict[str, Any]:
     """
     raw_tables: list[dict[str, str]] = []
     for name in source_names:
-        raw_tables.append({"name": f"{name}_events", "description": f"One row per accepted event of {name}, as docs/architecture.md states the columns; losers of conflicts are left out."})
+        raw_tables.append(
+            {
+                "name": f"{name}_events",
+                "description": f"One row per accepted event of {name}, as docs/architecture.md states the columns; losers of conflicts are left out.",
+            }
+        )
         raw_tables.append({"name": f"{name}_pending", "description": f"The rows of {name}_events from batches that no finished run has seen yet."})
     raw_tables.extend({"name": name, "description": text} for name, text in _LOG_TABLES.items())
     identity_tables = [{"name": name, "description": text} for name, text in _IDENTITY_TABLES.items()]
@@ -37,6 +42,11 @@ def sources_document(source_names: Sequence[str]) -> dict[str, Any]:
         "version": 2,
         "sources": [
             {"name": "raw", "schema": "raw", "description": "What ingestion accepted, and its logs. Only ingestion writes here.", "tables": raw_tables},
-            {"name": "identity", "schema": "identity", "description": "Who is who, and what a run must compute again. Only identity writes here.", "tables": identity_tables},
+            {
+                "name": "identity",
+                "schema": "identity",
+                "description": "Who is who, and what a run must compute again. Only identity writes here.",
+                "tables": identity_tables,
+            },
         ],
     }

@@ -8,8 +8,7 @@ from waymark.core.settings import Project
 def nothing_new(project: Project) -> bool:
     """True if the published snapshot already holds every file, under the same settings, mappings, models and secret."""
     from waymark.core.home import read_json
-    from waymark.ingestion.files import known_files, new_files
-    from waymark.ingestion.mapping import load_mapping
+    from waymark.ingestion import load_mapping, new_files
     from waymark.pipeline.code import code_digest
 
     home = project.home
@@ -21,5 +20,4 @@ def nothing_new(project: Project) -> bool:
     mappings = {source: load_mapping(project.mapping_path(source)).digest for source in sorted(project.settings.sources)}
     if manifest.get("mapping_digests") != mappings:
         return False
-    known = known_files(home)
-    return not any(new_files(project, source, known) for source in project.settings.sources)
+    return not any(new_files(project, source) for source in project.settings.sources)

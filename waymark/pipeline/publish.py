@@ -46,7 +46,7 @@ def publish(run: Run, *, run_id: str = "") -> Snapshot:
     """
     home = run.project.home
     with Stage("publish") as stage, run.open_warehouse() as connection:
-        audit(connection)
+        audit(connection, run.mappings)
         remove_unfinished(home)
         snapshot_id = uuid4().hex[:12]
         building = home.published_dir / f".building-{snapshot_id}.duckdb"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from waymark.core.errors import WaymarkError
-from waymark.core.home import Home
+from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.published import open_published
 
@@ -58,7 +58,7 @@ class TracedEvent:
     line: int | None
 
 
-def trace_row(home: Home, table: str, key: str) -> list[TracedEvent]:
+def trace_row(project: Project, table: str, key: str) -> list[TracedEvent]:
     """The events behind one row, in time order.
 
     Raises WaymarkError for an unknown table or a key that the published snapshot does not have.
@@ -66,17 +66,17 @@ def trace_row(home: Home, table: str, key: str) -> list[TracedEvent]:
     name = table.removeprefix("marts.")
     if name not in EVENTS_BEHIND:
         raise WaymarkError(f"'{table}' is not a mart that can be traced", remedy="One of: " + ", ".join(sorted(EVENTS_BEHIND)))
-    with open_published(home) as connection:
+    with open_published(project.home) as connection:
         connection.execute("create temp table traced as select distinct event_id from (" + EVENTS_BEHIND[name] + ")", {"key": key})
         if not rows(connection, "select count(*) from traced")[0][0]:
             raise WaymarkError(f"{name} has no row '{key}'", remedy=f'See: waymark sql "from marts.{name} limit 5"')
-        return _located(connection, home)
+        return _located(connection, project)
 
 
-def _located(connection: Connection, home: Home) -> list[TracedEvent]:
+def _located(connection: Connection, project: Project) -> list[TracedEvent]:
     found: list[tuple[object, ...]] = []
     for (source,) in rows(connection, "select distinct source from marts.fct_events join traced using (event_id) order by source"):
-        lake = str(home.raw_lake / f"{source}_events").replace("'", "''")
+        lake = str(project.home.raw_lake / f"{source}_events").replace("'", "''")
         found += rows(connection, f"""
             select e.event_id, e.event_type, e.occurred_at, e.source, l.file, r.row_number
             from marts.fct_events e
@@ -88,7 +88,7 @@ def _located(connection: Connection, home: Home) -> list[TracedEvent]:
     wanted: dict[str, set[int]] = defaultdict(set)
     for row in found:
         wanted[str(row[4])].add(int(str(row[5])))
-    lines = {file: record_lines(Path(file), records) for file, records in wanted.items()}
+    lines = {file: record_lines(project.directory / file, records) for file, records in wanted.items()}
     traced = {TracedEvent(str(i), str(t), str(at), str(s), str(f), int(str(n)), lines[str(f)].get(int(str(n)))) for i, t, at, s, f, n in found}
     return sorted(traced, key=lambda event: (event.occurred_at, event.event_id, event.file, event.record))
 

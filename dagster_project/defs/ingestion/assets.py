@@ -34,4 +34,4 @@ raw_events = [_raw_events(source) for source in SOURCES]
 )
 def ingestion_records(project: ProjectResource) -> None:
     with project.run.open_warehouse() as connection:
-        steps.audit_ingestion(connection)
+        steps.audit_ingestion(connection, project.run.mappings)
