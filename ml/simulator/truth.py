@@ -93,14 +93,14 @@ def _components(block: Block, counted: list[Rows]) -> _Components:
     seen = np.zeros(total, dtype=np.bool_)
     for has, node in held:
         seen[node[has]] = True
-    pairs = [np.stack([one[has & also], other[has & also]]) for place, (has, one) in enumerate(held) for also, other in held[place + 1 :]]
-    edges = np.unique(np.concatenate(pairs, axis=1), axis=1)
+    pairs = [one[has & also] * total + other[has & also] for place, (has, one) in enumerate(held) for also, other in held[place + 1 :]]
+    one_end, other_end = np.divmod(np.unique(np.concatenate(pairs)), total)
     labels = np.arange(total)
     while True:
-        least = np.minimum(labels[edges[0]], labels[edges[1]])
+        least = np.minimum(labels[one_end], labels[other_end])
         spread = labels.copy()
-        np.minimum.at(spread, edges[0], least)
-        np.minimum.at(spread, edges[1], least)
+        np.minimum.at(spread, one_end, least)
+        np.minimum.at(spread, other_end, least)
         if np.array_equal(spread, labels):
             break
         labels = spread

@@ -108,8 +108,12 @@ def _make_block(spill: Spill, spec: WorldSpec, first: int, count: int) -> tuple[
         if spec.rate(name) > 0:
             apply(block, spec.rate(name), Stream(spec.seed, name))
     counted: Counter[tuple[int, str]] = Counter()
-    for batch in (Batch("event", block.events), *block.batches):
-        _spill_batch(spill, spec, block, batch, counted)
+    spill.add(*_written(spec, block, Batch("event", block.events), counted))
+    extras = [_written(spec, block, batch, counted) for batch in block.batches if len(batch.rows)]
+    if extras:
+        delivered, order = (np.concatenate([extra[place] for extra in extras]) for place in (1, 2))
+        by_arrival = np.argsort(delivered, kind="stable")
+        spill.add(pa.concat_arrays([extra[0] for extra in extras]).take(pa.array(by_arrival)), delivered[by_arrival], order[by_arrival])
     return block_truth(block), counted
 
 
@@ -120,26 +124,23 @@ def _delivery_delays(channel: Array, serial: Array, stream: Stream) -> Array:
     return np.where(at_once, 300 + np.minimum(wait * 1_500, 60_000), 60_000 + np.minimum(wait * 600_000, 3_600_000)).astype(np.int64)
 
 
-def _spill_batch(spill: Spill, spec: WorldSpec, block: Block, batch: Batch, counted: Counter[tuple[int, str]]) -> None:
+def _written(spec: WorldSpec, block: Block, batch: Batch, counted: Counter[tuple[int, str]]) -> tuple[pa.Array, Array, Array]:
+    """A batch's lines with their delivery and order, as the spill wants them; adds its rows by file and kind to `counted`."""
     by_arrival = np.argsort(batch.rows.delivered, kind="stable")
     rows = batch.rows.take(by_arrival)
     if batch.damage is None:
-        lines, kinds = render_lines(block.people, rows), np.zeros(len(rows), dtype=np.int64)
-        names = [batch.kind]
+        lines = render_lines(block.people, rows)
+        kinds, names = np.zeros(len(rows), dtype=np.int64), [batch.kind]
     else:
-        kinds = batch.damage[by_arrival]
-        lines, names = render_damaged(block.people, rows, kinds), list(DAMAGES)
+        kinds, names = batch.damage[by_arrival], list(DAMAGES)
+        lines = render_damaged(block.people, rows, kinds)
     if batch.rows is block.events:
         kinds, names = block.is_late[by_arrival].astype(np.int64), ["event", "late"]
-    spill.add(lines, rows.delivered, (rows.serial << 8) | rows.copy)
     numbers = (rows.delivered - spec.start_ms) // (DAY_MS * spec.file_days)
-    for (number, kind), count in zip(*_tallied(numbers, kinds), strict=True):
-        counted[number, names[kind]] += count
-
-
-def _tallied(numbers: Array, kinds: Array) -> tuple[list[tuple[int, int]], list[int]]:
-    pairs, counts = np.unique(np.stack([numbers, kinds], axis=1), axis=0, return_counts=True)
-    return [(int(number), int(kind)) for number, kind in pairs], [int(count) for count in counts]
+    cells, counts = np.unique(numbers * len(names) + kinds, return_counts=True)
+    for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
+        counted[cell // len(names), names[cell % len(names)]] += count
+    return lines, rows.delivered, (rows.serial << 8) | rows.copy
 
 
 def _dirt(spec: WorldSpec, kinds: Counter[tuple[int, str]]) -> pa.Table:
