@@ -1,4 +1,5 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+-- depends_on: {{ ref('stg_pending_events') }}
 
 with sessionized as (
     select

@@ -3,6 +3,7 @@
     incremental_strategy='restate',
     tags=['before_identity'],
 ) }}
+-- depends_on: {{ ref('stg_pending_events') }}
 
 with events as (
     select * from {{ ref('stg_pending_events') if is_incremental() else ref('stg_events') }}
