@@ -1,9 +1,10 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated = restated('customers', 'membership') %}
 
 with memberships as (
     select membership.node_id, membership.customer_id
     from {{ source('identity', 'memberships') }} as membership
-    {%- if is_incremental() %} where {{ restated('customers', 'membership') }} {%- endif %}
+    {%- if is_incremental() %} where {{ is_restated }} {%- endif %}
 ),
 
 nodes as (

@@ -1,9 +1,12 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated_conversion = restated('customers', 'conversion') %}
+{%- set is_restated_membership = restated('customers', 'membership') %}
+{%- set is_restated_step = restated('customers', 'step') %}
 
 with memberships as (
     select membership.customer_id, membership.node_id
     from {{ source('identity', 'memberships') }} as membership
-    {%- if is_incremental() %} where {{ restated('customers', 'membership') }} {%- endif %}
+    {%- if is_incremental() %} where {{ is_restated_membership }} {%- endif %}
 ),
 
 nodes as (
@@ -13,14 +16,14 @@ nodes as (
 steps as (
     select step.customer_id, step.session_id, step.is_touchpoint_start, step.channel, step.started_at, step.ended_at, step.event_count, step.first_event_id
     from {{ ref('int_session_steps') }} as step
-    {%- if is_incremental() %} where {{ restated('customers', 'step') }} {%- endif %}
+    {%- if is_incremental() %} where {{ is_restated_step }} {%- endif %}
 ),
 
 conversion_events as (
     select conversion.customer_id, conversion.event_id, conversion.value_reporting, cast(count(*) as integer) as conversion_count, min(conversion.occurred_at) as occurred_at
     from {{ ref('fct_conversions') }} as conversion
     where conversion.customer_id is not null
-    {%- if is_incremental() %} and {{ restated('customers', 'conversion') }} {%- endif %}
+    {%- if is_incremental() %} and {{ is_restated_conversion }} {%- endif %}
     group by conversion.customer_id, conversion.event_id, conversion.value_reporting
 ),
 

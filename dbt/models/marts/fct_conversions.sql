@@ -1,10 +1,12 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated_event = restated('customers', 'event') ~ ' or ' ~ restated('events', 'event') %}
+{%- set is_restated_step = restated('customers', 'step') %}
 
 with placed as (
     select event.event_id, event.customer_id, event.session_id, event.channel, event.reporting_date
     from {{ ref('int_events_sessionized') }} as event
     where event.is_conversion_event
-    {%- if is_incremental() %} and ({{ restated('customers', 'event') }} or {{ restated('events', 'event') }}) {%- endif %}
+    {%- if is_incremental() %} and ({{ is_restated_event }}) {%- endif %}
 ),
 
 conversions as (
@@ -15,7 +17,7 @@ steps as (
     select step.conversion_id, step.journey_id, step.touchpoint_id, step.channel
     from {{ ref('fct_journey_steps') }} as step
     where step.is_conversion
-    {%- if is_incremental() %} and {{ restated('customers', 'step') }} {%- endif %}
+    {%- if is_incremental() %} and {{ is_restated_step }} {%- endif %}
 ),
 
 attributed as (

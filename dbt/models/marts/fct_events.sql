@@ -1,4 +1,6 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set all_events, pending_events = ref('stg_events'), ref('stg_pending_events') %}
+{%- set is_restated = restated('session_keys', 'event') ~ ' or ' ~ restated('events', 'event') %}
 -- depends_on: {{ ref('stg_pending_events') }}
 
 with sessionized as (
@@ -7,14 +9,14 @@ with sessionized as (
         event.is_conversion_event, event.micro_conversion, event.value_reporting, event.reporting_date
     from {{ ref('int_events_sessionized') }} as event
     {%- if is_incremental() %}
-    where {{ restated('session_keys', 'event') }} or {{ restated('events', 'event') }}
+    where {{ is_restated }}
     {%- endif %}
 ),
 
 {% if is_incremental() -%}
 -- What is already here is not read from the lake again: the wide columns of an event that is not pending have not changed.
 pending as (
-    select {{ canonical_columns() | join(', ') }} from {{ ref('stg_pending_events') }}
+    select {{ canonical_columns() | join(', ') }} from {{ pending_events }}
 ),
 
 known as (
@@ -31,7 +33,7 @@ events as (
 ),
 {%- else -%}
 events as (
-    select {{ canonical_columns() | join(', ') }} from {{ ref('stg_events') }}
+    select {{ canonical_columns() | join(', ') }} from {{ all_events }}
 ),
 {%- endif %}
 

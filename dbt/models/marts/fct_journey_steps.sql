@@ -1,11 +1,12 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated = restated('customers', 'step') %}
 
 with runs as (
     select
         step.first_event_id, step.last_event_id, step.touchpoint_id, step.session_id, step.customer_id, step.channel, step.stage, step.is_conversion,
         step.started_at, step.ended_at, step.event_count
     from {{ ref('int_session_steps') }} as step
-    {%- if is_incremental() %} where {{ restated('customers', 'step') }} {%- endif %}
+    {%- if is_incremental() %} where {{ is_restated }} {%- endif %}
 ),
 
 conversions as (

@@ -1,11 +1,13 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated_known = restated('customers', 'known') %}
+{%- set is_restated_step = restated('customers', 'step') %}
 
 with steps as (
     select
         step.journey_id, step.step_number, step.customer_id, step.goal, step.touchpoint_id, step.channel, {{ stage_rank('step.stage') }} as stage_rank, step.is_jump_back,
         step.is_after_conversion, step.conversion_id, step.started_at, step.ended_at, step.event_count, step.first_event_id
     from {{ ref('fct_journey_steps') }} as step
-    {%- if is_incremental() %} where {{ restated('customers', 'step') }} {%- endif %}
+    {%- if is_incremental() %} where {{ is_restated_step }} {%- endif %}
 ),
 
 conversions as (
@@ -83,7 +85,7 @@ overtaken as (
         known.started_at, known.ended_at, known.converted_at, known.conversion_id, known.conversion_value, known.touch_count, known.step_count, known.event_count,
         known.first_channel, known.last_channel, known.channel_path, known.max_stage, known.jump_back_count, known.duration_days, known.first_event_id
     from {{ this }} as known
-    where {{ restated('journey_status', 'known') }} and not ({{ restated('customers', 'known') }})
+    where {{ restated('journey_status', 'known') }} and not ({{ is_restated_known }})
 ),
 
 {% endif -%}

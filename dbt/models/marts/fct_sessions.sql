@@ -1,4 +1,5 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated = restated('session_keys', 'event') %}
 
 with events as (
     select
@@ -6,7 +7,7 @@ with events as (
         event.is_conversion_event, event.micro_conversion, {{ stage_rank('event.stage') }} as stage_rank
     from {{ ref('int_events_sessionized') }} as event
     where event.session_id is not null
-    {%- if is_incremental() %} and {{ restated('session_keys', 'event') }} {%- endif %}
+    {%- if is_incremental() %} and {{ is_restated }} {%- endif %}
 ),
 
 conversions as (
@@ -48,7 +49,7 @@ landings as (
         event.referrer_host, event.page_path, event.screen, event.device_type, event.country, event.session_key_id, event.occurred_at
     from {{ ref('fct_events') }} as event
     where event.session_id is not null
-    {%- if is_incremental() %} and {{ restated('session_keys', 'event') }} {%- endif %}
+    {%- if is_incremental() %} and {{ is_restated }} {%- endif %}
 ),
 
 described as (

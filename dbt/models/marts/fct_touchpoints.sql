@@ -1,10 +1,11 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated = restated('customers', 'step') %}
 
 with starts as (
     select step.touchpoint_id, step.customer_id, step.session_id, step.first_event_id, step.channel, step.started_at
     from {{ ref('int_session_steps') }} as step
     where step.is_touchpoint_start
-    {%- if is_incremental() %} and {{ restated('customers', 'step') }} {%- endif %}
+    {%- if is_incremental() %} and {{ is_restated }} {%- endif %}
 ),
 
 events as (

@@ -3,10 +3,11 @@
     incremental_strategy='restate',
     tags=['before_identity'],
 ) }}
+{%- set all_events, pending_events = ref('stg_events'), ref('stg_pending_events') %}
 -- depends_on: {{ ref('stg_pending_events') }}
 
 with events as (
-    select * from {{ ref('stg_pending_events') if is_incremental() else ref('stg_events') }}
+    select * from {{ pending_events if is_incremental() else all_events }}
 ),
 
 rates as (

@@ -1,10 +1,11 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated = restated('orders', 'event') ~ ' or ' ~ restated('events', 'event') %}
 
 with conversion_events as (
     select * from {{ ref('int_events_sessionized') }} as event
     where event.is_conversion_event
     {%- if is_incremental() %}
-        and ({{ restated('orders', 'event') }} or {{ restated('events', 'event') }})
+        and ({{ is_restated }})
     {%- endif %}
 ),
 

@@ -1,4 +1,5 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated = restated('session_keys', 'event') ~ ' or event.session_id is null and ' ~ restated('events', 'event') %}
 
 with events as (
     select
@@ -7,7 +8,7 @@ with events as (
     from {{ ref('int_events_sessionized') }} as event
     where event.is_counted and event.customer_id is not null
     {%- if is_incremental() %}
-        and ({{ restated('session_keys', 'event') }} or (event.session_id is null and {{ restated('events', 'event') }}))
+        and ({{ is_restated }})
     {%- endif %}
 ),
 

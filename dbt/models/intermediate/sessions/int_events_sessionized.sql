@@ -1,9 +1,10 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated = restated('session_keys', 'event') ~ ' or ' ~ restated('events', 'event') %}
 
 with events as (
     select * from {{ ref('int_events') }} as event
     {%- if is_incremental() %}
-    where {{ restated('session_keys', 'event') }} or {{ restated('events', 'event') }}
+    where {{ is_restated }}
     {%- endif %}
 ),
 
