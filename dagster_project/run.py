@@ -27,7 +27,8 @@ def run_refresh(project: Project, *, full_refresh: bool = False) -> str:
     """
     from dagster_project.definitions import defs
 
-    config = {"resources": {"project": {"config": {"directory": str(project.directory), "full_refresh": full_refresh}}}}
+    quiet = {"console": {"config": {"log_level": "CRITICAL"}}}  # the event log has it all; the command line shows its own progress
+    config = {"loggers": quiet, "resources": {"project": {"config": {"directory": str(project.directory), "full_refresh": full_refresh}}}}
     with dg.DagsterInstance.from_config(instance_folder(project.home)) as instance:
         try:
             result = defs().resolve_job_def("refresh").execute_in_process(instance=instance, run_config=config)

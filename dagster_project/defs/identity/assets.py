@@ -1,5 +1,8 @@
 """Links between identifiers to customers, current and as known then."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import dagster as dg
 
 from dagster_project.lib.project_resource import ProjectResource
@@ -23,5 +26,7 @@ _TABLES = {
         for name, text in _TABLES.items()
     ]
 )
-def identity(context: dg.AssetExecutionContext, project: ProjectResource) -> None:
-    context.add_output_metadata(steps.resolve(project.run).as_metadata(), output_name="identity__memberships")
+def identity(project: ProjectResource) -> Iterator[dg.MaterializeResult[Any]]:
+    metadata = steps.resolve(project.run).as_metadata()
+    for name in _TABLES:
+        yield dg.MaterializeResult(asset_key=["identity", name], metadata=metadata if name == "memberships" else None)

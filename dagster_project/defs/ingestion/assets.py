@@ -1,5 +1,8 @@
 """Files to raw events: an asset a source, named as the table that it fills."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import dagster as dg
 
 from dagster_project.lib.project_resource import ProjectResource, project_directory
@@ -22,16 +25,21 @@ SOURCES = sorted(load_project(project_directory()).settings.sources)
 raw_events = [_raw_events(source) for source in SOURCES]
 
 
+_RECORDS = {
+    "ingestion_log": "One row per file: rows read = accepted + duplicates + quarantined.",
+    "event_conflicts": "All contents of each event id that came with more than one.",
+    "run_clock": "data_now: the greatest accepted received_at.",
+}
+
+
 @dg.multi_asset(
     specs=[
         dg.AssetSpec(["raw", name], group_name="ingestion", kinds={"duckdb"}, deps=[["raw", f"{source}_events"] for source in SOURCES], description=text)
-        for name, text in {
-            "ingestion_log": "One row per file: rows read = accepted + duplicates + quarantined.",
-            "event_conflicts": "All contents of each event id that came with more than one.",
-            "run_clock": "data_now: the greatest accepted received_at.",
-        }.items()
+        for name, text in _RECORDS.items()
     ]
 )
-def ingestion_records(project: ProjectResource) -> None:
+def ingestion_records(project: ProjectResource) -> Iterator[dg.MaterializeResult[Any]]:
     with project.run.open_warehouse() as connection:
-        steps.audit_ingestion(connection, project.run.mappings)
+        accepted = steps.audit_ingestion(connection, project.run.mappings)
+    for name in _RECORDS:
+        yield dg.MaterializeResult(asset_key=["raw", name], metadata={f"rows accepted from {source}": count for source, count in accepted.items()})
