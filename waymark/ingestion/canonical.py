@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from waymark.core.settings import Settings
-from waymark.ingestion.event import CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
+from waymark.ingestion.event import CANONICAL_COLUMNS, CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
 from waymark.ingestion.extraction import RECORD, Extraction, Extractor, Shape, removal_patch
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
 from waymark.ingestion.moments import amount_sql, timestamp_sql
@@ -36,7 +36,7 @@ class Canonical:
         """One row per record that could be read: `_wm_row`, raw and typed values, `broken` = 'rule|field' or NULL."""
         mapping = self.mapping
         prepared = "".join(f",\n  {piece}" for piece in self.extraction.prepared)
-        wanted = ["_wm_row", f"{self._raw('event_type')} as event_type_raw", f"{self._raw('occurred_at')} as t_occurred", f"{self._raw('received_at')} as t_received"]
+        wanted = ["_wm_file", "_wm_row", f"{self._raw('event_type')} as event_type_raw", f"{self._raw('occurred_at')} as t_occurred", f"{self._raw('received_at')} as t_received"]
         wanted += [f"{self._raw(ID_COLUMN)} as t_event_id", f"{self._raw('value')} as t_value", f"{self._raw('currency')} as t_currency"]
         wanted += [f"{self._raw(column)} as {name(column)}" for column in _PLAIN]
         wanted += [f"{self._raw(f'id:{kind}')} as {name('id:' + kind)}" for kind in mapping.identifiers]
@@ -87,17 +87,19 @@ class Canonical:
             cases.append("when t_internal is not null and try_cast(t_internal as boolean) is null then 'bad_value|is_internal'")
         return f"case {' '.join(cases)} end"
 
-    def events_sql(self, parsed: str, file_id: int, *, start_ordinal: str = "0") -> str:
+    def events_sql(self, parsed: str, bounds: str, skew_days: int) -> str:
         """Events of the parsed rows that break no rule; columns as in CANONICAL_COLUMNS, with event_key and content_key.
 
-        Execute it with the secret's parameters and `$last_occurred`, `$last_received` (NULL: no bound).
+        bounds: relation of _wm_file, last_occurred, last_received. Execute it with the secret's parameters.
         """
-        good = f"select *, coalesce(received_at, occurred_at) as received from {parsed} where broken is null and {not_future_sql()}"
+        good = f"""
+            select p.*, coalesce(received_at, occurred_at) as received from {parsed} p join {bounds} using (_wm_file)
+            where broken is null and occurred_at <= last_occurred + to_days({skew_days}) and coalesce(received_at, occurred_at) <= last_received + to_days({skew_days})"""
         shielded = f"""
-            select _wm_row, occurred_at, received as received_at, value, case when value is not null or t_currency is not null then currency end as currency,
-              {", ".join(f"{redact_name_sql(name(column))} as {name(column)}" for column in _NAMES)},
-              {protected_id_sql("anonymous_id")} as anonymous_id, {protected_id_sql("user_id")} as user_id, {protected_id_sql("order_id")} as order_id,
-              {protected_id_sql("t_session")} as t_session, {protected_id_sql("t_event_id")} as source_event_id,
+            select _wm_file, _wm_row, occurred_at, received as received_at, value, case when value is not null or t_currency is not null then currency end as currency,
+              {", ".join(f"{self._named(column)} as {name(column)}" for column in _NAMES)},
+              {", ".join(f"{self._protected(column, column)} as {column}" for column in ("anonymous_id", "user_id", "order_id"))},
+              {protected_id_sql("t_session")} as t_session, {self._protected("t_event_id", ID_COLUMN)} as source_event_id,
               {self._without_identifiers("page_url")} as page_url, {self._without_identifiers("referrer")} as referrer,
               {self._without_identifiers("text")} as text, {self._properties()} as properties, {self._others()} as others,
               {self._consent()} as consent_scopes, {"coalesce(try_cast(t_internal as boolean), false)" if self.mapping.is_internal else "false"} as is_internal
@@ -107,9 +109,9 @@ class Canonical:
               lower(user_agent) as agent
             from ({shielded})"""
         located = f"""
-            select *, {_address("page_url")} as page, {_address("referrer")} as origin, contains(page_url, '?') as has_query, {_click_pair(self.mapping)} as click from ({redacted})"""
+            select *, {_address("page_url")} as page, {_address("referrer")} as origin, contains(page_url, 'utm_') as has_campaign, {_click_pair(self.mapping)} as click from ({redacted})"""
         derived = f"""
-            select _wm_row, {literal(self.mapping.source)} as source, source_event_id, {self._event_type()} as event_type, occurred_at, received_at,
+            select _wm_file, _wm_row, {literal(self.mapping.source)} as source, source_event_id, {self._event_type()} as event_type, occurred_at, received_at,
               {self._session_key()} as session_key, anonymous_id, user_id, {self._identifiers()} as identifiers, source_channel,
               {", ".join(f"{self._campaign(column)} as {column}" for column in UTM_COLUMNS)},
               {"click_id_type" if "click_id" in self.mapping.columns else "click.kind"} as click_id_type, {"click_id" if "click_id" in self.mapping.columns else "click.id"} as click_id,
@@ -119,17 +121,23 @@ class Canonical:
               country, region, city, language, order_id, value, currency, properties, text, consent_scopes, is_internal
             from ({located})"""
         digested = f"select *, md5({_content()}) as content_digest from ({derived})"
-        keyed = f"select *, {self._identity(start_ordinal)} as id_text from ({digested})"
+        keyed = f"select *, {self._identity()} as id_text from ({digested})"
         return f"""
-            select md5(id_text) as event_id, * exclude (_wm_row, id_text), cast({file_id} as integer) as ingest_file_id, _wm_row as row_number,
+            select md5(id_text) as event_id, * exclude (_wm_file, _wm_row, id_text), _wm_file as ingest_file_id, _wm_row as row_number,
               cast(occurred_at as date) as event_date, md5_number(id_text) as event_key, md5_number(content_digest) as content_key
             from ({keyed})"""
 
-    def _identity(self, start_ordinal: str) -> str:
+    def _named(self, column: str) -> str:
+        return redact_name_sql(name(column)) if column in self.mapping.columns or column == "event_type_raw" else name(column)
+
+    def _protected(self, column: str, mapped: str) -> str:
+        return protected_id_sql(column) if mapped in self.mapping.columns else column
+
+    def _identity(self) -> str:
         source = literal(self.mapping.source)
-        ordinal = start_ordinal
+        ordinal = "'0'"
         if self.mapping.keep_identical_rows:
-            ordinal = f"cast({start_ordinal} + row_number() over (partition by content_digest order by _wm_row) - 1 as varchar)"
+            ordinal = f"cast(row_number() over (partition by _wm_file, content_digest order by _wm_row nulls last) - 1 as varchar)"
         from_content = f"{source} || chr(31) || content_digest || chr(31) || {ordinal}"
         return f"case when source_event_id is not null then {source} || chr(31) || source_event_id else {from_content} end" if ID_COLUMN in self.mapping.columns else from_content
 
@@ -202,12 +210,8 @@ class Canonical:
         return f"case when t_consent is null then {absent} else list_sort(list_distinct({granted})) end"
 
     def _campaign(self, column: str) -> str:
-        from_url = f"case when has_query and contains(page_url, '{column}=') then {_query_value(column)} end"
+        from_url = f"case when has_campaign and contains(page_url, '{column}=') then {_query_value(column)} end"
         return f"coalesce({column}, {from_url})" if column in self.mapping.columns else from_url
-
-
-def not_future_sql() -> str:
-    return "(occurred_at <= $last_occurred or $last_occurred is null) and (coalesce(received_at, occurred_at) <= $last_received or $last_received is null)"
 
 
 def _query_value(parameter: str) -> str:
@@ -219,7 +223,8 @@ def _click_pair(mapping: Mapping) -> str:
     if "click_id" in mapping.columns:
         return "NULL"
     tries = [f"when contains(page_url, '{kind}=') and regexp_matches(page_url, '[?&]{kind}=[^&#]') then {{'kind': '{kind}', 'id': regexp_extract(page_url, '[?&]{kind}=([^&#]*)', 1)}}" for kind in CLICK_IDS]
-    return f"case when page_url is null or not contains(page_url, '?') then NULL {' '.join(tries)} end"
+    signs = " or ".join(f"contains(page_url, '{sign}=')" for sign in ("clid", "cid", "braid", "clickid", "li_fat_id", "epik"))
+    return f"case when page_url is null or not ({signs}) then NULL {' '.join(tries)} end"
 
 
 def _address(column: str) -> str:
@@ -227,9 +232,10 @@ def _address(column: str) -> str:
 
 
 def _content() -> str:
-    texts = {"occurred_at": "epoch_us(occurred_at)", "received_at": "epoch_us(received_at)"}
-    parts = [f"coalesce(cast({texts.get(column, column)} as varchar), chr(30))" for column in CONTENT_COLUMNS]
-    return " || chr(31) || ".join(parts)
+    texts = {column: f"cast({column} as varchar)" for column in CONTENT_COLUMNS if CANONICAL_COLUMNS[column] != "VARCHAR"}
+    texts |= {column: f"cast(epoch_us({column}) as varchar)" for column in ("occurred_at", "received_at")}
+    # concat() takes NULL for '', which no column holds; it builds the text once, where || would copy it forty times.
+    return "concat(" + ", chr(31), ".join(texts.get(column, column) for column in CONTENT_COLUMNS) + ")"
 
 
 def _device(mapping: Mapping) -> str:

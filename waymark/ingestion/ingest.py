@@ -1,9 +1,10 @@
-"""Ingestion of one source: its new files, one after another, into batches."""
+"""Ingestion of one source: its new files, in groups of one shape, into batches."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping as MappingOf
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as MappingOf
 from pathlib import Path
 from time import perf_counter
 
@@ -12,20 +13,23 @@ from waymark.core.errors import FileRefusedError, MappingError, WaymarkError
 from waymark.core.home import Home
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, first_line, rows, storage_problem
-from waymark.ingestion.batch import Batch, log_line, next_batch_id
+from waymark.ingestion import log
+from waymark.ingestion.batch import Batch, Counts, next_batch_id
 from waymark.ingestion.canonical import Canonical
-from waymark.ingestion.files import Known, save_known, source_files, stamp
 from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import Shape, check_expressions
+from waymark.ingestion.files import Known, save_known, source_files, stamp
+from waymark.ingestion.group import Group
 from waymark.ingestion.lake import recover, scratch_folder
 from waymark.ingestion.mapping import Mapping, load_mapping
-from waymark.ingestion.readers import RECORDS, drop_records, load_records
-from waymark.ingestion.report import FileOutcome, IngestReport, Refusal
+from waymark.ingestion.quarantine import purge_quarantine
+from waymark.ingestion.readers import READ, drop_read, load_records
+from waymark.ingestion.report import FileOutcome, IngestReport
 from waymark.ingestion.tables import build_quarantine_view, build_views, create_tables
 from waymark.privacy import Secret, redact_text
 
+GROUP_ROWS = 400_000
 FLUSH_ROWS = 2_000_000
-PARSED = "_wm_parsed"
 Progress = Callable[[str], None]
 
 
@@ -67,129 +71,149 @@ class _Ingestion:
         self.project, self.source, self.connection, self.secret = project, source, connection, secret
         self.mapping = load_mapping(project.mapping_path(source))
         if self.mapping.source != source:
-            raise MappingError(f"source: the mapping is for '{self.mapping.source}', waymark.yml uses it for '{source}'", where=str(self.mapping.path), remedy="Give both the same name.")
+            raise MappingError(
+                f"source: the mapping is for '{self.mapping.source}', waymark.yml uses it for '{source}'", where=str(self.mapping.path), remedy="Give both the same name."
+            )
         self.home = project.home
         self.report = IngestReport(source)
         self.checked: set[Shape] = set()
-        self.outcomes: list[FileOutcome] = []
+        self.outcomes: list[FileOutcome] = []  # of the batch at hand
         self.batch: Batch | None = None
+        self.group: Group | None = None
         self.next_file_id = 0
 
     def run(self, progress: Progress | None) -> IngestReport:
         started = perf_counter()
         create_tables(self.connection, self.home.root)
         build_views(self.connection, [self.source])
+        purge_quarantine(self.connection, self.home, self.source, self.project.settings.ingestion.quarantine_days)
         files = source_files(self.project, self.source)
         self.report.files_found = len(files)
         if not files:
             self.report.notes.append(f"No file matches {', '.join(self.project.settings.sources[self.source].files)}.")
         stamps = {path: stamp(path) for path in files}
-        found = rows(self.connection, "select coalesce(max(file_id), 0) + 1 from raw.ingestion_log")
-        self.next_file_id = int(str(found[0][0]))
-        todo = [path for path in files if not self._is_known(path, stamps[path])]
+        self.next_file_id = log.next_file_id(self.connection)
+        todo = [path for path in files if not log.is_known(self.connection, self.source, str(path), stamps[path], self.mapping.digest)]
         try:
             for number, path in enumerate(todo, 1):
                 if progress:
                     progress(f"{self.source}: {path.name} ({number} of {len(todo)})")
                 self._take(path, stamps[path])
+                if self.group and self.group.rows >= GROUP_ROWS:
+                    self._apply()
                 if self.batch and self.batch.rows >= FLUSH_ROWS:
                     self._flush()
+            self._apply()
             self._flush()
         finally:
-            drop_records(self.connection)
-            self.connection.execute(f"drop table if exists {PARSED}")
+            drop_read(self.connection)
+            if self.group:
+                self.group.forget()
             shutil.rmtree(scratch_folder(self.home), ignore_errors=True)
-        refused = rows(self.connection, "select file, error from raw.ingestion_log where source = ? and status = 'refused' order by file nulls last", [self.source])
-        self.report.refused = [Refusal(str(file), str(error)) for file, error in refused if Path(str(file)) in stamps]
+        self.report.refused = [refusal for refusal in log.refusals(self.connection, self.source) if Path(refusal.file) in stamps]
         known: Known = {str(path): stamps[path] for path in files}
         known[str(self.mapping.path)] = stamp(self.mapping.path)
         save_known(self.home, self.source, known)
         self.report.seconds = perf_counter() - started
         return self.report
 
-    def _is_known(self, path: Path, state: tuple[int, int]) -> bool:
-        found = rows(
-            self.connection,
-            "select 1 from raw.ingestion_log where source = ? and file = ? and file_bytes = ? and file_mtime_ns = ? and (status <> 'refused' or mapping_digest = ?) limit 1",
-            [self.source, str(path), state[0], state[1], self.mapping.digest],
-        )
-        return bool(found) and path.exists()
-
     def _take(self, path: Path, state: tuple[int, int]) -> None:
         outcome = FileOutcome(str(path), "ingested", "", *state)
+        where = f"source '{self.source}': {path.name}"
         try:
             outcome.digest = file_digest(path) if path.is_file() else ""
-            if self._same_bytes(outcome):
+            if self._is_ingested(outcome):
                 return
-            outcome.file_id, self.next_file_id = self.next_file_id, self.next_file_id + 1
-            self._read(path, outcome)
+            self._number(outcome)
+            self._load(path, outcome)
         except FileRefusedError as error:
-            self._refuse(outcome, str(error))
-            return
+            self._refuse(outcome, error)
         except OSError as error:
-            self._refuse(outcome, str(FileRefusedError(f"the file cannot be read: {error.strerror or error}", where=f"source '{self.source}': {path.name}", remedy="Check the file and its permissions, then run again.")))
-            return
-        self.outcomes.append(outcome)
+            remedy = "Check the file and its permissions, then run again."
+            self._refuse(outcome, FileRefusedError(f"the file cannot be read: {error.strerror or error}", where=where, remedy=remedy))
 
-    def _refuse(self, outcome: FileOutcome, error: str) -> None:
-        outcome.status, outcome.error = "refused", redact_text(error)
-        outcome.rows_read = outcome.rows_quarantined = 0
+    def _number(self, outcome: FileOutcome) -> None:
+        outcome.file_id, self.next_file_id = self.next_file_id, self.next_file_id + 1
+
+    def _refuse(self, outcome: FileOutcome, error: FileRefusedError) -> None:
+        outcome.status, outcome.error, outcome.rows_read = "refused", redact_text(str(error)), 0
         if not outcome.file_id:
-            outcome.file_id, self.next_file_id = self.next_file_id, self.next_file_id + 1
-        self.outcomes.append(outcome)
+            self._number(outcome)
+        if outcome not in self.outcomes:
+            self.outcomes.append(outcome)
 
-    def _same_bytes(self, outcome: FileOutcome) -> bool:
-        """Exactly once, by content: the same bytes again are noted, not read. Says in the note where a file changed under its old name."""
+    def _is_ingested(self, outcome: FileOutcome) -> bool:
+        """Exactly once, by content: the same bytes again are noted, not read. The note says where a file changed under its old name."""
         if not outcome.digest:
             return False
-        earlier = rows(
-            self.connection,
-            "select file, file_digest from raw.ingestion_log where source = ? and status = 'ingested' and (file_digest = ? or file = ?) order by file_id nulls last",
-            [self.source, outcome.digest, outcome.file],
-        )
-        here = [(known.file, known.digest) for known in self.outcomes if known.status == "ingested" and outcome.digest == known.digest]
-        same = [str(file) for file, digest in [*earlier, *here] if digest == outcome.digest]
-        if outcome.file in same:  # touched, nothing else
-            self.connection.execute("update raw.ingestion_log set file_mtime_ns = ? where source = ? and file = ? and file_digest = ?", [outcome.mtime_ns, self.source, outcome.file, outcome.digest])
+        earlier = log.ingested_digests(self.connection, self.source, outcome.digest, outcome.file)
+        here = [(known.file, known.digest) for known in self.outcomes if known.status == "ingested"]
+        same = [file for file, digest in [*earlier, *here] if digest == outcome.digest]
+        if outcome.file in same:
+            log.touch(self.connection, self.source, outcome.file, outcome.digest, outcome.mtime_ns)
             return True
         if same:
             outcome.status, outcome.note = "skipped", f"same content as {same[0]}"
-            outcome.file_id, self.next_file_id = self.next_file_id, self.next_file_id + 1
+            self._number(outcome)
             self.outcomes.append(outcome)
             return True
-        if changed := [str(digest) for file, digest in earlier if file == outcome.file]:
+        if changed := [digest for file, digest in earlier if file == outcome.file]:
             outcome.note = f"changed since {changed[-1][:8]}"
         return False
 
-    def _read(self, path: Path, outcome: FileOutcome) -> None:
-        connection, mapping = self.connection, self.mapping
-        drop_records(connection)
-        shape = load_records(connection, mapping, path, scratch_folder(self.home))
-        canonical = Canonical(mapping, shape, self.project.settings, path.name)
+    def _load(self, path: Path, outcome: FileOutcome) -> None:
+        """Reads a file's records into the group of its shape."""
+        shape = load_records(self.connection, self.mapping, path, scratch_folder(self.home))
+        canonical = Canonical(self.mapping, shape, self.project.settings, path.name)
         if shape not in self.checked:
-            check_expressions(connection, mapping, shape)
+            check_expressions(self.connection, self.mapping, shape)
             self.checked.add(shape)
         outcome.columns_missing = ", ".join(canonical.extraction.missing) or None
         outcome.columns_renamed = ", ".join(canonical.extraction.renamed) or None
-        if self.batch is None:
-            self.batch = Batch(connection, self.home, self.source)
+        if self.group and self.group.shape != shape:
+            self._apply()
+        if self.group is None:
+            self.group = Group(self.connection, self.project, self.secret, shape)
         try:
-            connection.execute(f"create or replace temp table {PARSED} as {canonical.parsed_sql(RECORDS)}").fetchall()
-            outcome.rows_read = int(str(rows(connection, f"select count(*) from {RECORDS}")[0][0]))
-            outcome.last_occurred, outcome.last_received = last_plausible(connection, self.project.settings.time.max_future_skew_days)
-            bounds: dict[str, object] = {"last_occurred": outcome.last_occurred, "last_received": outcome.last_received}
-            accepted = self.batch.add_events(canonical.events_sql(PARSED, outcome.file_id), {**self.secret.parameters(), **bounds})
-            if accepted < outcome.rows_read:
-                outcome.rows_quarantined = self.batch.add_refused(RECORDS, PARSED, shape, outcome, bounds)
+            self.group.add(READ, outcome)
         except Exception as error:
             if not is_engine_error(error):
                 raise
-            raise storage_problem(error, str(self.home.root)) or _unexpected(error, mapping, path) from error
-        if accepted + outcome.rows_quarantined != outcome.rows_read:
+            raise storage_problem(error, str(self.home.root)) or self._unreadable(error, path.name) from error
+        finally:
+            drop_read(self.connection)
+        self.outcomes.append(outcome)
+
+    def _apply(self) -> None:
+        """Turns the group's records into events of the batch."""
+        if self.group is None:
+            return
+        group, self.group = self.group, None
+        self.batch = self.batch or Batch(self.connection, self.home, self.source)
+        canonical = Canonical(self.mapping, group.shape, self.project.settings, Path(group.outcomes[0].file).name)
+        before = self.batch.rows
+        try:
+            group.apply(canonical, self.batch, group.outcomes)
+        except Exception as error:
+            if not is_engine_error(error):
+                raise
+            if problem := storage_problem(error, str(self.home.root)):
+                raise problem from error
+            raise self._unreadable(error, ", ".join(Path(outcome.file).name for outcome in group.outcomes)) from error
+        finally:
+            group.forget()
+        read, refused = group.rows, sum(outcome.rows_quarantined for outcome in group.outcomes)
+        if self.batch.rows - before + refused != read:
             raise WaymarkError(
-                f"the rows do not tally: read {outcome.rows_read}, events {accepted}, quarantined {outcome.rows_quarantined}", where=f"source '{self.source}': {path.name}",
-                remedy="Nothing was accepted. Please report this with the mapping.",
+                f"the rows do not tally: read {read}, events {self.batch.rows - before}, quarantined {refused}",
+                where=f"source '{self.source}'", remedy="Nothing was accepted. Please report this, with the mapping.",
             )  # fmt: skip
+
+    def _unreadable(self, error: Exception, file: str) -> WaymarkError:
+        return MappingError(
+            f"DuckDB cannot apply the mapping: {redact_text(first_line(error))[:200]}",
+            where=f"source '{self.source}': {file}", remedy=f"Mend the expressions in {self.mapping.path.name}, then run again: nothing was accepted.",
+        )  # fmt: skip
 
     def _flush(self) -> None:
         if not self.outcomes:
@@ -197,32 +221,12 @@ class _Ingestion:
         batch_id = next_batch_id(self.connection)
         outcomes, batch = self.outcomes, self.batch or Batch(self.connection, self.home, self.source)
 
-        def record(connection: Connection, counts: dict[int, tuple[int, int, int]]) -> None:
+        def record(counts: Counts) -> None:
             for outcome in outcomes:
                 outcome.rows_accepted, outcome.rows_duplicate, outcome.rows_conflict = counts.get(outcome.file_id, (0, 0, 0))
-                log_line(connection, self.source, self.mapping.digest, outcome, batch_id)
+                log.write_line(self.connection, self.source, self.mapping.digest, outcome, batch_id)
 
         batch.commit(batch_id, record)
         self.report.files += outcomes
         self.report.batch_ids.append(batch_id)
         self.outcomes, self.batch = [], None
-
-
-def last_plausible(connection: Connection, skew_days: int) -> tuple[object, object]:
-    """The last instants that are believed for occurred_at and received_at: the end of the file's median day plus the skew allowed.
-
-    A file that spans many days widens it by three times the distance between its quartiles: else its own later rows would be refused.
-    (NULL, NULL) where no row has a time.
-    """
-    limits = ", ".join(
-        f"date_add(cast(quantile_disc({day}, 0.5) as timestamp), to_days(cast(1 + {skew_days} + 3 * (quantile_disc({day}, 0.75) - quantile_disc({day}, 0.25)) as integer))) - to_microseconds(1)"
-        for day in ("cast(occurred_at as date)", "cast(coalesce(received_at, occurred_at) as date)")
-    )
-    found = rows(connection, f"select {limits} from {PARSED} where broken is null")
-    return found[0][0], found[0][1]
-
-
-def _unexpected(error: Exception, mapping: Mapping, path: Path) -> WaymarkError:
-    return FileRefusedError(
-        f"DuckDB cannot apply the mapping: {redact_text(first_line(error))[:200]}", where=f"source '{mapping.source}': {path.name}", remedy=f"Mend the expressions in {mapping.path.name}, then run again."
-    )

@@ -7,7 +7,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -134,7 +134,7 @@ class _Reader:
             if not NAME_PATTERN.match(kind) or kind in ("anonymous_id", "user_id", "order_id"):
                 raise self.refuse(f"identifiers.{kind}", "not a type of identifier", "Use a lower-case name such as email or phone; anonymous_id and user_id stand under columns, and an order id links nobody.")
         return Mapping(
-            source=source, format=chosen, path=self.file, digest=hashlib.sha256(text.encode()).hexdigest()[:16], encoding=self.encoding(), delimiter=self.delimiter(), time_zone=self.zone(),
+            source=source, format=cast(Literal["csv", "ndjson", "json", "parquet"], chosen), path=self.file, digest=hashlib.sha256(text.encode()).hexdigest()[:16], encoding=self.encoding(), delimiter=self.delimiter(), time_zone=self.zone(),
             keep_identical_rows=self.choice("identical_rows", ("duplicate", "keep"), "duplicate") == "keep", session_key=self.session_key(),
             namespaces=self.namespaces(), currency=self.currency(), columns=rules,
             identifiers={kind: self.rule(f"identifiers.{kind}", value) for kind, value in sorted(identifiers.items())},
@@ -158,7 +158,7 @@ class _Reader:
         value = str(self.document.get("encoding", "utf-8"))
         try:
             found = codecs.lookup(value)
-            if not found._is_text_encoding:  # type: ignore[attr-defined]
+            if not found._is_text_encoding:
                 raise LookupError
             return str(found.name)
         except LookupError:

@@ -1,4 +1,4 @@
-"""From a file to the temporary table `_wm_records`: one row per record, every column as text.
+"""From a file to the temporary table `_wm_read`: one row per record, every column as text.
 
 The fast path is DuckDB's own reader in its strict mode. Whatever it refuses, and what holds NUL bytes, goes through `salvage`,
 which gives each record exactly one outcome; clean rows get the same values on both paths.
@@ -21,7 +21,7 @@ from waymark.ingestion.quoting import literal, name
 from waymark.ingestion.salvage import salvage_csv, salvage_lines, split_record
 from waymark.privacy import redact_text
 
-RECORDS = "_wm_records"
+READ = "_wm_read"
 _CHUNK = 1 << 20
 _HEADER_LIMIT = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -39,7 +39,7 @@ class Plain:
 
 
 def load_records(connection: Connection, mapping: Mapping, path: Path, scratch: Path) -> Shape:
-    """Fills `_wm_records` (`_wm_row` from 1, `_wm_rule`, `_wm_raw`, `_wm_bytes`, the file's columns) from one file.
+    """Fills `_wm_read` (`_wm_row` from 1, `_wm_rule`, `_wm_raw`, `_wm_bytes`, the file's columns) from one file.
 
     Raises FileRefusedError where the file as a whole cannot be read.
     """
@@ -48,7 +48,7 @@ def load_records(connection: Connection, mapping: Mapping, path: Path, scratch: 
         raise FileRefusedError("this is a folder, not a file", where=where, remedy=f"Name its files in waymark.yml: {path}/*.{mapping.format}")
     if not path.exists():
         raise FileRefusedError("there is no such file", where=where, remedy="Mend files in waymark.yml, or put the file there.")
-    drop_records(connection)
+    drop_read(connection)
     try:
         if path.stat().st_size == 0:
             raise FileRefusedError("the file is empty", where=where, remedy="Export it again (a CSV needs at least its header), or remove it.")
@@ -127,7 +127,7 @@ def _load_csv(connection: Connection, mapping: Mapping, plain: Plain, where: str
     if plain.utf8 and not plain.has_nul and on_first_line and len(names) > 1:
         columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in names)
         sql = (
-            f"create temp table {RECORDS}_read as select * from read_csv({literal(_exact(plain.path))}, columns = {{{columns}}}, auto_detect = false, header = true,"
+            f"create temp table {READ}_raw as select * from read_csv({literal(_exact(plain.path))}, columns = {{{columns}}}, auto_detect = false, header = true,"
             f" delim = {literal(mapping.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false, ignore_errors = false, compression = 'none', hive_partitioning = false)"
         )
         if _fast(connection, sql):
@@ -135,7 +135,7 @@ def _load_csv(connection: Connection, mapping: Mapping, plain: Plain, where: str
             return shape
     target = scratch / "salvaged.parquet"
     salvage_csv(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, mapping.delimiter, names, target)
-    connection.execute(f"create temp table {RECORDS} as select * from read_parquet({literal(str(target))}) order by _wm_row nulls last")
+    connection.execute(f"create temp table {READ} as select * from read_parquet({literal(str(target))}) order by _wm_row nulls last")
     target.unlink()
     return shape
 
@@ -145,24 +145,24 @@ def _load_lines(connection: Connection, mapping: Mapping, plain: Plain, scratch:
     if plain.utf8 and not plain.has_nul:
         # A raw control character is never part of valid JSON, so it can serve as the delimiter that no good line holds.
         sql = (
-            f"create temp table {RECORDS}_read as select {RECORD} from read_csv({literal(_exact(plain.path))}, columns = {{'{RECORD}': 'VARCHAR'}}, auto_detect = false, header = false,"
+            f"create temp table {READ}_raw as select {RECORD} from read_csv({literal(_exact(plain.path))}, columns = {{'{RECORD}': 'VARCHAR'}}, auto_detect = false, header = false,"
             " delim = chr(1), quote = '', escape = '', strict_mode = true, compression = 'none', hive_partitioning = false)"
         )
         if _fast(connection, sql):
-            blank = rows(connection, f"select count(*) from {RECORDS}_read where {RECORD} is null or trim({RECORD}, ' \t') = ''")[0][0]
+            blank = rows(connection, f"select count(*) from {READ}_raw where {RECORD} is null or trim({RECORD}, ' \t') = ''")[0][0]
             if not blank:
                 _finish_fast(connection, RECORD)
                 return shape
-            connection.execute(f"drop table {RECORDS}_read")
+            connection.execute(f"drop table {READ}_raw")
     target = scratch / "salvaged.parquet"
     salvage_lines(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, target)
-    connection.execute(f"create temp table {RECORDS} as select * from read_parquet({literal(str(target))}) order by _wm_row nulls last")
+    connection.execute(f"create temp table {READ} as select * from read_parquet({literal(str(target))}) order by _wm_row nulls last")
     target.unlink()
     return shape
 
 
 def _fast(connection: Connection, sql: str) -> bool:
-    connection.execute(f"drop table if exists {RECORDS}_read")
+    connection.execute(f"drop table if exists {READ}_raw")
     try:
         connection.execute(sql).fetchall()
     except Exception as error:
@@ -176,7 +176,7 @@ def _fast(connection: Connection, sql: str) -> bool:
 
 def _finish_fast(connection: Connection, columns: str) -> None:
     # In a table just made, rowid counts the rows in the order of the file.
-    connection.execute(f"create temp view {RECORDS} as select rowid + 1 as _wm_row, {_NO_VERDICT}, {columns} from {RECORDS}_read")
+    connection.execute(f"create temp view {READ} as select rowid + 1 as _wm_row, {_NO_VERDICT}, {columns} from {READ}_raw")
 
 
 def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
@@ -189,7 +189,7 @@ def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
         raise FileRefusedError("the document is not a JSON array", where=where, remedy=remedy)
     source = f"read_json_objects({literal(_exact(plain.path))}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
     try:
-        connection.execute(f"create or replace temp table {RECORDS}_read as select cast(json as varchar) as {RECORD} from {source}").fetchall()
+        connection.execute(f"create or replace temp table {READ}_raw as select cast(json as varchar) as {RECORD} from {source}").fetchall()
     except Exception as error:
         if not is_engine_error(error):
             raise
@@ -212,7 +212,7 @@ def _load_parquet(connection: Connection, path: Path, where: str) -> Shape:
         texts = [
             f"cast({f'to_json({name(column)})' if kind.startswith(nested) or kind.endswith(']') else name(column)} as varchar) as {name(column)}" for column, kind in described
         ]
-        connection.execute(f"create temp table {RECORDS} as select file_row_number + 1 as _wm_row, {_NO_VERDICT}, {', '.join(texts)} from {source}").fetchall()
+        connection.execute(f"create temp table {READ} as select file_row_number + 1 as _wm_row, {_NO_VERDICT}, {', '.join(texts)} from {source}").fetchall()
     except Exception as error:
         if not is_engine_error(error):
             raise
@@ -222,9 +222,9 @@ def _load_parquet(connection: Connection, path: Path, where: str) -> Shape:
     return Shape(tuple(column for column, _ in described))
 
 
-def drop_records(connection: Connection) -> None:
+def drop_read(connection: Connection) -> None:
     for kind, column, catalogue in (("view", "view_name", "duckdb_views"), ("table", "table_name", "duckdb_tables")):
-        for (found,) in rows(connection, f"select {column} from {catalogue}() where temporary and {column} in ('{RECORDS}', '{RECORDS}_read') order by 1 nulls last"):
+        for (found,) in rows(connection, f"select {column} from {catalogue}() where temporary and {column} in ('{READ}', '{READ}_raw') order by 1 nulls last"):
             connection.execute(f"drop {kind} {found}")
 
 

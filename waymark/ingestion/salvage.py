@@ -188,12 +188,38 @@ def salvage_lines(path: Path, encoding: str, target: Path) -> None:
         _write((_judged(line, [line.rstrip("\r\n")]) for line in handle if line.strip()), encoding, ["record"], target)
 
 
-def _write(records: Iterable[Record], encoding: str, columns: list[str], target: Path) -> None:
+def salvage_stored(stored: Iterable[tuple[int, int, str, bytes | None]], encoding: str, delimiter: str | None, columns: list[str], target: Path) -> None:
+    """Reads quarantined raw records again: (file_id, row number, text, the bytes where the text is not faithful).
+
+    delimiter: of a CSV; None for one JSON text a record. Writes a Parquet file as `salvage_csv` does, with `_wm_file` in front.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    lines: list[list[object]] = []
+    for file_id, number, text, content in stored:
+        whole = content.decode(encoding, _HANDLER) if content is not None else text
+        record = _judged(whole, [whole])
+        if record.rule is None and delimiter is not None:
+            found = list(csv_records(_physical_lines(whole), delimiter, len(columns)))
+            record = found[0] if len(found) == 1 else Record(None, "malformed_row", text)
+        fields: list[str | None] = record.fields if record.fields is not None else [None] * len(columns)
+        lines.append([file_id, number, record.rule, text, None, *fields])
+    schema = pa.schema([pa.field("_wm_file", pa.int32()), *_schema(columns)])
+    pq.write_table(_table(lines, schema), target)
+
+
+def _schema(columns: list[str]) -> pa.Schema:
+    import pyarrow as pa
+
     fields = [pa.field("_wm_row", pa.int64()), pa.field("_wm_rule", pa.string()), pa.field("_wm_raw", pa.string()), pa.field("_wm_bytes", pa.binary())]
-    schema = pa.schema(fields + [pa.field(column, pa.string()) for column in columns])
+    return pa.schema(fields + [pa.field(column, pa.string()) for column in columns])
+
+
+def _write(records: Iterable[Record], encoding: str, columns: list[str], target: Path) -> None:
+    import pyarrow.parquet as pq
+
+    schema = _schema(columns)
     with pq.ParquetWriter(target, schema) as writer:
         rows: list[list[object]] = []
         for number, record in enumerate(records, 1):

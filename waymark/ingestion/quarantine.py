@@ -1,0 +1,251 @@
+"""Refused rows: listed, shown, taken up again once the mapping is mended, deleted when their time is over."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from waymark.core.clock import wall_now
+from waymark.core.errors import FileRefusedError, WaymarkError
+from waymark.core.home import Home
+from waymark.core.settings import Project
+from waymark.core.warehouse import Connection, connect, rows
+from waymark.ingestion import log
+from waymark.ingestion.batch import REFUSED, Batch, Counts, next_batch_id
+from waymark.ingestion.canonical import Canonical
+from waymark.ingestion.event import reason_sql
+from waymark.ingestion.extraction import RECORD, Shape, check_expressions
+from waymark.ingestion.group import BOUNDS, PARSED, RECORDS, bounds_sql, verdicts_sql
+from waymark.ingestion.lake import scratch_folder, write_quarantine
+from waymark.ingestion.mapping import Mapping, load_mapping
+from waymark.ingestion.quoting import literal, name
+from waymark.ingestion.salvage import salvage_stored
+from waymark.ingestion.tables import QUARANTINE_COLUMNS, build_quarantine_view, create_tables
+from waymark.privacy import Secret
+
+STORED = "_wm_stored"
+# Of these, a CSV's original is the raw text of the record; of the others, its columns as JSON.
+_RAW_RULES = ("malformed_row", "invalid_encoding", "nul_byte", "unterminated_quote")
+
+
+@dataclass(frozen=True)
+class QuarantineGroup:
+    """How many rows of a file broke one rule in one field."""
+
+    source: str
+    file: str
+    rule: str
+    field: str | None
+    reason: str
+    rows: int
+    first_row: int
+
+
+@dataclass(frozen=True)
+class QuarantinedRow:
+    source: str
+    file: str
+    row_number: int
+    rule: str
+    field: str | None
+    reason: str
+    original: str
+    quarantined_at: datetime
+
+
+@dataclass
+class ReplayReport:
+    """What a replay moved out of quarantine; `skipped` says which files it could not try, and why."""
+
+    source: str
+    rows_tried: int = 0
+    rows_accepted: int = 0
+    rows_duplicate: int = 0
+    rows_conflict: int = 0
+    rows_quarantined: int = 0
+    skipped: list[str] | None = None
+
+
+def quarantine_list(home: Home, source: str | None = None) -> list[QuarantineGroup]:
+    """Counts by source, file, rule and field. Reads the files alone, so it works while a run is writing."""
+    columns = "source, file, rule, field, reason, count(*), min(row_number)"
+    found = _read(home, source, f"select {columns} from quarantined group by 1, 2, 3, 4, 5 order by 1, 2, 6 desc, 3, 4 nulls first")
+    return [
+        QuarantineGroup(str(of), str(file), str(rule), None if field is None else str(field), str(reason), int(str(count)), int(str(first)))
+        for of, file, rule, field, reason, count, first in found
+    ]
+
+
+def quarantine_show(home: Home, source: str, *, rule: str | None = None, file: str | None = None, limit: int = 20) -> list[QuarantinedRow]:
+    """The rows themselves, with their original text (which is personal data), by file and record number."""
+    conditions = [f"rule = {literal(rule)}" for _ in range(1) if rule] + [f"contains(file, {literal(file)})" for _ in range(1) if file]
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    sql = f"select source, file, row_number, rule, field, reason, original, quarantined_at from quarantined{where} order by file nulls last, row_number nulls last limit {int(limit)}"
+    return [
+        QuarantinedRow(str(of), str(path), int(str(number)), str(broken), None if field is None else str(field), str(reason), str(original), at)  # type: ignore[arg-type]
+        for of, path, number, broken, field, reason, original, at in _read(home, source, sql)
+    ]
+
+
+def _read(home: Home, source: str | None, sql: str) -> list[tuple[object, ...]]:
+    files = sorted(home.quarantine.glob(f"{source or '*'}/b*.parquet")) if home.quarantine.exists() else []
+    if not files:
+        return []
+    with connect() as connection:
+        listed = ", ".join(literal(str(file)) for file in files)
+        connection.execute(f"create view quarantined as select {', '.join(QUARANTINE_COLUMNS)} from read_parquet([{listed}], hive_partitioning = false)")
+        return rows(connection, sql)
+
+
+def purge_quarantine(connection: Connection, home: Home, source: str, days: int, now: datetime | None = None) -> int:
+    """Deletes refused rows older than `days`; the log keeps their number. Returns how many went."""
+    cutoff = (now or wall_now()) - timedelta(days=days)
+    paths = [str(path) for (path,) in rows(connection, "select path from raw.quarantine_files where source = ? order by path nulls last", [source])]
+    paths = [path for path in paths if (home.root / path).exists()]
+    if not paths:
+        return 0
+    listed = ", ".join(literal(str(home.root / path)) for path in paths)
+    stored = f"read_parquet([{listed}], hive_partitioning = false, filename = true)"
+    expired = rows(connection, f"select filename, count(*) from {stored} where quarantined_at < ? group by 1 order by 1 nulls last", [cutoff])
+    if not expired:
+        return 0
+    touched = [str(Path(str(path)).relative_to(home.root)) for path, _ in expired]
+    files = ", ".join(literal(str(home.root / path)) for path in touched)
+    kept = f"select * from read_parquet([{files}], hive_partitioning = false) where quarantined_at >= {literal(cutoff.isoformat())}::timestamp"
+    kept += " order by ingest_file_id nulls last, row_number nulls last"
+    batch_id = next_batch_id(connection)
+    written = [write_quarantine(connection, kept, home, source, batch_id)] if rows(connection, f"select 1 from ({kept}) limit 1") else []
+    _exchange(connection, home, source, batch_id, touched, written)
+    return sum(int(str(count)) for _, count in expired)
+
+
+def _exchange(connection: Connection, home: Home, source: str, batch_id: int, gone: list[str], written: list[tuple[str, int, int]]) -> None:
+    connection.execute("begin")
+    for path in gone:
+        connection.execute("delete from raw.quarantine_files where path = ?", [path])
+    for path, count, size in written:
+        connection.execute("insert into raw.quarantine_files values (?, ?, ?, ?, ?)", [source, path, batch_id, count, size])
+    build_quarantine_view(connection)
+    connection.execute("commit")
+    for path in gone:
+        (home.root / path).unlink(missing_ok=True)
+
+
+def quarantine_replay(project: Project, source: str, connection: Connection, secret: Secret) -> ReplayReport:
+    """Tries the source's refused rows again under its mapping as it is now; what passes is accepted (or found a duplicate), the rest stays.
+
+    All of it is one transaction: the lines of the log, the lake and the quarantine change together. Raises MappingError, WaymarkError.
+    """
+    if source not in project.settings.sources:
+        raise WaymarkError(f"no source '{source}' in this project", where=str(project.directory), remedy=f"One of: {', '.join(sorted(project.settings.sources))}.")
+    create_tables(connection, project.home.root)
+    replay = _Replay(project, load_mapping(project.mapping_path(source)), connection, secret)
+    try:
+        return replay.run()
+    finally:
+        for table in (STORED, RECORDS, PARSED, BOUNDS, f"{RECORDS}_verdicts"):
+            connection.execute(f"drop table if exists {table}")
+        shutil.rmtree(scratch_folder(project.home), ignore_errors=True)
+
+
+class _Replay:
+    def __init__(self, project: Project, mapping: Mapping, connection: Connection, secret: Secret) -> None:
+        self.project, self.mapping, self.connection, self.secret = project, mapping, connection, secret
+        self.report = ReplayReport(mapping.source, skipped=[])
+
+    def run(self) -> ReplayReport:
+        connection, home, source = self.connection, self.project.home, self.mapping.source
+        paths = [str(path) for (path,) in rows(connection, "select path from raw.quarantine_files where source = ? order by path nulls last", [source])]
+        if not paths:
+            return self.report
+        listed = ", ".join(literal(str(home.root / path)) for path in paths)
+        connection.execute(f"create or replace temp table {STORED} as select * from read_parquet([{listed}], hive_partitioning = false)")
+        self.report.rows_tried = int(str(rows(connection, f"select count(*) from {STORED}")[0][0]))
+        batch = Batch(connection, home, source)
+        headers = rows(connection, f"select distinct file_columns from {STORED} order by file_columns nulls first")
+        for (header,) in headers:
+            self._try(batch, [str(column) for column in header] if isinstance(header, list) else None)
+        if not batch.rows:
+            self.report.rows_quarantined = self.report.rows_tried
+            return self.report
+        taken = "select 1 from _wm_events e where e.ingest_file_id = s.ingest_file_id and e.row_number = s.row_number"
+        connection.execute(f"insert into {REFUSED} by name select * from {STORED} s where not exists ({taken})")
+        batch_id = next_batch_id(connection)
+
+        def record(counts: Counts) -> None:
+            for file_id, (accepted, duplicate, conflict) in sorted(counts.items()):
+                log.replay_line(connection, file_id, accepted, duplicate, conflict)
+                self.report.rows_accepted += accepted
+                self.report.rows_duplicate += duplicate
+                self.report.rows_conflict += conflict
+
+        batch.commit(batch_id, record, replaced=paths)
+        for path in paths:
+            (home.root / path).unlink(missing_ok=True)
+        self.report.rows_quarantined = self.report.rows_tried - self.report.rows_accepted - self.report.rows_duplicate
+        return self.report
+
+    def _try(self, batch: Batch, header: list[str] | None) -> None:
+        """Rows of files with one header (None: JSON records)."""
+        connection, mapping = self.connection, self.mapping
+        if (header is None) is not mapping.is_json:
+            self._skip("the mapping's format is another one now", header)
+            return
+        shape = Shape(tuple(header), is_json=False) if header is not None else Shape((RECORD,), is_json=True)
+        try:
+            canonical = Canonical(mapping, shape, self.project.settings, "quarantine")
+        except FileRefusedError as error:
+            self._skip(str(error.what), header)
+            return
+        check_expressions(connection, mapping, shape)
+        self._records(shape)
+        connection.execute(f"create or replace temp table {PARSED} as {canonical.parsed_sql(RECORDS)}").fetchall()
+        # A file's bounds are those that it was read with; where it had none (every row refused), those of the rows at hand.
+        connection.execute(f"""
+            create or replace temp table {BOUNDS} as
+            select b._wm_file, coalesce(l.last_occurred_at, b.last_occurred) as last_occurred, coalesce(l.last_received_at, b.last_received) as last_received
+            from ({bounds_sql()}) b left join raw.ingestion_log l on l.file_id = b._wm_file""")
+        skew = self.project.settings.time.max_future_skew_days
+        batch.add_events(canonical.events_sql(PARSED, BOUNDS, skew), self.secret.parameters())
+        rule, field = "split_part(v.verdict, '|', 1)", "nullif(substr(v.verdict, instr(v.verdict, '|') + 1), '')"
+        connection.execute(f"create or replace temp table {RECORDS}_verdicts as {verdicts_sql(skew)}")
+        connection.execute(f"""
+            update {STORED} s set rule = {rule}, field = {field}, reason = {reason_sql(rule, field)}
+            from {RECORDS}_verdicts v where v._wm_file = s.ingest_file_id and v._wm_row = s.row_number and v.verdict is not null and s.rule not in ({_listed(_RAW_RULES)})""")
+
+    def _skip(self, why: str, header: list[str] | None) -> None:
+        shown = "JSON records" if header is None else f"files with columns {', '.join(header[:4])}, …"
+        if self.report.skipped is not None:
+            self.report.skipped.append(f"{why} ({shown})")
+
+    def _records(self, shape: Shape) -> None:
+        """Makes `_wm_records` from what is stored: parsed rows from their JSON, raw ones by reading their text again."""
+        connection, mapping = self.connection, self.mapping
+        same = "file_columns is null" if shape.is_json else f"file_columns = [{_listed(shape.columns)}]"
+        raw_rules = f"rule in ({_listed(_RAW_RULES)})"
+        head = "ingest_file_id as _wm_file, row_number as _wm_row, cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_raw, cast(NULL as blob) as _wm_bytes"
+        is_raw = "original_bytes is not null" if shape.is_json else raw_rules
+        if shape.is_json:
+            columns = f"original as {RECORD}"
+        else:
+            paths = ", ".join(literal('$."' + column.replace("\\", "\\\\").replace('"', '\\"') + '"') for column in shape.columns)
+            columns = ", ".join(f"_wm_values[{position}] as {name(column)}" for position, column in enumerate(shape.columns, 1))
+            head = f"{head}, json_extract_string(original, [{paths}]) as _wm_values"
+        inner = f"select {head}, original from {STORED} where {same} and not ({is_raw})"
+        picked = ", ".join(["_wm_file", "_wm_row", "_wm_rule", "_wm_raw", "_wm_bytes", columns])
+        connection.execute(f"create or replace temp table {RECORDS} as select {picked} from ({inner})")
+        raw = rows(
+            connection,
+            f"select ingest_file_id, row_number, original, original_bytes from {STORED} where {same} and {is_raw} order by ingest_file_id nulls last, row_number nulls last",
+        )
+        if raw and mapping.format != "parquet":
+            target = scratch_folder(self.project.home) / "stored.parquet"
+            stored = [(int(str(file_id)), int(str(number)), str(text), content if isinstance(content, bytes) else None) for file_id, number, text, content in raw]
+            salvage_stored(stored, mapping.encoding, None if shape.is_json else mapping.delimiter, list(shape.columns), target)
+            connection.execute(f"insert into {RECORDS} by name select * from read_parquet({literal(str(target))})")
+
+
+def _listed(texts: tuple[str, ...]) -> str:
+    return ", ".join(map(literal, texts))
