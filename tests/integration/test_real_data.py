@@ -71,10 +71,10 @@ def test_shop_emails_link_cookies_and_are_nowhere_in_the_open(shop: Ran) -> None
 
 
 def test_rees46_rows_are_accounted_for_and_sessions_are_by_user(rees46: Ran, shared_data: Path) -> None:
-    read, accepted, duplicate = rees46.rows("select sum(rows_read), sum(rows_accepted), sum(rows_duplicate) from raw.ingestion_log")[0]
-    assert (read, accepted, duplicate) == (17_435, 17_430, 5)
+    log = rees46.rows("select sum(rows_read), sum(rows_accepted), sum(rows_duplicate), sum(rows_quarantined) from raw.ingestion_log")
+    assert log == [(17_435, 17_429, 5, 1)]  # the file ends in the middle of its last row
     with (shared_data / "rees46" / "2019-Oct.csv").open(newline="", encoding="utf-8") as handle:
-        users = {row["user_id"] for row in csv.DictReader(handle)}
+        users = {row["user_id"] for row in csv.DictReader(handle) if row["user_session"] is not None}
     assert rees46.value("select count(*) from marts.dim_customers") == len(users)
     assert rees46.value("select count(distinct user_id) from marts.fct_sessions") == len(users)
     assert rees46.value("select count(*) from marts.fct_events where session_id is null") == 0
