@@ -18,12 +18,13 @@ from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.mapping import Mapping
 from waymark.ingestion.quoting import literal, name
-from waymark.ingestion.salvage import salvage_csv, salvage_lines, split_record
+from waymark.ingestion.salvage import LINE_MARK, salvage_csv, salvage_lines, split_record
 from waymark.privacy import redact_text
 
 READ = "_wm_read"
 _CHUNK = 1 << 20
 _HEADER_LIMIT = 1 << 20
+_LONGEST_LINE = 1 << 26
 _GZIP_MAGIC = b"\x1f\x8b"
 _NO_VERDICT = "cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_raw, cast(NULL as blob) as _wm_bytes"
 
@@ -59,7 +60,7 @@ def load_records(connection: Connection, mapping: Mapping, path: Path, scratch: 
             raise FileRefusedError("the file is empty", where=where, remedy="Export it again (a CSV needs at least its header), or remove it.")
         if mapping.format == "csv":
             return _load_csv(connection, mapping, plain, where, scratch)
-        return _load_lines(connection, mapping, plain, scratch) if mapping.format == "ndjson" else _load_array(connection, plain, where)
+        return _load_lines(connection, mapping, plain, where, scratch) if mapping.format == "ndjson" else _load_array(connection, plain, where)
     except OSError as error:
         if problem := storage_problem(error, str(error.filename or scratch)):
             if error.filename == str(path):
@@ -125,40 +126,54 @@ def _load_csv(connection: Connection, mapping: Mapping, plain: Plain, where: str
     names, on_first_line = _header(mapping, plain, where)
     shape = Shape(tuple(names))
     if plain.utf8 and not plain.has_nul and on_first_line and len(names) > 1:
-        columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in names)
-        sql = (
-            f"create temp table {READ}_raw as select * from read_csv({literal(_exact(plain.path))}, columns = {{{columns}}}, auto_detect = false, header = true,"
-            f" delim = {literal(mapping.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false, ignore_errors = false, compression = 'none', hive_partitioning = false)"
-        )
-        if _fast(connection, sql):
+        source = _csv_source(plain.path, {column: "VARCHAR" for column in names}, mapping.delimiter, '"', header=True)
+        if _fast(connection, f"create temp table {READ}_raw as select * from {source}"):
             _finish_fast(connection, ", ".join(map(name, names)))
             return shape
-    target = scratch / "salvaged.parquet"
-    salvage_csv(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, mapping.delimiter, names, target)
-    connection.execute(f"create temp table {READ} as select * from read_parquet({literal(str(target))}) order by _wm_row nulls last")
-    target.unlink()
+    clean, refused = scratch / "clean.csv", scratch / "refused.parquet"
+    salvage_csv(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, mapping.delimiter, names, clean, refused)
+    source = _csv_source(clean, {"_wm_row": "BIGINT", **dict.fromkeys(names, "VARCHAR")}, mapping.delimiter, '"', header=False)
+    _join_salvaged(connection, source, refused, names, where)
     return shape
 
 
-def _load_lines(connection: Connection, mapping: Mapping, plain: Plain, scratch: Path) -> Shape:
+def _load_lines(connection: Connection, mapping: Mapping, plain: Plain, where: str, scratch: Path) -> Shape:
     shape = Shape((RECORD,), is_json=True)
     if plain.utf8 and not plain.has_nul:
-        # A raw control character is never part of valid JSON, so it can serve as the delimiter that no good line holds.
-        sql = (
-            f"create temp table {READ}_raw as select {RECORD} from read_csv({literal(_exact(plain.path))}, columns = {{'{RECORD}': 'VARCHAR'}}, auto_detect = false, header = false,"
-            " delim = chr(1), quote = '', escape = '', strict_mode = true, compression = 'none', hive_partitioning = false)"
-        )
-        if _fast(connection, sql):
-            blank = rows(connection, f"select count(*) from {READ}_raw where {RECORD} is null or trim({RECORD}, ' \t') = ''")[0][0]
+        source = _csv_source(plain.path, {RECORD: "VARCHAR"}, LINE_MARK, "", header=False)
+        if _fast(connection, f"create temp table {READ}_raw as select * from {source}"):
+            blank = rows(connection, f"select 1 from {READ}_raw where {RECORD} is null or trim({RECORD}, ' \t') = '' limit 1")
             if not blank:
                 _finish_fast(connection, RECORD)
                 return shape
-            connection.execute(f"drop table {READ}_raw")
-    target = scratch / "salvaged.parquet"
-    salvage_lines(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, target)
-    connection.execute(f"create temp table {READ} as select * from read_parquet({literal(str(target))}) order by _wm_row nulls last")
-    target.unlink()
+    clean, refused = scratch / "clean.csv", scratch / "refused.parquet"
+    salvage_lines(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, clean, refused)
+    _join_salvaged(connection, _csv_source(clean, {"_wm_row": "BIGINT", RECORD: "VARCHAR"}, LINE_MARK, "", header=False), refused, [RECORD], where)
     return shape
+
+
+def _csv_source(path: Path, columns: dict[str, str], delimiter: str, quote: str, *, header: bool) -> str:
+    """read_csv in its strict mode: it either reads every record as the format says, or fails."""
+    typed = ", ".join(f"{literal(column)}: '{kind}'" for column, kind in columns.items())
+    return (
+        f"read_csv({literal(_exact(path))}, columns = {{{typed}}}, auto_detect = false, header = {str(header).lower()}, delim = {literal(delimiter)},"
+        f" quote = {literal(quote)}, escape = {literal(quote)}, strict_mode = true, null_padding = false, ignore_errors = false, compression = 'none',"
+        f" max_line_size = {_LONGEST_LINE}, hive_partitioning = false)"
+    )
+
+
+def _join_salvaged(connection: Connection, source: str, refused: Path, names: list[str], where: str) -> None:
+    columns = ", ".join(map(name, names))
+    bad = f"select _wm_row, _wm_rule, _wm_raw, _wm_bytes, {', '.join('NULL' for _ in names)} from read_parquet({literal(str(refused))})"
+    try:
+        connection.execute(f"create temp table {READ} as select _wm_row, {_NO_VERDICT}, {columns} from {source} union all {bad}").fetchall()
+    except Exception as error:
+        if not is_engine_error(error):
+            raise
+        if problem := storage_problem(error, "the scratch folder"):
+            raise problem from error
+        what = f"what is good in the file cannot be read: {redact_text(first_line(error))[:200]}"
+        raise FileRefusedError(what, where=where, remedy="Export it again, then run again; nothing of it was accepted.") from error
 
 
 def _fast(connection: Connection, sql: str) -> bool:

@@ -1,7 +1,8 @@
 """The tolerant reader, for files that DuckDB's strict one refuses: every record gets exactly one outcome.
 
 It runs in Python, line by line, and only for files with something broken in them. A broken quote costs its own physical line: reading
-goes on at the next one. Good rows get the values that the fast path would give.
+goes on at the next one. Good records are copied as they stand, with their number in front, to a clean file that DuckDB then reads like any
+other; so their values cannot differ from those of the fast path.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 20_000
+LINE_MARK = "\x01"  # a raw control character is never part of valid JSON, so no good line holds it
 _SPAN_LINES = 10_000  # a quoted field that runs over more lines than this is taken for an unclosed quote
 _ESCAPED = re.compile("[\udc00-\udcff]")
 _HANDLER = "waymark_escape"
@@ -35,11 +37,11 @@ codecs.register_error(_HANDLER, _escape)
 
 @dataclass(frozen=True)
 class Record:
-    """Either fields, or the raw text with the rule that it breaks."""
+    """One record: its text without the line end, its fields where it was split, or the rule that it breaks."""
 
-    fields: list[str | None] | None
+    raw: str
     rule: str | None = None
-    raw: str | None = None
+    fields: list[str | None] | None = None
 
 
 class _Fields:
@@ -131,11 +133,15 @@ def _physical_lines(text: str) -> Iterator[str]:
 def csv_records(lines: Iterable[str], delimiter: str, width: int) -> Iterator[Record]:
     """One Record per record of a CSV's body; `width` is the header's number of columns. Blank lines are no records."""
     source, waiting = iter(lines), deque[str]()
+    whole = _whole_record(delimiter, width)
 
     def following() -> str | None:
         return waiting.popleft() if waiting else next(source, None)
 
     while (line := following()) is not None:
+        if whole.fullmatch(line) and "\0" not in line and (line.isascii() or not _ESCAPED.search(line)):
+            yield Record(line.rstrip("\r\n"))
+            continue
         if not line.strip("\r\n"):
             continue
         state, taken, complete = _Fields(delimiter), [line], False
@@ -159,18 +165,23 @@ def csv_records(lines: Iterable[str], delimiter: str, width: int) -> Iterator[Re
 def _judged(text: str, fields: list[str | None] | None, rule: str | None = None) -> Record:
     raw = text.rstrip("\r\n")
     if _ESCAPED.search(text):
-        return Record(None, "invalid_encoding", raw)
-    if "\0" in text:
-        return Record(None, "nul_byte", raw)
-    return Record(fields) if fields is not None and rule is None else Record(None, rule, raw)
+        return Record(raw, "invalid_encoding")
+    return Record(raw, "nul_byte" if "\0" in text else rule, fields)
 
 
-def salvage_csv(path: Path, encoding: str, delimiter: str, columns: list[str], target: Path) -> None:
-    """Reads a CSV tolerantly into a Parquet file with `_wm_row`, `_wm_rule`, `_wm_raw`, `_wm_bytes` and the columns."""
+def _whole_record(delimiter: str, width: int) -> re.Pattern[str]:
+    """Matches a line that is one plain record with `width` fields; whatever it does not match is split with care."""
+    mark = re.escape(delimiter)
+    field = rf'(?:"(?:[^"\r\n]|"")*+"|(?:[^" {mark}\r\n][^{mark}\r\n]*+)?)'
+    return re.compile(rf"{field}(?:{mark}{field}){{{width - 1}}}(?:\r\n|\n|\r)?")
+
+
+def salvage_csv(path: Path, encoding: str, delimiter: str, columns: list[str], clean: Path, refused: Path) -> None:
+    """Splits a CSV into `clean` (a CSV without header: record number, then the record as it stands) and `refused` (Parquet, see `_write`)."""
     with open(path, encoding=encoding, errors=_HANDLER, newline="") as handle:
         lines = iter(handle)
         _skip_header(lines, delimiter)
-        _write(csv_records(lines, delimiter, len(columns)), encoding, columns, target)
+        _write(csv_records(lines, delimiter, len(columns)), encoding, delimiter, clean, refused)
 
 
 def _skip_header(lines: Iterator[str], delimiter: str) -> None:
@@ -182,16 +193,16 @@ def _skip_header(lines: Iterator[str], delimiter: str) -> None:
             return
 
 
-def salvage_lines(path: Path, encoding: str, target: Path) -> None:
-    """Reads a file of one JSON text a line; whether it is JSON is asked later, in SQL. Blank lines are no records."""
+def salvage_lines(path: Path, encoding: str, clean: Path, refused: Path) -> None:
+    """The same for a file of one JSON text a line; whether it is JSON is asked later, in SQL. Blank lines are no records."""
     with open(path, encoding=encoding, errors=_HANDLER, newline="") as handle:
-        _write((_judged(line, [line.rstrip("\r\n")]) for line in handle if line.strip()), encoding, ["record"], target)
+        _write((_judged(line, None, "malformed_row" if LINE_MARK in line else None) for line in handle if line.strip()), encoding, LINE_MARK, clean, refused)
 
 
 def salvage_stored(stored: Iterable[tuple[int, int, str, bytes | None]], encoding: str, delimiter: str | None, columns: list[str], target: Path) -> None:
     """Reads quarantined raw records again: (file_id, row number, text, the bytes where the text is not faithful).
 
-    delimiter: of a CSV; None for one JSON text a record. Writes a Parquet file as `salvage_csv` does, with `_wm_file` in front.
+    delimiter: of a CSV; None for one JSON text a record. Writes Parquet: `_wm_file`, `_wm_row`, `_wm_rule`, `_wm_raw`, and the columns.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -199,35 +210,38 @@ def salvage_stored(stored: Iterable[tuple[int, int, str, bytes | None]], encodin
     lines: list[list[object]] = []
     for file_id, number, text, content in stored:
         whole = content.decode(encoding, _HANDLER) if content is not None else text
-        record = _judged(whole, [whole])
-        if record.rule is None and delimiter is not None:
-            found = list(csv_records(_physical_lines(whole), delimiter, len(columns)))
-            record = found[0] if len(found) == 1 else Record(None, "malformed_row", text)
-        fields: list[str | None] = record.fields if record.fields is not None else [None] * len(columns)
-        lines.append([file_id, number, record.rule, text, None, *fields])
-    schema = pa.schema([pa.field("_wm_file", pa.int32()), *_schema(columns)])
+        found = [_judged(whole, [whole])] if delimiter is None else list(_split(whole, delimiter, len(columns)))
+        record = found[0] if len(found) == 1 else Record(text, "malformed_row")
+        fields = record.fields if record.rule is None and record.fields is not None else [None] * len(columns)
+        lines.append([file_id, number, record.rule, text, *fields])
+    head = [pa.field("_wm_file", pa.int32()), pa.field("_wm_row", pa.int64()), pa.field("_wm_rule", pa.string()), pa.field("_wm_raw", pa.string())]
+    schema = pa.schema(head + [pa.field(column, pa.string()) for column in columns])
     pq.write_table(_table(lines, schema), target)
 
 
-def _schema(columns: list[str]) -> pa.Schema:
+def _split(text: str, delimiter: str, width: int) -> Iterator[Record]:
+    for record in csv_records(_physical_lines(text), delimiter, width):
+        yield record if record.rule or record.fields else Record(record.raw, None, split_record(record.raw, delimiter))
+
+
+def _write(records: Iterable[Record], encoding: str, delimiter: str, clean: Path, refused: Path) -> None:
+    """Writes good records to the clean file, the others to Parquet: `_wm_row`, `_wm_rule`, `_wm_raw`, `_wm_bytes`."""
     import pyarrow as pa
-
-    fields = [pa.field("_wm_row", pa.int64()), pa.field("_wm_rule", pa.string()), pa.field("_wm_raw", pa.string()), pa.field("_wm_bytes", pa.binary())]
-    return pa.schema(fields + [pa.field(column, pa.string()) for column in columns])
-
-
-def _write(records: Iterable[Record], encoding: str, columns: list[str], target: Path) -> None:
     import pyarrow.parquet as pq
 
-    schema = _schema(columns)
-    with pq.ParquetWriter(target, schema) as writer:
+    fields = [pa.field("_wm_row", pa.int64()), pa.field("_wm_rule", pa.string()), pa.field("_wm_raw", pa.string()), pa.field("_wm_bytes", pa.binary())]
+    schema = pa.schema(fields)
+    with open(clean, "w", encoding="utf-8", newline="") as good, pq.ParquetWriter(refused, schema) as writer:
         rows: list[list[object]] = []
         for number, record in enumerate(records, 1):
+            if record.rule is None:
+                good.write(f"{number}{delimiter}{record.raw}\n")
+                continue
             raw, original = record.raw, None
-            if raw is not None and record.rule == "invalid_encoding":
+            if record.rule == "invalid_encoding":
                 original = _bytes(raw, encoding)
                 raw = _ESCAPED.sub(lambda match: f"\\x{ord(match.group()) - 0xDC00:02x}", raw)
-            rows.append([number, record.rule, raw, original, *(record.fields if record.fields is not None else [None] * len(columns))])
+            rows.append([number, record.rule, raw, original])
             if len(rows) >= _BATCH:
                 writer.write_table(_table(rows, schema))
                 rows = []
@@ -238,7 +252,8 @@ def _write(records: Iterable[Record], encoding: str, columns: list[str], target:
 def _table(rows: list[list[object]], schema: pa.Schema) -> pa.Table:
     import pyarrow as pa
 
-    return pa.table([pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)], schema=schema)
+    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
+    return pa.table([pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
 
 
 def _bytes(text: str, encoding: str) -> bytes:
