@@ -29,39 +29,32 @@ def _find_events_of_changed_nodes(connection: Connection) -> None:
     connection.execute(
         """
         create or replace temp table changed_node_events as
-        with known as (
-            select node_id from temp.changed_memberships
-            where node_id not in (select node_id from temp.node_updates where first_seen_before is null)
-        ),
+        with new as (select node_id from temp.node_updates where first_seen_before is null),
 
-        new as (
-            select node_id from temp.changed_memberships
-            where node_id in (select node_id from temp.node_updates where first_seen_before is null)
-        ),
+        seen as (select event_id, session_key_id, node_ids, is_counted, is_conversion_event, order_id, unnest(node_ids) as node_id from intermediate.int_events)
 
-        seen as (select event_id, is_counted, unnest(node_ids) as node_id from intermediate.int_events),
-
-        touched as (
-            select event_id from seen where node_id in (select node_id from known)
-            union
-            select event_id from seen where not is_counted and node_id in (select node_id from new)
-        )
-
-        select event_id, session_key_id, node_ids, is_counted
-        from intermediate.int_events
-        where event_id in (select event_id from touched) and event_id not in (select event_id from temp.pending_now)
+        select distinct event_id, session_key_id, node_ids, is_counted, is_conversion_event, order_id
+        from seen
+        where node_id in (select node_id from temp.changed_memberships)
+            and (not is_counted or node_id not in (select node_id from new))
+            and event_id not in (select event_id from temp.pending_now)
         """
     )
 
 
 def _find_events_of_same_orders(connection: Connection) -> None:
-    """De-duplication of an order may move its conversion to another event, and so to another customer."""
+    """De-duplication of an order may move its conversion to another event, and so to another customer; it needs all reports of the order at hand.
+
+    A conversion of a changed node is named whoever it was and is: where it becomes nobody's, or was, no customer's scope reaches it.
+    """
     connection.execute(
         """
         create or replace temp table run_orders as
         select order_id from temp.pending_now where is_conversion_event and order_id is not null
         union
         select order_id from temp.pending_before where order_id is not null
+        union
+        select order_id from temp.changed_node_events where is_conversion_event and order_id is not null
         """
     )
     connection.execute("insert into identity.restated_orders from temp.run_orders except from identity.restated_orders")
@@ -83,7 +76,7 @@ def _restate_events(connection: Connection) -> None:
         union
         select event_id from temp.order_events
         union
-        select event_id from temp.changed_node_events where not is_counted or session_key_id is null
+        select event_id from temp.changed_node_events where not is_counted or session_key_id is null or is_conversion_event
         """
     )
     connection.execute("insert into identity.restated_events from temp.run_events except from identity.restated_events")

@@ -56,6 +56,8 @@ def check_scope(scope: Scope, before: Marts, after: Marts) -> None:
             continue
         # The row that is written anew must be in scope, and so must the row that it replaces.
         assert event_id in scope.events or (scope.has_instant(event) and (old is None or scope.has_instant(old)))
+        # A conversion that becomes nobody's, or was, is in no customer's scope.
+        assert event_id in scope.events or not event.is_conversion_event
         if event_id in after.session:
             assert scope.has_instant(event), "an event in scope by its id alone would find no session"
         assert {before.customer.get(event_id), after.customer[event_id]} - {None} <= scope.customers
