@@ -23,7 +23,10 @@ PAUSES = [
     *(0, 0, 1, 30 * SECOND, 10 * MINUTE, 20 * MINUTE, GAP - 1, GAP, GAP, GAP + 1, 3 * 60 * MINUTE),
     *(DAY - 1, DAY, DAY + 1, TIMEOUT - 1, TIMEOUT, TIMEOUT + 1, 3 * DAY),
 ]
-TYPES = ["page_viewed", "product_viewed", "product_added_to_cart", "order_completed", "order_completed", "order_refunded", "lead_created", "ticket_opened", "odd_thing_done"]
+TYPES = [
+    *("page_viewed", "product_viewed", "product_added_to_cart", "order_completed", "order_completed", "order_refunded", "lead_created", "ticket_opened"),
+    "odd_thing_done",
+]
 URLS = [None, "https://shop.example/", "https://shop.example/p?utm_source=news&utm_medium=email", "https://shop.example/p?gclid=abc123", "https://shop.example/q"]
 REFERRERS = [None, "https://www.google.com/", "https://shop.example/other", "https://www.facebook.com/x"]
 WEB = {

@@ -124,6 +124,13 @@ class Stepwise:
             yield connection
 
 
+def own_mapping(path: Path) -> dict[str, Any]:
+    """A shipped mapping as a document without its name, which the project writes."""
+    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    del document["source"]
+    return document
+
+
 def share_manifest(run: Run) -> None:
     """Gives the run the manifest that this process has parsed for the same models and settings, or parses it once."""
     key = json.dumps([run.dbt.vars, code_digest()], sort_keys=True)
@@ -202,7 +209,8 @@ def cells_of(found: Sequence[Difference], *projects: Stepwise) -> list[str]:
     owner: dict[str, str] = {}
     for project in projects:
         ids = project.rows("""
-            select concat_ws(' ', source_event_id, anonymous_id, user_id, order_id), [event_id, session_id, session_key_id::varchar, customer_id] from marts.fct_events
+            select concat_ws(' ', source_event_id, anonymous_id, user_id, order_id), [event_id, session_id, session_key_id::varchar, customer_id]
+            from marts.fct_events
             union all
             select identifier_value, [node_id::varchar, node_customer_id] from identity.nodes
         """)
