@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 
@@ -65,20 +65,15 @@ def file_name(spec: WorldSpec, number: int) -> str:
     return f"events_{first.isoformat()}.csv{'.gz' if spec.gzip else ''}"
 
 
-def file_first_day(name: str) -> date:
-    return date.fromisoformat(name.removeprefix("events_")[:10])
-
-
-def write_files(spill: Spill, landing: Path, spec: WorldSpec, workers: int) -> list[Path]:
-    """Writes the files, each under a temporary name first, so that a reader of the folder never sees a part."""
+def write_files(spill: Spill, folder: Path, spec: WorldSpec, workers: int) -> list[Path]:
+    """Writes the files into a folder that nobody reads yet, in the order of their names."""
     files: dict[int, list[int]] = {}
     for day in spill.days():
         files.setdefault(day // spec.file_days, []).append(day)
 
     def write(number: int) -> Path:
-        path = landing / file_name(spec, number)
-        temporary = path.with_name(f".{path.name}.tmp")
-        with open(temporary, "wb") as handle:
+        path = folder / file_name(spec, number)
+        with open(path, "wb") as handle:
             # wbits 31 is gzip with an empty header: no file name and no time in it, so equal text gives equal bytes
             squeezer = zlib.compressobj(_COMPRESSION, zlib.DEFLATED, 31) if spec.gzip else None
             put: Callable[[bytes | pa.Buffer], object] = (lambda data: handle.write(squeezer.compress(data))) if squeezer else handle.write
@@ -87,7 +82,6 @@ def write_files(spill: Spill, landing: Path, spec: WorldSpec, workers: int) -> l
                 put(spill.sorted_text(day))
             if squeezer:
                 handle.write(squeezer.flush())
-        temporary.rename(path)
         return path
 
     with ThreadPoolExecutor(workers) as pool:

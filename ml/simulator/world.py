@@ -27,7 +27,7 @@ from ml.simulator.streams import Stream
 from ml.simulator.truth import TruthWriter, block_truth
 from waymark.core.errors import SettingsError, StorageError
 
-BLOCK_CUSTOMERS = 5_000  # bounds memory; no byte depends on it
+BLOCK_CUSTOMERS = 2_500  # bounds memory; no byte depends on it
 OUTCOMES = {"duplicate": "duplicate", "conflict": "duplicate", "skewed": "quarantined", **dict.fromkeys(DAMAGES, "quarantined")}
 
 
@@ -74,7 +74,9 @@ def generate_world(
                 writer.write("truth_dirt", _dirt(spec, kinds))
             finally:
                 writer.close()
-            paths = write_files(spill, landing, spec, workers)
+            # all files are whole before the first appears, so a run that dies leaves no half world in `landing`
+            with tempfile.TemporaryDirectory(prefix=".making-", dir=landing.absolute().parent) as making:
+                paths = [made.rename(landing / made.name) for made in write_files(spill, Path(making), spec, workers)]
     except OSError as error:
         remedy = "Free space or grant write permission, or name other folders."
         raise StorageError(f"the world cannot be written ({error.strerror})", where=str(error.filename or landing), remedy=remedy) from error
