@@ -1,0 +1,155 @@
+"""What was measured, as Markdown tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Which of the floor's statements do the work of which model.
+BESIDE: dict[str, tuple[str, ...]] = {
+    "int_events": ("losers", "lake", "agents", "arrivals", "types", "stages", "rates"),
+    "identity": ("lists", "nodes", "links", "members", "persons", "list_persons"),
+    "int_events_sessionized": ("narrow", "sessionized"),
+    "int_conversions_deduplicated": ("conversions",),
+    "int_session_steps": ("runs", "touches"),
+    "fct_events": ("fct_events",),
+    "fct_sessions": ("sessions", "fct_sessions"),
+    "fct_touchpoints": ("fct_touchpoints",),
+    "fct_journey_steps": ("fct_journey_steps",),
+    "fct_journeys": ("fct_journeys",),
+    "fct_conversions": ("fct_conversions",),
+    "dim_customers": ("dim_customers",),
+    "dim_customer_aliases": ("dim_customer_aliases",),
+}
+_VIEWS = ("stg_events", "stg_pending_events")
+_TRANSFORM = ("before identity", "after identity")
+_START_UP = ("imports", "parse")
+
+
+def sql_seconds(measured: dict[str, Any]) -> float:
+    """Seconds in models and identity: what the floor does too."""
+    return float(sum(measured["models"].values()) + measured["seconds"]["identity"][0])
+
+
+def floor_seconds(measured: dict[str, Any]) -> float:
+    return float(sum(wall for wall, _ in measured["statements"].values()))
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """All tables of one run of `benchmarks.run`."""
+    parts = [_heading(results), _side_by_side(results), _by_model(results)]
+    if "increments" in results:
+        parts.append(_increments(results))
+    parts += [_checks(results), _sessions(results), _ingestion(results)]
+    return "\n\n".join(parts)
+
+
+def table(header: list[str], lines: list[list[str]]) -> str:
+    marks = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, marks, *lines])
+
+
+def _heading(results: dict[str, Any]) -> str:
+    about, rows = results["about"], results["full"]["rows"]
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(about["versions"].items()))
+    counted = ", ".join(f"{name.removeprefix('marts.')} {count:,}" for name, count in sorted(rows.items()) if name.startswith("marts."))
+    return (
+        f"{rows['marts.fct_events']:,} events, seed {about['seed']}; {about['cores']} cores, {about['memory_gib']} GiB, "
+        f"DuckDB's memory limit {about['memory_limit']}; load average at the end {about['load']:.1f}; {versions}. Rows: {counted}."
+    )
+
+
+def _start_up(measured: dict[str, Any]) -> float:
+    return float(sum(measured["seconds"][name][0] for name in _START_UP))
+
+
+def _orchestration(measured: dict[str, Any]) -> float:
+    """What a dbt invocation costs beside its nodes: selecting, compiling, writing its results."""
+    return float(sum(measured["seconds"][name][0] for name in _TRANSFORM) - sum(measured["models"].values()) - measured["check_seconds"])
+
+
+def _line(name: str, measured: dict[str, Any], against: float) -> list[str]:
+    sql = sql_seconds(measured)
+    return [
+        name, f"{sql:.1f}", f"{sql / against:.2f}", f"{measured['check_seconds']:.1f}", f"{_orchestration(measured):.1f}", f"{_start_up(measured):.1f}",
+        f"{measured['seconds']['publish'][0]:.1f}", f"{measured['wall']:.1f}", f"{measured['cpu']:.1f}", f"{measured['peak_mib']:,.0f}",
+    ]  # fmt: skip
+
+
+_COLUMNS = ["", "SQL s", "ratio", "checks s", "dbt's own s", "start-up s", "publish s", "wall s", "CPU s", "peak MiB"]
+
+
+def _side_by_side(results: dict[str, Any]) -> str:
+    floor = results["floor"]
+    base = floor_seconds(floor)
+    cpu = sum(cpu for _, cpu in floor["statements"].values())
+    lines = [
+        ["floor.sql", f"{base:.1f}", "1.00", "-", "-", "-", "-", "-", f"{cpu:.1f}", f"{floor['peak_mib']:,.0f}"],
+        _line("dbt and identity", results["full"], base),
+    ]
+    return "### Full refresh\n\n" + table(_COLUMNS, lines)
+
+
+def _by_model(results: dict[str, Any]) -> str:
+    statements = results["floor"]["statements"]
+    models = dict(results["full"]["models"]) | {"identity": results["full"]["seconds"]["identity"][0]}
+    lines = []
+    for model, names in BESIDE.items():
+        beside = sum(statements[name][0] for name in names)
+        lines.append([model, f"{models[model]:.2f}", f"{beside:.2f}", ", ".join(names)])
+    views = sum(models.get(name, 0.0) for name in _VIEWS)
+    lines.append(["views", f"{views:.2f}", "-", ""])
+    return "### By model\n\n" + table(["model", "dbt s", "floor s", "the floor's statements"], lines)
+
+
+def _increments(results: dict[str, Any]) -> str:
+    found = results["increments"]
+    base = sql_seconds(results["full"])
+    lines = [_line("full refresh", results["full"], base)]
+    for part, name in (("scattered", "1 % scattered"), ("last", "last 1 % by arrival")):
+        measured = found[part]
+        lines.append(_line(f"{name}: {measured['events']:,} events", measured, base))
+    scopes = [
+        [name, *(f"{found[part]['restated'][name]:,}" for part in ("scattered", "last"))]
+        for name in ("restated_events", "restated_session_keys", "restated_customers", "restated_orders")
+    ]
+    models = [
+        [model, f"{results['full']['models'].get(model, results['full']['seconds']['identity'][0]):.2f}"]
+        + [f"{found[part]['models'].get(model, found[part]['seconds']['identity'][0]):.2f}" for part in ("scattered", "last")]
+        for model in BESIDE
+    ]
+    unequal = [name for name, equal in found["equal"].items() if not equal]
+    verdict = "After both increments every mart equals the full refresh." if not unequal else f"NOT EQUAL to the full refresh: {', '.join(unequal)}."
+    return "\n\n".join([
+        "### Increments beside the full refresh", table(_COLUMNS, lines), verdict,
+        table(["re-stated", "1 % scattered", "last 1 %"], scopes), table(["model", "full s", "1 % scattered s", "last 1 % s"], models),
+    ])  # fmt: skip
+
+
+def _checks(results: dict[str, Any]) -> str:
+    slowest = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in results["full"]["slowest_checks"][:4])
+    return f"{results['full']['check_count']} checks; the slowest of a full refresh: {slowest}."
+
+
+def _sessions(results: dict[str, Any]) -> str:
+    lines = []
+    for name in ("sql", "pandas"):
+        if name not in results["sessions"]:
+            continue
+        measured = results["sessions"][name]
+        if "failed" in measured:
+            lines.append([name, measured["failed"], "", "", ""])
+        else:
+            ratio = measured["seconds"] / results["sessions"]["sql"]["seconds"]
+            found = f"{measured['sessions']:,} of {measured['events']:,} events"
+            lines.append([name, f"{measured['seconds']:.2f}", f"{ratio:.1f}", f"{measured['peak_mib']:,.0f}", found])
+    return "### Sessions alone, from the lake's files\n\n" + table(["", "s", "ratio", "peak MiB", "sessions"], lines)
+
+
+def _ingestion(results: dict[str, Any]) -> str:
+    found = results["ingest"]
+    seconds, cpu = found["seconds"]["ingest"]
+    return (
+        f"### Ingestion\n\n{found['rows_read']:,} rows read, {found['rows_accepted']:,} accepted, in {seconds:.1f} s "
+        f"({cpu:.1f} CPU-s): {found['rows_read'] / seconds:,.0f} rows/s; "
+        f"peak {found['peak_mib']:,.0f} MiB; lake {found['lake_bytes'] / 1e6:,.0f} MB (taken {found['taken_at']})."
+    )

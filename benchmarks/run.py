@@ -1,0 +1,123 @@
+"""`make bench`: the floor beside dbt's models, increments beside a full refresh, publishing, ingestion, and pandas for sessions, as ratios.
+
+`python -m benchmarks.run` takes a few minutes for a million events; `--events 10000000` for the large one. The world and its lake are made once and kept
+under --work (default: a folder in the system's temporary folder), so that measuring again is quick; `--fresh` makes them anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import waymark
+from benchmarks.lake import PARTS, Lake, arrive, cut_lake, ingested_lake
+from benchmarks.process import Measured, MeasuredError, measure
+from benchmarks.report import markdown
+from waymark.core.digest import table_digest
+from waymark.core.warehouse import connect, rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Measure Waymark side by side with what is possible.")
+    parser.add_argument("--events", type=int, default=1_000_000, help="about so many events; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=7)
+    kept = Path(tempfile.gettempdir()) / "waymark-bench"
+    parser.add_argument("--work", type=Path, default=kept, help="where the world and its lake are kept; default: %(default)s")
+    parser.add_argument("--memory-limit", default="4GB", help="of DuckDB; default: %(default)s, the product's default")
+    parser.add_argument("--fresh", action="store_true", help="make the world and ingest it anew")
+    parser.add_argument("--pandas-limit", type=float, default=120, help="give pandas up after so many seconds; 0 leaves it out")
+    parser.add_argument("--no-increments", action="store_true", help="leave the increments out")
+    given = parser.parse_args()
+    if given.fresh:
+        shutil.rmtree(given.work / f"world-{given.events}-{given.seed}", ignore_errors=True)
+    given.work.mkdir(parents=True, exist_ok=True)
+    _say(f"the lake of about {given.events:,} events (made once)")
+    lake = ingested_lake(given.work, given.events, given.seed, given.memory_limit)
+    results: dict[str, Any] = {"ingest": lake.ingested, "about": _about(given)}
+    lake.reset()
+    _say("dbt's models, full refresh")
+    full = measure(["full", "--project", str(lake.directory)])
+    results["full"] = _flat(full)
+    _say("the floor")
+    floor = measure(["floor", "--project", str(lake.directory)])
+    results["floor"] = _flat(floor)
+    wrong = [name for name, found in floor.report["compared"].items() if not found["equal"]]
+    if wrong:
+        print(f"The floor is no floor: {', '.join(wrong)} differ from dbt's tables.", file=sys.stderr)
+        return 1
+    results["sessions"] = _sessions(lake, given.pandas_limit)
+    if not given.no_increments:
+        results["increments"] = _increments(lake, given.memory_limit)
+    (given.work / f"results-{given.events}-{given.seed}.json").write_text(json.dumps(results, indent=2))
+    print(markdown(results))
+    return 0
+
+
+def _increments(lake: Lake, memory_limit: str) -> dict[str, Any]:
+    """98 per cent as the base, then one per cent scattered, then the last per cent by arrival; at the end all tables must equal the full refresh."""
+    _say("the lake, cut into a base and two increments")
+    cut = cut_lake(lake, memory_limit)
+    found: dict[str, Any] = {}
+    for part in PARTS:
+        _say(f"increment: {part}")
+        count = arrive(cut, part)
+        found[part] = _flat(measure(["full" if part == "base" else "increment", "--project", str(cut.directory)])) | {"events": count}
+        if part != "base" and found[part]["is_rebuilt"]:
+            raise MeasuredError("the models changed while they were measured, so the increment became a rebuild; measure again")
+    found["equal"] = _same_marts(lake, cut)
+    return found
+
+
+def _same_marts(one: Lake, other: Lake) -> dict[str, bool]:
+    with connect(one.project.home.warehouse, read_only=True) as connection:
+        connection.execute(f"attach '{other.project.home.warehouse}' as cut (read_only)")
+        marts = "select table_name from information_schema.tables where table_schema = 'marts' and table_catalog = 'cut' order by table_name"
+        equal = {}
+        for (name,) in rows(connection, marts):
+            columns = [str(column) for (column, *_) in rows(connection, f"describe marts.{name}")]
+            here, there = (table_digest(connection, f"{catalog}marts.{name}", columns) for catalog in ("", "cut."))
+            equal[str(name)] = here == there
+        return equal
+
+
+def _sessions(lake: Lake, limit: float) -> dict[str, Any]:
+    _say("sessions by SQL and by pandas")
+    found = {"sql": _flat(measure(["sessions-sql", "--project", str(lake.directory)]))}
+    if limit > 0:
+        try:
+            found["pandas"] = _flat(measure(["sessions-pandas", "--project", str(lake.directory)], timeout_seconds=limit))
+        except MeasuredError as error:
+            found["pandas"] = {"failed": str(error).splitlines()[0].rpartition(": ")[2]}
+    return found
+
+
+def _flat(measured: Measured) -> dict[str, Any]:
+    return measured.report | {"wall": measured.wall, "cpu": measured.cpu, "peak_mib": measured.peak_mib}
+
+
+def _about(given: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "events": given.events,
+        "seed": given.seed,
+        "memory_limit": given.memory_limit,
+        "versions": {name: version(name) for name in ("duckdb", "dbt-core", "dbt-duckdb", "pandas", "pyarrow")} | {"waymark": waymark.__version__},
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "load": psutil.getloadavg()[0],
+    }
+
+
+def _say(text: str) -> None:
+    print(f"... {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""One measured piece of work, in a process of its own: `python -m benchmarks.worker STAGE --project DIR --report FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from waymark.core.settings import load_project
+
+
+class Clock:
+    """Wall and CPU seconds by name, in the order in which they were taken."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, tuple[float, float]] = {}
+
+    @contextmanager
+    def take(self, name: str) -> Iterator[None]:
+        start, before = perf_counter(), os.times()
+        yield
+        after = os.times()
+        self.taken[name] = (perf_counter() - start, after.user + after.system - before.user - before.system)
+
+
+def ingest(project_folder: Path) -> dict[str, Any]:
+    """Takes the project's landed files into its lake."""
+    from waymark.core.clock import wall_now
+    from waymark.pipeline import steps
+
+    clock = Clock()
+    run = steps.preflight(load_project(project_folder))
+    with clock.take("ingest"):
+        steps.prepare(run, full_refresh=True)
+        reports = [steps.ingest(run, source) for source in sorted(run.mappings)]
+    return {
+        "rows_read": sum(report.rows_read for report in reports),
+        "rows_accepted": sum(report.rows_accepted for report in reports),
+        "seconds": clock.taken,
+        "taken_at": wall_now().isoformat(timespec="seconds"),
+    }
+
+
+def transform(project_folder: Path, *, full_refresh: bool) -> dict[str, Any]:
+    """Everything between the lake and the published marts. Models' and checks' seconds are those that dbt reports; identity's and publishing's are ours."""
+    clock = Clock()
+    with clock.take("imports"):
+        from dbt.cli.main import dbtRunner  # noqa: F401
+
+        from waymark.pipeline import steps
+        from waymark.pipeline.publish import publish
+    project = load_project(project_folder)
+    run = steps.preflight(project)
+    with clock.take("parse"):
+        run.dbt.assemble()
+        run.dbt.manifest()
+    with clock.take("prepare"):
+        is_rebuilt = steps.prepare(run, full_refresh=full_refresh)
+    with clock.take("before identity"):
+        nodes = steps.transform_events(run)
+    with clock.take("identity"):
+        identity = steps.resolve(run)
+    with clock.take("after identity"):
+        nodes = [*nodes, *steps.transform_marts(run)]
+    with run.open_warehouse() as connection:
+        scope = {
+            name: int(connection.execute(f"select count(*) from identity.{name}").fetchall()[0][0])
+            for name in ("restated_events", "restated_session_keys", "restated_customers", "restated_orders")
+        }
+    with clock.take("finish"):
+        steps.finish(run)
+    with clock.take("publish"):
+        snapshot = publish(run)
+    models = {node.name: node.seconds for node in nodes if node.kind == "model"}
+    checks = [node for node in nodes if node.kind == "test"]
+    return {
+        "seconds": clock.taken,
+        "models": models,
+        "check_seconds": sum(node.seconds for node in checks),
+        "check_count": len(checks),
+        "slowest_checks": sorted(((node.name, node.seconds) for node in checks), key=lambda pair: -pair[1])[:8],
+        "identity_rows": {"nodes": identity.nodes, "edges": identity.edges, "customers": identity.customers},
+        "rows": snapshot.tables,
+        "restated": scope,
+        "is_rebuilt": is_rebuilt,
+    }
+
+
+def floor(project_folder: Path) -> dict[str, Any]:
+    """floor.sql over the project's lake, into a file of its own; its tables are then compared with the project's."""
+    from benchmarks.floor import run_floor
+
+    return run_floor(load_project(project_folder))
+
+
+def sessions(project_folder: Path, engine: str) -> dict[str, Any]:
+    """Sessions from the lake's files, by pandas or by SQL, with what is counted in them."""
+    from benchmarks.sessions import sessions_by_pandas, sessions_by_sql
+
+    work = sessions_by_pandas if engine == "pandas" else sessions_by_sql
+    return work(load_project(project_folder))
+
+
+STAGES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "ingest": ingest,
+    "full": lambda folder: transform(folder, full_refresh=True),
+    "increment": lambda folder: transform(folder, full_refresh=False),
+    "floor": floor,
+    "sessions-pandas": lambda folder: sessions(folder, "pandas"),
+    "sessions-sql": lambda folder: sessions(folder, "sql"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("stage", choices=sorted(STAGES))
+    parser.add_argument("--project", type=Path, required=True)
+    parser.add_argument("--report", type=Path, required=True)
+    given = parser.parse_args()
+    given.report.write_text(json.dumps(STAGES[given.stage](given.project)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
