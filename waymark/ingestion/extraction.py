@@ -149,9 +149,9 @@ def removal_patch(rule: Rule, properties: Rule) -> str | None:
     for path in rule.paths:
         steps = _keys(path)
         if properties.paths and rule.within == properties.within:
-            root = _keys(properties.paths[0])
-            if steps[: len(root)] == root and len(steps) > len(root):
-                keys.append(steps[len(root) :])
+            for root in map(_keys, properties.paths):
+                if steps[: len(root)] == root and len(steps) > len(root):
+                    keys.append(steps[len(root) :])
         elif properties.names and rule.within in properties.names and steps:
             keys.append(steps)
         elif properties.names and rule.within is None and where and steps[:1] == [where] and len(steps) > 1:
