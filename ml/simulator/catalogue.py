@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 SITE = "https://www.waymark-store.example"
 
 # name in our words, name in the export where the firm has its own
@@ -32,6 +35,14 @@ EVENTS: tuple[tuple[str, str], ...] = (
     ("review_posted", "review_posted"),
 )
 EVENT = {name: code for code, (name, _) in enumerate(EVENTS)}
+
+
+def among(codes: npt.NDArray[np.int64], *names: str) -> npt.NDArray[np.bool_]:
+    """Which codes are those of the named events."""
+    table = np.zeros(len(EVENTS), dtype=np.bool_)
+    table[[EVENT[name] for name in names]] = True
+    return np.asarray(table[codes], dtype=np.bool_)
+
 
 CHANNELS = ("web", "app", "email", "chat", "crm", "support", "social", "ads", "offline")
 CHANNEL = {name: code for code, name in enumerate(CHANNELS)}

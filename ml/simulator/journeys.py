@@ -66,6 +66,7 @@ CHAT = np.array([0.01, 0.04, 0.06, 0.02, 0.05])
 COOKIE_RENEWAL = 0.06
 DEVICE_WEIGHTS = np.array([0.6, 0.25, 0.1, 0.05])
 
+_IS_APP = np.array([agent.is_app for agent in cat.AGENTS])
 _HOUR_WEIGHTS = np.array([2, 1, 1, 1, 1, 2, 4, 7, 9, 10, 10, 11, 13, 12, 10, 10, 11, 12, 14, 17, 18, 16, 10, 5], dtype=np.float64)
 _DAY_CURVE = np.concatenate([[0.0], np.cumsum(_HOUR_WEIGHTS) / _HOUR_WEIGHTS.sum()])
 
@@ -123,7 +124,7 @@ def _visits(people: People, state: _State, who: Array, step: int, stream: Stream
 
     device = stream.chosen("device", key, np.where(np.arange(DEVICE_SLOTS) < people.device_count[who][:, None], DEVICE_WEIGHTS, 0.0))
     agent = people.agents[who, device]
-    is_app = np.isin(agent, cat.APPS)
+    is_app = _IS_APP[agent]
     way_in = stream.chosen("way_in", key, ENTRY_WEIGHTS[stage])
     way_in = np.where(contact == MAIL_ONLY, EMAIL, np.where((way_in == EMAIL) & ~state.reachable[who], DIRECT, way_in))
     way_in = np.where(is_app & on_site, np.where(way_in >= EMAIL, PUSH, DIRECT), np.where(way_in == PUSH, DIRECT, way_in))

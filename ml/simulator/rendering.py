@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml.simulator import catalogue as cat
-from ml.simulator.catalogue import EVENT
+from ml.simulator.catalogue import EVENT, among
 from ml.simulator.people import Bools, People
 from ml.simulator.rows import CUSTOMER_SHIFT, SLOT_BITS, STEP_BITS, Array, Rows, cookie_keys, id_keys
 from ml.simulator.spec import DAY_MS
@@ -41,9 +41,9 @@ def render_damaged(people: People, rows: Rows, damage: Array) -> pa.Array:
     return pa.array(lines, pa.binary())
 
 
-def anonymous_ids(keys: Array) -> list[str]:
+def anonymous_ids(keys: Array) -> pa.Array:
     """The ids of cookie keys, as they stand in the files."""
-    return [text.decode() for text in _hex(_cookie_words(keys)).view("S16").ravel().tolist()]
+    return _fixed(_hex(_cookie_words(keys))).cast(pa.string())
 
 
 def order_ids(orders: Array) -> list[str]:
@@ -112,7 +112,6 @@ _IS_APP = np.array([agent.is_app for agent in cat.AGENTS])
 _HAS_CLICK = np.array([bool(entry.click_parameter) for entry in cat.ENTRIES])
 _HAS_QUERY = np.array([bool(entry.query or entry.click_parameter) for entry in cat.ENTRIES])
 _QUERIES = _binary(["?" + "&".join(part for part in (entry.query, entry.click_parameter and entry.click_parameter + "=") if part) for entry in cat.ENTRIES])
-_MAILS = np.array([EVENT["email_opened"], EVENT["email_clicked"]])
 
 
 def _coded(codes: Array, table: pa.Array) -> pa.Array:
@@ -231,13 +230,13 @@ def _properties(people: People, rows: Rows) -> pa.Array:
     start = _PROPERTY_STARTS
     views = rows.event == EVENT["page_viewed"]
     code = np.select(
-        [rows.product >= 0, views & _IS_APP[rows.agent], views, np.isin(rows.event, _MAILS)],
+        [rows.product >= 0, views & _IS_APP[rows.agent], views, among(rows.event, "email_opened", "email_clicked")],
         [start["product"] + rows.product, start["screen"] + rows.page, start["scroll"] + rows.serial % 4, start["mail"] + rows.entry],
         start["other"] + rows.event,
     )
     plain = _coded(code + rows.revision * len(_PROPERTIES), _PROPERTY_TABLE)
     # forms repeat the address that was typed, or the number
-    forms = np.isin(rows.event, [EVENT["newsletter_subscribed"], EVENT["checkout_started"]]) & (rows.email > 0) & (rows.revision == 0)
+    forms = among(rows.event, "newsletter_subscribed", "checkout_started") & (rows.email > 0) & (rows.revision == 0)
     if not forms.any():
         return plain
     place = pa.array(rows.local[forms])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml.simulator import catalogue as cat
-from ml.simulator.catalogue import CHANNEL, EVENT, PAGE
+from ml.simulator.catalogue import CHANNEL, EVENT, PAGE, among
 from ml.simulator.people import Bools, People
 from ml.simulator.rows import SLOT_BITS, Array, Rows
 from ml.simulator.spec import DAY_MS, WorldSpec
@@ -40,7 +40,6 @@ _TRIGGER_EVENT = np.array([
 _TRIGGER_SHARE = np.array([{"social": 0.6, "display": 0.9, "paid_search": 0.5, "paid_social": 0.7}.get(name, 1.0) for name in cat.ENTRY_CHANNELS])
 _ENTRY_FIRST = np.array([cat.ENTRIES_OF[name][0] for name in cat.ENTRY_CHANNELS])
 _ENTRY_COUNT = np.array([len(cat.ENTRIES_OF[name]) for name in cat.ENTRY_CHANNELS])
-_MAILS = np.array([EVENT["email_opened"], EVENT["email_clicked"]])
 _CHANNEL_OF_EVENT = np.zeros(len(cat.EVENTS), dtype=np.int64)
 for _event, _channel in {
     "email_opened": "email", "email_clicked": "email", "push_opened": "app", "chat_started": "chat", "chat_message_sent": "chat", "crm_call_logged": "crm",
@@ -147,7 +146,7 @@ def _filled(people: People, visits: Visits, cells: _Cells, stream: Stream) -> Ro
     visit, slot, serial, event = cells.visit, cells.slot, cells.serial, cells.event
     local = visits.who[visit]
     in_app = visits.is_app[visit]
-    mailed = np.isin(event, _MAILS)
+    mailed = among(event, "email_opened", "email_clicked")
     aftermath = slot >= LAST_SITE_SLOT
     has_cookie = (visits.contact[visit] == SITE) & ~mailed & ~aftermath
     way_in = visits.way_in[visit]
@@ -158,10 +157,10 @@ def _filled(people: People, visits: Visits, cells: _Cells, stream: Stream) -> Ro
     registered = visits.is_registered[visit] & ~(visits.signs_up[visit] & mailed)
     known_by_login = has_cookie & (visits.was_logged_in[visit] | ((visits.signs_up | visits.logs_in)[visit] & (slot >= ACCOUNT)))
     # systems without a device name the customer by account where there is one, else by what the customer left there
-    by_account = registered & (mailed | _among(event, "crm_call_logged", "store_visited", "order_refunded"))
+    by_account = registered & (mailed | among(event, "crm_call_logged", "store_visited", "order_refunded"))
     user = (known_by_login | by_account).astype(np.int64)
     calls, checks_out = event == EVENT["crm_call_logged"], event == EVENT["checkout_started"]
-    gives_mail = checks_out | _among(event, "signed_up", "newsletter_subscribed", "order_completed", "support_ticket_opened", "support_ticket_solved")
+    gives_mail = checks_out | among(event, "signed_up", "newsletter_subscribed", "order_completed", "support_ticket_opened", "support_ticket_solved")
     gives_mail |= (mailed | (event == EVENT["order_refunded"])) & ~registered
     gives_phone = people.has_phone[local] & ((checks_out & (stream.uniform("phone", serial) < 0.4)) | calls)
     gives_mail |= calls & ~registered & ~gives_phone
@@ -182,16 +181,12 @@ def _filled(people: People, visits: Visits, cells: _Cells, stream: Stream) -> Ro
     )  # fmt: skip
 
 
-def _among(event: Array, *names: str) -> Bools:
-    return np.isin(event, [EVENT[name] for name in names])
-
-
 def _pages(visits: Visits, cells: _Cells, stream: Stream) -> tuple[Array, Array]:
     """Products (-1 for none) and pages. A visit turns around one product and looks at a few others."""
     visit, serial, event = cells.visit, cells.serial, cells.event
     favourite = stream.below("favourite", visits.key, len(cat.PRODUCTS))[visit]
     other = stream.below("other_product", serial, len(cat.PRODUCTS))
-    on_product = _among(event, "product_viewed", "product_added_to_cart", "checkout_started", "order_completed", "order_refunded", "review_posted")
+    on_product = among(event, "product_viewed", "product_added_to_cart", "checkout_started", "order_completed", "order_refunded", "review_posted")
     strays = (event == EVENT["product_viewed"]) & (stream.uniform("strays", serial) < 0.5)
     product = np.where(on_product, np.where(strays, other, favourite), -1)
     browsed = np.asarray(cat.BROWSED_PAGES, dtype=np.int64)[stream.below("page", serial, len(cat.BROWSED_PAGES))]
@@ -213,7 +208,7 @@ def _orders(visits: Visits, cells: _Cells, stream: Stream) -> tuple[Array, Array
     total = np.asarray([product.cents for product in cat.PRODUCTS], dtype=np.int64)[favourite] * pieces
     part = np.where(stream.uniform("partial_refund", visits.key) < 0.3, total // 2, total)
     amount = np.where(event == EVENT["order_completed"], total[visit], np.where(event == EVENT["order_refunded"], -part[visit], 0))
-    concerned = _among(event, "order_completed", "order_refunded")
+    concerned = among(event, "order_completed", "order_refunded")
     return amount, np.where(concerned, (visits.key[visit] >> SLOT_BITS) + 1, 0)
 
 
