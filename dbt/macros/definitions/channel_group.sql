@@ -6,7 +6,8 @@
     so it is paid only where the link carries campaign tags that do not say otherwise;
   - a referrer from the page's own site is no arrival: such an event without tags is `direct`.
 
-  event: alias of a relation with the canonical columns and those of channel_inputs().
+  event: alias of a relation with the columns of channel_inputs(), and those that int_events derives from them (traffic_source, traffic_medium, traffic_campaign,
+  source_category, declared_channel, click_says_paid).
 #}
 {% macro channel_group(event) -%}
     {%- set is_paid_medium = x_matches(event ~ ".traffic_medium", "'^(.*cp.*|ppc|retargeting|paid.*)$'") -%}
@@ -39,6 +40,11 @@
         when {{ x_matches(event ~ ".traffic_medium", "'(push$|mobile|notification)'") }} or {{ event }}.traffic_source = 'firebase' then 'mobile_push'
         else 'unassigned'
     end
+{%- endmacro %}
+
+{# The canonical columns that a channel depends on, and no other. #}
+{% macro channel_inputs() -%}
+    {{ return(['source', 'source_channel', 'utm_source', 'utm_medium', 'utm_campaign', 'click_id_type', 'referrer_host', 'page_host']) }}
 {%- endmacro %}
 
 {# Every name that channel_group() gives by itself. A project's own rules and sources may add more. #}

@@ -8,13 +8,13 @@
     {{ return([
         {'stage': 'purchase', 'event_types': goal_events + ['order_completed', 'checkout_completed', 'order_placed', 'purchase_completed', 'subscription_started', 'subscription_renewed', 'payment_completed']},
         {'stage': 'post_sale', 'event_types': ['order_refunded', 'order_cancelled', 'order_shipped', 'order_delivered', 'product_returned', 'return_requested', 'ticket_opened', 'ticket_closed',
-            'support_contacted', 'support_requested', 'review_submitted', 'product_reviewed', 'survey_submitted', 'product_rated', 'subscription_cancelled', 'referral_sent', 'order_tracked']},
+            'support_ticket_opened', 'support_ticket_solved', 'review_posted', 'support_contacted', 'support_requested', 'review_submitted', 'product_reviewed', 'survey_submitted', 'product_rated', 'subscription_cancelled', 'referral_sent', 'order_tracked']},
         {'stage': 'intent', 'event_types': ['product_added_to_cart', 'product_added', 'cart_updated', 'product_removed_from_cart', 'product_removed', 'cart_viewed', 'checkout_started', 'checkout_step_viewed', 'checkout_step_completed',
             'payment_info_entered', 'shipping_info_entered', 'coupon_applied', 'coupon_entered', 'quote_requested', 'demo_requested', 'trial_started', 'call_booked', 'meeting_booked']},
         {'stage': 'consideration', 'event_types': ['product_viewed', 'product_clicked', 'product_list_viewed', 'category_viewed', 'products_searched', 'search_performed', 'product_searched', 'search_submitted', 'wishlist_added', 'product_added_to_wishlist',
             'product_compared', 'pricing_viewed', 'reviews_viewed', 'store_located', 'chat_started', 'chat_message_sent', 'form_started', 'form_submitted', 'lead_created', 'email_filled_on_popup', 'newsletter_subscribed',
-            'signup_started', 'signup_completed', 'user_registered', 'account_created', 'video_watched', 'webinar_attended', 'content_downloaded', 'app_installed', 'email_clicked', 'sms_clicked', 'push_opened', 'store_visited']},
-        {'stage': 'awareness', 'event_types': ['page_viewed', 'screen_viewed', 'session_started', 'ad_viewed', 'ad_clicked', 'ad_impression_viewed', 'email_delivered', 'email_opened', 'email_sent', 'push_received', 'sms_received', 'app_opened', 'video_started']},
+            'signup_started', 'signup_completed', 'user_registered', 'account_created', 'video_watched', 'webinar_attended', 'content_downloaded', 'app_installed', 'email_clicked', 'sms_clicked', 'signed_up', 'logged_in', 'crm_call_logged', 'push_clicked', 'store_visited']},
+        {'stage': 'awareness', 'event_types': ['page_viewed', 'screen_viewed', 'session_started', 'ad_viewed', 'ad_clicked', 'ad_impression_viewed', 'email_delivered', 'email_opened', 'email_sent', 'push_received', 'push_opened', 'social_post_clicked', 'sms_received', 'app_opened', 'video_started']},
     ]) }}
 {%- endmacro %}
 

@@ -21,6 +21,6 @@
         when {{ x_matches(source, sql_text("(^shopping[.]|^(www[.])?shop[.]app$|" ~ bare ~ "(" ~ shopping | join("|") ~ ")([.](com|co))?([.][a-z]+)?$)")) }} then 'shopping'
         when {{ x_matches(source, sql_text("(^video[.]|" ~ bare ~ "(" ~ video | join("|") ~ ")([.](com|co))?([.][a-z]+)?$)")) }} then 'video'
         when {{ x_matches(source, sql_text("(^t[.]co$|^x([.]com)?$|^t[.]me$|^ok[.]ru$|^away[.]vk[.]com$|^news[.]ycombinator[.]com$|[.](facebook|tumblr|blogspot|wordpress|substack|pinterest|reddit)[.][a-z.]+$|" ~ bare ~ "(" ~ social | join("|") ~ ")([.](com|co))?([.][a-z]+)?$)")) }} then 'social'
-        when {{ x_matches(source, sql_text("(^g[.]co$|^(www[.])?so[.]com$|^(www[.])?info[.]com$|^([a-z0-9-]+[.])*(google|bing|yahoo|duckduckgo|baidu|yandex|naver|ecosia|msn)([.](com|co))?[.][a-z]+$|" ~ bare ~ "(" ~ search | join("|") ~ ")([.](com|co))?([.][a-z]+)?$)")) }} then 'search'
+        when {{ x_matches(source, sql_text("(^g[.]co$|^(www[.])?so[.]com$|^(www[.])?info[.]com$|^com[.]google[.]android[.]googlequicksearchbox$|^([a-z0-9-]+[.])*(google|bing|yahoo|duckduckgo|baidu|yandex|naver|ecosia|msn)([.](com|co))?[.][a-z]+$|" ~ bare ~ "(" ~ search | join("|") ~ ")([.](com|co))?([.][a-z]+)?$)")) }} then 'search'
     end
 {%- endmacro %}

@@ -4,27 +4,35 @@
     tags=['before_identity'],
 ) }}
 {%- set all_events, pending_events = ref('stg_events'), ref('stg_pending_events') %}
--- depends_on: {{ ref('stg_pending_events') }}
+{%- set arriving = pending_events if is_incremental() else all_events %}
 
 with events as (
-    select * from {{ pending_events if is_incremental() else all_events }}
+    select * from {{ arriving }}
 ),
 
 rates as (
     {{ dated_rates() }}
 ),
 
+-- User agents, session keys and origins repeat: each different one is looked at once. They are read from the relation, not from the step above, so that no engine
+-- keeps all wide events in memory to serve four readers.
+agents as (
+    select user_agent, {{ is_bot('user_agent') }} as is_bot
+    from (select distinct user_agent from {{ arriving }} where user_agent is not null) as each_agent
+),
+
+session_keys as (
+    select session_key, {{ x_visitor_key('session_key') }} as session_key_id
+    from (select distinct session_key from {{ arriving }} where session_key is not null) as each_key
+),
+
 arrived as (
     select
-        events.*,
-        {{ declared_channel('events.source_channel') }} as declared_channel,
-        {{ is_external_referrer('events.referrer_host', 'events.page_host') }} as is_referred,
-        {{ click_id_says_paid('events.click_id_type', 'events.utm_medium', 'events.utm_campaign') }} as click_says_paid,
-        {{ is_bot('events.user_agent') }} as is_bot,
-        {{ stage('events.event_type') }} as stage,
-        {{ is_conversion('events.event_type') }} as is_conversion_event,
-        {{ x_local_date('events.occurred_at', var('reporting_timezone')) }} as reporting_date
-    from events
+        origin.*,
+        {{ declared_channel('origin.source_channel') }} as declared_channel,
+        {{ is_external_referrer('origin.referrer_host', 'origin.page_host') }} as is_referred,
+        {{ click_id_says_paid('origin.click_id_type', 'origin.utm_medium', 'origin.utm_campaign') }} as click_says_paid
+    from (select distinct {{ channel_inputs() | join(', ') }} from {{ arriving }}) as origin
 ),
 
 tagged as (
@@ -43,38 +51,63 @@ categorised as (
     from tagged
 ),
 
+origins as (
+    select
+        {%- for column in channel_inputs() %}
+        categorised.{{ column }},
+        {%- endfor %}
+        {{ channel_group('categorised') }} as channel
+    from categorised
+),
+
+classified as (
+    select
+        events.*,
+        coalesce(agents.is_bot, false) as is_bot,
+        session_keys.session_key_id,
+        origins.channel,
+        {{ x_local_date('events.occurred_at', var('reporting_timezone')) }} as reporting_date
+    from events
+    left join agents on agents.user_agent = events.user_agent
+    left join session_keys on session_keys.session_key = events.session_key
+    inner join origins
+        on {% for column in channel_inputs() -%}
+        origins.{{ column }} is not distinct from events.{{ column }} {{ "and " if not loop.last }}
+        {%- endfor %}
+),
+
 narrowed as (
     select
-        categorised.event_id,
-        categorised.source,
-        categorised.event_type,
-        categorised.occurred_at,
-        categorised.received_at,
-        {{ x_visitor_key('categorised.session_key') }} as session_key_id,
-        categorised.identifiers,
-        {{ x_node_ids('categorised.identifiers') }} as node_ids,
-        {{ channel_group('categorised') }} as channel,
-        categorised.stage,
-        categorised.is_bot,
-        coalesce(categorised.is_internal, false) as is_internal,
-        {{ counts_toward_journeys('categorised.is_bot', 'coalesce(categorised.is_internal, false)') }} as is_counted,
-        categorised.is_conversion_event,
-        {{ goals_reached('categorised.event_type') }} as goals,
-        {{ micro_conversion('categorised.event_type') }} as micro_conversion,
-        categorised.order_id,
-        cast(categorised.value as decimal(18, 4)) as value,
+        classified.event_id,
+        classified.source,
+        classified.event_type,
+        classified.occurred_at,
+        classified.received_at,
+        classified.session_key_id,
+        classified.identifiers,
+        {{ x_node_ids('classified.identifiers') }} as node_ids,
+        classified.channel,
+        {{ stage('classified.event_type') }} as stage,
+        classified.is_bot,
+        coalesce(classified.is_internal, false) as is_internal,
+        {{ counts_toward_journeys('classified.is_bot', 'coalesce(classified.is_internal, false)') }} as is_counted,
+        {{ is_conversion('classified.event_type') }} as is_conversion_event,
+        {{ goals_reached('classified.event_type') }} as goals,
+        {{ micro_conversion('classified.event_type') }} as micro_conversion,
+        classified.order_id,
+        cast(classified.value as decimal(18, 4)) as value,
         case
-            when categorised.currency = {{ sql_text(var('reporting_currency')) }} then cast(categorised.value as decimal(18, 4))
-            else cast(cast(categorised.value as decimal(18, 4)) * rates.rate as decimal(18, 4))
+            when classified.currency = {{ sql_text(var('reporting_currency')) }} then cast(classified.value as decimal(18, 4))
+            else cast(cast(classified.value as decimal(18, 4)) * rates.rate as decimal(18, 4))
         end as value_reporting,
-        categorised.currency,
-        categorised.reporting_date
-    from categorised
+        classified.currency,
+        classified.reporting_date
+    from classified
     left join rates
-        on rates.currency = categorised.currency
-        and categorised.value is not null
-        and rates.valid_from <= categorised.reporting_date
-        and (rates.valid_to is null or categorised.reporting_date < rates.valid_to)
+        on rates.currency = classified.currency
+        and classified.value is not null
+        and rates.valid_from <= classified.reporting_date
+        and (rates.valid_to is null or classified.reporting_date < rates.valid_to)
 )
 
 select * from narrowed

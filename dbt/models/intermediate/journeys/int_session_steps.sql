@@ -3,8 +3,9 @@
 
 with events as (
     select
-        event.event_id, event.occurred_at, event.session_key_id, event.session_id, event.session_started_at, event.customer_id, event.channel,
-        event.is_conversion_event, {{ stage_rank('event.stage') }} as stage_rank
+        event.event_id, event.occurred_at, event.session_key_id, event.session_id, event.session_started_at, event.event_number, event.customer_id, event.channel,
+        {{ stage_rank('event.stage') }} as stage_rank,
+        event.is_conversion_event
     from {{ ref('int_events_sessionized') }} as event
     where event.is_counted and event.customer_id is not null
     {%- if is_incremental() %}
@@ -16,82 +17,95 @@ conversions as (
     select distinct event_id from {{ ref('int_conversions_deduplicated') }}
 ),
 
+-- What is sorted is narrow: a customer is a number here, and a session its key and its start.
+customers as (
+    select customer_id, cast(row_number() over (order by customer_id asc nulls first) as integer) as customer_number
+    from (select distinct customer_id from events) as each_customer
+),
+
 -- A touchpoint is a session as far as it is one customer's, or an event without session.
 touched as (
     select
-        events.*,
-        coalesce(events.session_id, events.event_id) as touch_key,
-        conversions.event_id is not null as is_conversion
+        events.event_id,
+        events.session_key_id,
+        events.session_started_at,
+        events.event_number,
+        customers.customer_number,
+        events.occurred_at,
+        events.stage_rank,
+        events.is_conversion_event and conversions.event_id is not null as is_conversion
     from events
-    left join conversions on conversions.event_id = events.event_id
+    inner join customers on customers.customer_id = events.customer_id
+    left join conversions on events.is_conversion_event and conversions.event_id = events.event_id
+    where events.session_id is not null
 ),
 
 staged as (
     select
         *,
-        coalesce(
-            last_value(stage_rank ignore nulls) over touch_order,
-            cast(1 as tinyint)
-        ) as running_rank,
-        row_number() over touch_order as touch_event_number
+        coalesce(last_value(stage_rank ignore nulls) over up_to_here, cast(1 as tinyint)) as running_rank,
+        coalesce(last_value(stage_rank ignore nulls) over before, cast(1 as tinyint)) as previous_rank,
+        lag(is_conversion) over touch_order as follows_conversion
     from touched
-    window touch_order as (partition by touch_key, customer_id order by occurred_at asc nulls first, event_id asc nulls first rows unbounded preceding)
-),
-
-cut as (
-    select
-        *,
-        case
-            when touch_event_number = 1 or is_conversion
-                or lag(is_conversion) over touch_order or lag(running_rank) over touch_order <> running_rank then 1
-            else 0
-        end as starts_run
-    from staged
-    window touch_order as (partition by touch_key, customer_id order by occurred_at asc nulls first, event_id asc nulls first)
+    window
+        touch_order as (partition by session_key_id, session_started_at, customer_number order by event_number asc nulls first),
+        up_to_here as (
+            partition by session_key_id, session_started_at, customer_number order by event_number asc nulls first rows between unbounded preceding and current row
+        ),
+        before as (
+            partition by session_key_id, session_started_at, customer_number order by event_number asc nulls first rows between unbounded preceding and 1 preceding
+        )
 ),
 
 numbered as (
     select
         *,
-        cast(sum(starts_run) over (
-            partition by touch_key, customer_id order by occurred_at asc nulls first, event_id asc nulls first rows unbounded preceding
+        cast(sum(case when follows_conversion is null or follows_conversion or is_conversion or running_rank <> previous_rank then 1 else 0 end) over (
+            partition by session_key_id, session_started_at, customer_number order by event_number asc nulls first rows unbounded preceding
         ) as integer) as run_number
-    from cut
+    from staged
 ),
 
 runs as (
     select
-        touch_key,
-        customer_id,
+        session_key_id,
+        session_started_at,
+        customer_number,
         run_number,
         min(running_rank) as stage_rank,
         min(occurred_at) as started_at,
         max(occurred_at) as ended_at,
-        min(case when starts_run = 1 then event_id end) as first_event_id,
-        max_by(event_id, touch_event_number) as last_event_id,
+        min_by(event_id, event_number) as first_event_id,
+        max_by(event_id, event_number) as last_event_id,
         cast(count(*) as integer) as event_count,
-        bool_or(is_conversion) as is_conversion,
-        min(session_id) as session_id,
-        min(session_key_id) as session_key_id
+        bool_or(is_conversion) as is_conversion
     from numbered
-    group by touch_key, customer_id, run_number
+    group by session_key_id, session_started_at, customer_number, run_number
 ),
 
 touches as (
-    select touch_key, customer_id, event_id as first_event_id, channel
-    from numbered
-    where touch_event_number = 1
+    select
+        runs.session_key_id,
+        runs.session_started_at,
+        runs.customer_number,
+        events.session_id,
+        events.customer_id,
+        events.channel,
+        {{ touchpoint_id('events.session_id', 'events.event_id', 'events.customer_id') }} as touchpoint_id
+    from runs
+    inner join events on events.event_id = runs.first_event_id
+    where runs.run_number = 1
 ),
 
 steps as (
     select
         runs.first_event_id,
         runs.last_event_id,
-        {{ touchpoint_id('runs.session_id', 'runs.touch_key', 'runs.customer_id') }} as touchpoint_id,
-        runs.first_event_id = touches.first_event_id as is_touchpoint_start,
-        runs.session_id,
+        touches.touchpoint_id,
+        runs.run_number = 1 as is_touchpoint_start,
+        touches.session_id,
         runs.session_key_id,
-        runs.customer_id,
+        touches.customer_id,
         touches.channel,
         {{ stage_of_rank('runs.stage_rank') }} as stage,
         runs.run_number,
@@ -100,7 +114,29 @@ steps as (
         runs.ended_at,
         runs.event_count
     from runs
-    inner join touches on touches.touch_key = runs.touch_key and touches.customer_id = runs.customer_id
+    inner join touches
+        on touches.session_key_id = runs.session_key_id
+        and touches.session_started_at = runs.session_started_at
+        and touches.customer_number = runs.customer_number
+    union all
+    select
+        events.event_id as first_event_id,
+        events.event_id as last_event_id,
+        {{ touchpoint_id('events.session_id', 'events.event_id', 'events.customer_id') }} as touchpoint_id,
+        true as is_touchpoint_start,
+        events.session_id,
+        events.session_key_id,
+        events.customer_id,
+        events.channel,
+        {{ stage_of_rank('coalesce(events.stage_rank, 1)') }} as stage,
+        1 as run_number,
+        events.is_conversion_event and conversions.event_id is not null as is_conversion,
+        events.occurred_at as started_at,
+        events.occurred_at as ended_at,
+        1 as event_count
+    from events
+    left join conversions on conversions.event_id = events.event_id
+    where events.session_id is null
 )
 
 select * from steps
