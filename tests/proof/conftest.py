@@ -1,0 +1,61 @@
+"""Collects a line from every test marked `prove`, wherever it stands, and writes benchmarks/PROOF.md when all of them were asked for.
+
+A test says more by `record_property`: claim (a sentence; else its name), n (how many were tried), seed, interval (or "exact").
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+REPORT = REPOSITORY / "benchmarks" / "PROOF.md"
+HEAD = """# What was proven
+
+Written by `make prove`, which ran on {date}. One line a test marked `prove`; a failure is never retried. Seconds are of that machine.
+"exact" means that every case tried must hold; an interval is a binomial band at 1e-4, that is, a true claim fails it once in ten thousand runs.
+
+| claim | n | seed | interval | result | seconds | test |
+|---|---|---|---|---|---|---|
+"""
+
+
+class ProofReport:
+    """Registered as a plugin of its own, because a conftest's hooks see only the tests of its folder."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, list[str]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if "prove" not in report.keywords:
+            return
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        if report.when != "call" and not (report.when == "setup" and report.outcome != "passed"):
+            return
+        said = {str(name): str(value) for name, value in report.user_properties}
+        result = {"passed": "holds", "failed": "**FAILS**", "skipped": "skipped"}[report.outcome]
+        name = report.nodeid.rsplit("::", 1)[-1]
+        claim = said.get("claim") or name.removeprefix("test_").replace("_", " ")
+        self.lines[report.nodeid] = [claim, said.get("n", "1"), said.get("seed", "-"), said.get("interval", "exact"), result]
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        # A run of chosen files must not pass for the whole.
+        if self.lines and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not session.config.option.keyword:
+            write_report(REPORT, self.lines, self.seconds)
+
+
+def write_report(path: Path, lines: dict[str, list[str]], seconds: dict[str, float]) -> None:
+    """lines: claim, n, seed, interval and result by test id."""
+    rows = sorted([*line, f"{seconds[test]:.0f}", f"`{test}`"] for test, line in lines.items())
+    path.parent.mkdir(exist_ok=True)
+    table = "".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |\n" for row in rows)
+    path.write_text(HEAD.format(date=datetime.now(UTC).date().isoformat()) + table)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.pluginmanager.has_plugin("proof_report"):
+        config.pluginmanager.register(ProofReport(), "proof_report")
