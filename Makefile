@@ -50,5 +50,5 @@ docs: setup ## the dbt docs of the demo project, into its home
 	@$(BIN)/waymark docs --project $(PROJECT)
 
 clean: ## remove the environment, caches and the demo's home
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/demo/.waymark build *.egg-info
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/demo/.waymark examples/demo/truth build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

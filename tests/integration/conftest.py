@@ -52,7 +52,7 @@ def run_project(directory: Path, *options: str, **environment: str) -> Ran:
 
 def demo_project(directory: Path) -> Path:
     """A copy of the shipped demo project, home not included."""
-    shutil.copytree(REPOSITORY / "examples" / "demo", directory, ignore=shutil.ignore_patterns(".waymark"))
+    shutil.copytree(REPOSITORY / "examples" / "demo", directory, ignore=shutil.ignore_patterns(".waymark", "truth"))
     shutil.copytree(REPOSITORY / "examples" / "sources", directory.parent / "sources", dirs_exist_ok=True)
     return directory
 

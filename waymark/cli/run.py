@@ -99,5 +99,5 @@ def world(
     from ml.simulator import WorldSpec, generate_world
 
     opened.home.ensure()
-    report = generate_world(landing, opened.home.root / "truth", WorldSpec(customers=customers, seed=seed))
+    report = generate_world(landing, opened.directory / "truth", WorldSpec(customers=customers, seed=seed))
     typer.echo(f"A world of {customers:,} persons: {report.rows:,} rows in {report.files} files, {report.seconds:.1f} s")
