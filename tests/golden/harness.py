@@ -30,43 +30,51 @@ _TEXT_COLUMNS = (
     *("source_channel", "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "click_id_type", "click_id", "referrer", "referrer_host"),
     *("page_url", "page_host", "page_path", "screen", "user_agent", "device_type", "os", "browser", "country", "region", "city", "language"),
 )
-_OWN_COLUMNS = ("event", "at", "type", "source", "received_at", "session_key", "anonymous_id", "user_id", "email", "order_id", "value", "currency", "is_internal", "batch")
+_OWN_COLUMNS = (
+    *("event", "at", "type", "source", "received_at", "session_key", "anonymous_id", "user_id", "email"),
+    *("order_id", "value", "currency", "is_internal", "batch"),
+)
 _CANONICAL = f"""
     event_id VARCHAR, source VARCHAR, source_event_id VARCHAR, event_type VARCHAR, occurred_at TIMESTAMP, received_at TIMESTAMP, session_key VARCHAR,
     anonymous_id VARCHAR, user_id VARCHAR, identifiers STRUCT("type" VARCHAR, "value" VARCHAR)[], {", ".join(f"{name} VARCHAR" for name in _TEXT_COLUMNS)},
-    order_id VARCHAR, value DECIMAL(18,4), currency VARCHAR, properties VARCHAR, "text" VARCHAR, consent_scopes VARCHAR[], is_internal BOOLEAN, content_digest VARCHAR
+    order_id VARCHAR, value DECIMAL(18,4), currency VARCHAR, properties VARCHAR, "text" VARCHAR, consent_scopes VARCHAR[], is_internal BOOLEAN,
+    content_digest VARCHAR
 """
 _LABELLED_VIEWS = """
     create or replace view tiny.customers as
-        select customer_id, min_by(label, row(occurred_at, label)) as label
+        select customer_id, min_by(label, row(occurred_at, label)) as customer
         from marts.fct_events join tiny.labels using (event_id) where customer_id is not null group by customer_id;
+    create or replace view tiny.sessions as
+        select session_id, label as session from marts.fct_sessions join tiny.labels on event_id = first_event_id;
+    create or replace view tiny.journeys as
+        select journey_id, label as journey from marts.fct_journeys join tiny.labels on event_id = first_event_id;
+    create or replace view tiny.conversions as
+        select conversion_id, label as conversion from marts.fct_conversions join tiny.labels using (event_id);
     create or replace view tiny.labelled_events as
-        select l.label as event, occurred_at, channel, stage, first.label as session, person.label as customer, is_bot, is_counted, value, value_reporting, micro_conversion, reporting_date
-        from marts.fct_events join tiny.labels l using (event_id) left join tiny.customers person using (customer_id)
-        left join (select session_id, l.label from marts.fct_sessions s join tiny.labels l on l.event_id = s.first_event_id) as first using (session_id);
+        select label as event, session, customer, t.* exclude (session_id, customer_id)
+        from marts.fct_events t join tiny.labels using (event_id) left join tiny.customers using (customer_id) left join tiny.sessions using (session_id);
     create or replace view tiny.labelled_sessions as
-        select first.label as session, last.label as last_event, person.label as customer, t.* exclude (session_id, customer_id, first_event_id, last_event_id)
-        from marts.fct_sessions t join tiny.labels first on first.event_id = first_event_id join tiny.labels last on last.event_id = last_event_id
-        left join tiny.customers person using (customer_id);
+        select session, label as last_event, customer, t.* exclude (session_id, customer_id, first_event_id, last_event_id)
+        from marts.fct_sessions t join tiny.sessions using (session_id) join tiny.labels on labels.event_id = last_event_id
+        left join tiny.customers using (customer_id);
     create or replace view tiny.labelled_touchpoints as
-        select first.label as touchpoint, person.label as customer, session_id is not null as has_session, t.* exclude (touchpoint_id, customer_id, session_id, event_id)
-        from marts.fct_touchpoints t join tiny.labels first using (event_id) left join tiny.customers person using (customer_id);
+        select label as touchpoint, customer, session_id is not null as has_session, t.* exclude (touchpoint_id, customer_id, session_id, event_id)
+        from marts.fct_touchpoints t join tiny.labels using (event_id) left join tiny.customers using (customer_id);
     create or replace view tiny.labelled_journeys as
-        select first.label as journey, person.label as customer, conversion.label as conversion, t.* exclude (journey_id, customer_id, first_event_id, conversion_id)
-        from marts.fct_journeys t join tiny.labels first on first.event_id = first_event_id left join tiny.customers person using (customer_id)
-        left join (select conversion_id, l.label from marts.fct_conversions c join tiny.labels l using (event_id)) as conversion using (conversion_id);
+        select journey, customer, conversion, t.* exclude (journey_id, customer_id, first_event_id, conversion_id)
+        from marts.fct_journeys t join tiny.journeys using (journey_id) left join tiny.customers using (customer_id)
+        left join tiny.conversions using (conversion_id);
     create or replace view tiny.labelled_steps as
-        select whole.journey, first.label as first_event, last.label as last_event, person.label as customer, t.* exclude (journey_id, customer_id, first_event_id, last_event_id)
+        select journey, first.label as first_event, last.label as last_event, customer,
+            t.* exclude (journey_id, customer_id, first_event_id, last_event_id)
         from marts.fct_journey_steps t join tiny.labels first on first.event_id = first_event_id join tiny.labels last on last.event_id = last_event_id
-        left join tiny.customers person using (customer_id)
-        left join (select journey_id, l.label as journey from marts.fct_journeys j join tiny.labels l on l.event_id = j.first_event_id) as whole using (journey_id);
+        left join tiny.journeys using (journey_id) left join tiny.customers using (customer_id);
     create or replace view tiny.labelled_conversions as
-        select l.label as conversion, person.label as customer, whole.journey, first.label as session, t.* exclude (customer_id, journey_id, session_id, event_id)
-        from marts.fct_conversions t join tiny.labels l using (event_id) left join tiny.customers person using (customer_id)
-        left join (select journey_id, l.label as journey from marts.fct_journeys j join tiny.labels l on l.event_id = j.first_event_id) as whole using (journey_id)
-        left join (select session_id, l.label from marts.fct_sessions s join tiny.labels l on l.event_id = s.first_event_id) as first using (session_id);
+        select label as conversion, customer, journey, session, t.* exclude (customer_id, journey_id, session_id, event_id)
+        from marts.fct_conversions t join tiny.labels using (event_id) left join tiny.customers using (customer_id)
+        left join tiny.journeys using (journey_id) left join tiny.sessions using (session_id);
     create or replace view tiny.labelled_customers as
-        select person.label as customer, t.* exclude (customer_id) from marts.dim_customers t join tiny.customers person using (customer_id);
+        select customer, t.* exclude (customer_id) from marts.dim_customers t join tiny.customers using (customer_id);
 """
 
 
@@ -148,7 +156,10 @@ class TinyWarehouse:
         """Every row of every table that the models made, sorted, as text."""
         with self.open() as connection:
             names = connection.execute(
-                "select table_schema || '.' || table_name from information_schema.tables where table_schema in ('intermediate', 'marts') and table_type = 'BASE TABLE' order by all"
+                """
+                select table_schema || '.' || table_name from information_schema.tables
+                where table_schema in ('intermediate', 'marts') and table_type = 'BASE TABLE' order by all
+                """
             ).fetchall()
             return {str(name): connection.execute(f"select cast(to_json(t) as varchar) from {name} t order by all").fetchall() for (name,) in names}
 
@@ -163,9 +174,9 @@ class TinyWarehouse:
         manifest = self.dbt.manifest()
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                outcome = dbtRunner(manifest=manifest).invoke(arguments)
+                outcome: Any = dbtRunner(manifest=manifest).invoke(arguments)
         finally:
-            DuckDBConnectionManager.close_all_connections()
+            DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
         if outcome.exception:
             raise outcome.exception
         return [(result.node.name, str(result.status), str(result.message or "")) for result in outcome.result]
@@ -189,7 +200,8 @@ def _canonical_sql(connection: Connection, files: Sequence[Path]) -> str:
             select parse_path(filename)[-2] as case_name, {", ".join(f'{expression} as "{name}"' for name, expression in given.items())} from {scan}
         )
         select
-            md5(case_name || '/' || event) as event_id, coalesce(source, '{SOURCE}') as source, case_name || '/' || event as source_event_id, type as event_type,
+            md5(case_name || '/' || event) as event_id, coalesce(source, '{SOURCE}') as source, case_name || '/' || event as source_event_id,
+            type as event_type,
             cast("at" as timestamp) as occurred_at, coalesce(cast(received_at as timestamp), cast("at" as timestamp)) as received_at,
             case when session_key = 'none' then null else '{SOURCE}:' || case_name || ':' || coalesce(session_key, anonymous_id) end as session_key,
             anonymous_id, user_id,

@@ -12,9 +12,7 @@ from tests.golden.harness import TinyWarehouse
 from waymark.core.warehouse import connect
 
 Tables = dict[str, list[tuple[object, ...]]]
-_VIEW_OF_CASE_COLUMN = {
-    "events": "event", "sessions": "session", "touchpoints": "touchpoint", "journeys": "journey", "steps": "journey", "conversions": "conversion", "customers": "customer",
-}  # fmt: skip
+_CASE_COLUMN = {"events": "event", "sessions": "session", "touchpoints": "touchpoint", "conversions": "conversion", "customers": "customer"}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,9 @@ def _rows(warehouse: Path, case: str, table: str, columns: list[str]) -> list[tu
     goal = "and goal = 'purchase'" if table in ("journeys", "steps", "conversions") and "goal" not in columns else ""
     connection = connect(warehouse, read_only=True)
     try:
-        return sorted(connection.execute(f"select {picked} from tiny.labelled_{table} where {_VIEW_OF_CASE_COLUMN[table]} like '{case}/%' {goal}").fetchall())
+        return sorted(
+            connection.execute(f"select {picked} from tiny.labelled_{table} where {_CASE_COLUMN.get(table, 'journey')} like '{case}/%' {goal}").fetchall()
+        )
     finally:
         connection.close()
 

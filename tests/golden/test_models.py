@@ -1,0 +1,128 @@
+"""What holds of the models beside the golden cases: their unit tests, their docs, brute force, and what a failed increment leaves."""
+
+from __future__ import annotations
+
+import csv
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+import yaml
+
+from tests.golden.harness import TinyWarehouse
+from waymark.core.errors import WaymarkError
+
+DBT = Path(__file__).resolve().parents[2] / "dbt"
+GAP = timedelta(minutes=30)
+Event = tuple[str, datetime]
+
+
+@pytest.fixture(scope="module")
+def logs() -> dict[str, list[Event]]:
+    """A hundred visitors' random logs: label -> events (name, instant). Gaps around the limit, ties, and visits over midnight are likely."""
+    random = Random(20250301)
+    tick = timedelta(microseconds=1)
+    gaps = [timedelta(0), timedelta(seconds=20), timedelta(minutes=12), GAP - tick, GAP, GAP + tick, timedelta(hours=7)]
+    found: dict[str, list[Event]] = {}
+    for visitor in range(100):
+        at = datetime(2025, 3, 1) + timedelta(seconds=random.randrange(5 * 86400), microseconds=random.randrange(1_000_000))
+        found[f"v{visitor}"] = events = []
+        for number in range(random.randrange(1, 30)):
+            events.append((f"v{visitor}_{number}", at))
+            at += random.choice(gaps)
+    return found
+
+
+def _brute_force(events: list[tuple[datetime, str]]) -> list[list[str]]:
+    """Sessions of one visitor: an event joins the running session unless more than the gap has passed since the event before it."""
+    sessions: list[list[str]] = []
+    before: datetime | None = None
+    for at, event_id in sorted(events):
+        if before is None or at - before > GAP:
+            sessions.append([])
+        sessions[-1].append(event_id)
+        before = at
+    return sessions
+
+
+@pytest.fixture(scope="module")
+def built(golden: TinyWarehouse, logs: dict[str, list[Event]], tmp_path_factory: pytest.TempPathFactory) -> TinyWarehouse:
+    """The hundred logs in one full run; some visitors log in, so that customers have several identifiers."""
+    folder = tmp_path_factory.mktemp("random") / "random"
+    folder.mkdir()
+    with open(folder / "events.csv", "w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["event", "at", "type", "anonymous_id", "user_id"])
+        for visitor, events in logs.items():
+            writer.writerows([name, at.isoformat(sep=" "), "page_viewed", visitor, f"u{visitor}" if name.endswith("_0") else ""] for name, at in events)
+    golden.reset([folder / "events.csv"])
+    golden.arrive(3)
+    golden.run(full_refresh=True)
+    return golden
+
+
+def test_sessions_equal_brute_force_on_a_hundred_random_logs(built: TinyWarehouse, logs: dict[str, list[Event]]) -> None:
+    ids = dict(built.read("select label, event_id from tiny.labels"))
+    expected = {tuple(session) for events in logs.values() for session in _brute_force([(at, ids[f"random/{name}"]) for name, at in events])}
+    found = built.read("select list(event_id order by event_number) from intermediate.int_events_sessionized group by session_id")
+    assert {tuple(session) for (session,) in found} == expected
+    assert len(expected) > 300, "too few sessions for a comparison that shows something"
+    facts = built.read("select first_event_id, last_event_id, event_count from marts.fct_sessions")
+    assert set(facts) == {(session[0], session[-1], len(session)) for session in expected}
+
+
+def test_every_unit_test_of_the_models_passes(built: TinyWarehouse) -> None:
+    outcomes = built.unit_test()
+    assert {name: message for name, status, message in outcomes if status != "pass"} == {}
+    declared = [test["model"] for path in DBT.glob("models/**/*.yml") for test in yaml.safe_load(path.read_text()).get("unit_tests", [])]
+    assert len(outcomes) == len(declared) and len(set(declared)) >= 12
+
+
+def test_every_column_of_every_model_is_documented_and_none_that_is_not_there(built: TinyWarehouse) -> None:
+    documented = {
+        model["name"]: [column["name"] for column in model["columns"]]
+        for path in DBT.glob("models/**/*.yml")
+        for model in yaml.safe_load(path.read_text()).get("models", [])
+    }
+    found: dict[str, list[str]] = {}
+    for table, column in built.read(
+        """
+        select table_name, column_name from information_schema.columns
+        where table_schema in ('staging', 'intermediate', 'marts') order by table_name, ordinal_position
+        """
+    ):
+        found.setdefault(table, []).append(column)
+    assert found == documented
+
+
+def test_an_increment_that_fails_leaves_the_table_as_it_was(built: TinyWarehouse) -> None:
+    """The insert of one alias fails on a row that is not in scope; the deletes before it must not stand."""
+    customer, aliases = built.read(
+        "select customer_id, list(alias_customer_id order by alias_customer_id) from marts.dim_customer_aliases group by 1 having count(*) > 1 order by 1"
+    )[0]
+    with built.open() as connection:
+        connection.execute("insert into identity.restated_customers values (?)", [customer])
+        connection.execute("update marts.dim_customer_aliases set customer_id = 'c_elsewhere' where alias_customer_id = ?", [aliases[0]])
+        connection.execute("create unique index stops_the_insert on marts.dim_customer_aliases (alias_customer_id)")
+    before = built.read("select * from marts.dim_customer_aliases order by all")
+    with pytest.raises(WaymarkError, match="dim_customer_aliases"):
+        built.dbt.build(select="dim_customer_aliases", full_refresh=False)
+    assert built.read("select * from marts.dim_customer_aliases order by all") == before
+    assert (aliases[1], customer) in before, "nothing of the customer was there to be deleted: the test would show nothing"
+    with built.open() as connection:
+        connection.execute("drop index marts.stops_the_insert")
+        connection.execute("insert into identity.restated_customers values ('c_elsewhere')")
+    built.dbt.build(select="dim_customer_aliases", full_refresh=False)
+    assert (aliases[1], customer) in built.read("select * from marts.dim_customer_aliases")
+
+
+def test_a_value_without_a_rate_stops_the_run_and_is_named(golden: TinyWarehouse, tmp_path: Path) -> None:
+    case = tmp_path / "rateless"
+    case.mkdir()
+    (case / "events.csv").write_text("event,at,type,anonymous_id,value,currency\ne1,2025-03-01 10:00:00,order_completed,v1,10,XAU\n")
+    golden.reset([case / "events.csv"])
+    golden.arrive(3)
+    with pytest.raises(WaymarkError, match="assert_every_value_has_a_rate"):
+        golden.run(full_refresh=True)
+    assert golden.read("select currency, value, value_reporting is null from intermediate.int_events") == [("XAU", 10, True)]
