@@ -46,6 +46,13 @@ class Batch:
         self.rows += added
         return added
 
+    def forget(self, file_ids: list[int]) -> None:
+        """Drops what was added of these files."""
+        listed = ", ".join(map(str, file_ids))
+        for table in (EVENTS, REFUSED):
+            self.connection.execute(f"delete from {table} where ingest_file_id in ({listed})")
+        self.rows = int(str(rows(self.connection, f"select count(*) from {EVENTS}")[0][0]))
+
     def add_refused(self, records: str, verdicts: str, shape: Shape, files: dict[int, str]) -> int:
         """Keeps what cannot be accepted: records without a shape as their raw text, the others as JSON of the file's columns.
 

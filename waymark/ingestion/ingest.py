@@ -137,6 +137,7 @@ class _Ingestion:
 
     def _refuse(self, outcome: FileOutcome, error: FileRefusedError) -> None:
         outcome.status, outcome.error, outcome.rows_read = "refused", redact_text(str(error)), 0
+        outcome.rows_quarantined = 0
         if not outcome.file_id:
             self._number(outcome)
         if outcome not in self.outcomes:
@@ -185,34 +186,47 @@ class _Ingestion:
         self.outcomes.append(outcome)
 
     def _apply(self) -> None:
-        """Turns the group's records into events of the batch."""
+        """Turns the group's records into events of the batch. A file for which that fails is refused; the others go on."""
         if self.group is None:
             return
         group, self.group = self.group, None
         self.batch = self.batch or Batch(self.connection, self.home, self.source)
-        canonical = Canonical(self.mapping, group.shape, self.project.settings, Path(group.outcomes[0].file).name)
-        before = self.batch.rows
         try:
-            group.apply(canonical, self.batch, group.outcomes)
+            if error := self._try(group, self.batch, group.outcomes):
+                for outcome in list(group.outcomes):
+                    if len(group.outcomes) > 1:
+                        error = self._try(group, self.batch, [outcome])
+                    if error:
+                        self._refuse(outcome, error)
+        finally:
+            group.forget()
+
+    def _try(self, group: Group, batch: Batch, outcomes: list[FileOutcome]) -> FileRefusedError | None:
+        """Applies the mapping to these files; gives the error, and leaves nothing of them, where DuckDB cannot."""
+        names = ", ".join(Path(outcome.file).name for outcome in outcomes)
+        canonical = Canonical(self.mapping, group.shape, self.project.settings, names)
+        before = batch.rows
+        try:
+            group.apply(canonical, batch, outcomes)
         except Exception as error:
             if not is_engine_error(error):
                 raise
             if problem := storage_problem(error, str(self.home.root)):
                 raise problem from error
-            raise self._unreadable(error, ", ".join(Path(outcome.file).name for outcome in group.outcomes)) from error
-        finally:
-            group.forget()
-        read, refused = group.rows, sum(outcome.rows_quarantined for outcome in group.outcomes)
-        if self.batch.rows - before + refused != read:
+            batch.forget([outcome.file_id for outcome in outcomes])
+            return self._unreadable(error, names)
+        read, refused = sum(outcome.rows_read for outcome in outcomes), sum(outcome.rows_quarantined for outcome in outcomes)
+        if batch.rows - before + refused != read:
             raise WaymarkError(
-                f"the rows do not tally: read {read}, events {self.batch.rows - before}, quarantined {refused}",
-                where=f"source '{self.source}'", remedy="Nothing was accepted. Please report this, with the mapping.",
+                f"the rows do not tally: read {read}, events {batch.rows - before}, quarantined {refused}",
+                where=f"source '{self.source}': {names}", remedy="Nothing was accepted. Please report this, with the mapping.",
             )  # fmt: skip
+        return None
 
-    def _unreadable(self, error: Exception, file: str) -> WaymarkError:
-        return MappingError(
+    def _unreadable(self, error: Exception, file: str) -> FileRefusedError:
+        return FileRefusedError(
             f"DuckDB cannot apply the mapping: {redact_text(first_line(error))[:200]}",
-            where=f"source '{self.source}': {file}", remedy=f"Mend the expressions in {self.mapping.path.name}, then run again: nothing was accepted.",
+            where=f"source '{self.source}': {file}", remedy=f"Mend the expressions in {self.mapping.path.name}, then run again: nothing of the file was accepted.",
         )  # fmt: skip
 
     def _flush(self) -> None:

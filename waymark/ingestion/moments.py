@@ -18,11 +18,11 @@ def timestamp_sql(text: str, zone: str) -> str:
     upper = f"upper({text})"
     local = f"timezone({literal(zone)}, try_cast({upper} as timestamp))" if zone != "UTC" else f"try_cast({upper} as timestamptz)"
     return (
-        f"case when regexp_full_match({upper}, '{_ZONED}') then timezone('UTC', try_cast(replace(replace({upper}, ' +', '+'), ' -', '-') as timestamptz))"
+        f"try(case when regexp_full_match({upper}, '{_ZONED}') then timezone('UTC', try_cast(replace(replace({upper}, ' +', '+'), ' -', '-') as timestamptz))"
         f" when regexp_full_match({upper}, '{_ISO}') then timezone('UTC', {local})"
-        f" when regexp_full_match({text}, '[0-9]{{9,10}}([.][0-9]+)?') then make_timestamp(cast(cast({text} as decimal(18,6)) * 1000000 as bigint))"
-        f" when regexp_full_match({text}, '[0-9]{{12,13}}([.][0-9]+)?') then make_timestamp(cast(cast({text} as decimal(18,3)) * 1000 as bigint))"
-        f" when regexp_full_match({text}, '[0-9]{{15,16}}') then make_timestamp(cast({text} as bigint)) end"
+        f" when regexp_full_match({text}, '[0-9]{{9,10}}([.][0-9]+)?') then make_timestamp(cast(cast({text} as decimal(30,6)) * 1000000 as bigint))"
+        f" when regexp_full_match({text}, '[0-9]{{12,13}}([.][0-9]+)?') then make_timestamp(cast(cast({text} as decimal(30,3)) * 1000 as bigint))"
+        f" when regexp_full_match({text}, '[0-9]{{15,16}}') then make_timestamp(cast({text} as bigint)) end)"
     )
 
 

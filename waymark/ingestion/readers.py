@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waymark.core.errors import FileRefusedError
-from waymark.core.warehouse import Connection, first_line, rows, storage_problem
+from waymark.core.warehouse import Connection, connect, first_line, rows, storage_problem
 from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.mapping import Mapping
@@ -54,7 +54,7 @@ def load_records(connection: Connection, mapping: Mapping, path: Path, scratch: 
         if path.stat().st_size == 0:
             raise FileRefusedError("the file is empty", where=where, remedy="Export it again (a CSV needs at least its header), or remove it.")
         if mapping.format == "parquet":
-            return _load_parquet(connection, path, where)
+            return _load_parquet(connection, path, where, scratch)
         plain = _plain(mapping, path, scratch, where)
         if plain.is_empty:
             raise FileRefusedError("the file is empty", where=where, remedy="Export it again (a CSV needs at least its header), or remove it.")
@@ -215,26 +215,32 @@ def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
     return Shape((RECORD,), is_json=True)
 
 
-def _load_parquet(connection: Connection, path: Path, where: str) -> Shape:
+def _load_parquet(connection: Connection, path: Path, where: str, scratch: Path) -> Shape:
     with open(path, "rb") as handle:
         head = handle.read(4)
     if head != b"PAR1":
         raise FileRefusedError("this is not a Parquet file", where=where, remedy="Set the format in the mapping to what the file is, or export it again.")
-    source = f"read_parquet({literal(_exact(path))}, hive_partitioning = false, file_row_number = true)"
+    source, clean = f"read_parquet({literal(_exact(path))}, hive_partitioning = false, file_row_number = true)", scratch / "clean.parquet"
+    nested = ("STRUCT", "MAP", "UNION", "LIST")
     try:
-        described = [(str(column), str(kind)) for column, kind, *_ in rows(connection, f"describe select * exclude (file_row_number) from {source}")]
-        nested = ("STRUCT", "MAP", "UNION", "LIST")
-        texts = [
-            f"cast({f'to_json({name(column)})' if kind.startswith(nested) or kind.endswith(']') else name(column)} as varchar) as {name(column)}" for column, kind in described
-        ]
-        connection.execute(f"create temp table {READ} as select file_row_number + 1 as _wm_row, {_NO_VERDICT}, {', '.join(texts)} from {source}").fetchall()
+        # A damaged Parquet file can bring down the whole DuckDB instance that reads it: so one that holds nothing reads it first.
+        with connect(scratch=scratch) as isolated:
+            described = [(str(column), str(kind)) for column, kind, *_ in rows(isolated, f"describe select * exclude (file_row_number) from {source}")]
+            as_json = {column for column, kind in described if kind.startswith(nested) or kind.endswith("]")}
+            texts = [f"cast({f'to_json({name(column)})' if column in as_json else name(column)} as varchar) as {name(column)}" for column, _ in described]
+            copied = f"select file_row_number + 1 as _wm_row, {', '.join(texts)} from {source}"
+            isolated.execute(f"copy ({copied}) to {literal(str(clean))} (format parquet)").fetchall()
     except Exception as error:
         if not is_engine_error(error):
             raise
-        if problem := storage_problem(error, "the scratch folder"):
+        if problem := storage_problem(error, str(scratch)):
             raise problem from error
-        raise FileRefusedError(f"the Parquet file is damaged: {redact_text(first_line(error))[:200]}", where=where, remedy="Export it again; nothing of it was accepted.") from error
-    return Shape(tuple(column for column, _ in described))
+        what = f"the Parquet file is damaged: {redact_text(first_line(error))[:200]}"
+        raise FileRefusedError(what, where=where, remedy="Export it again; nothing of it was accepted.") from error
+    columns = tuple(column for column, _ in described)
+    picked = ", ".join(map(name, columns))
+    connection.execute(f"create temp table {READ} as select _wm_row, {_NO_VERDICT}, {picked} from read_parquet({literal(str(clean))})").fetchall()
+    return Shape(columns)
 
 
 def drop_read(connection: Connection) -> None:

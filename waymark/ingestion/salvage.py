@@ -66,9 +66,8 @@ class _Fields:
             if position >= end or self.broken:
                 return True
         while True:
-            start = position
-            while self.skipped and start < end and body[start] == self.skipped:
-                start += 1
+            # One space before a quote is skipped, as DuckDB does; with two the quote is a letter like others.
+            start = position + (self.skipped != "" and body[position : position + 1] == self.skipped)
             if start < end and body[start] == '"':
                 self.quoted = []
                 after = self._quoted(line, start + 1)
@@ -98,12 +97,15 @@ class _Fields:
                 parts.append('"')
                 position = found + 2
                 continue
-            break
+            position, end = found + 1, len(line.rstrip("\r\n"))
+            while self.skipped and position < end and line[position] == self.skipped:
+                position += 1
+            if position >= end or line[position] != '"':
+                break
+            parts.append(line[found + 1 : position])  # DuckDB joins quoted parts that only spaces part
+            position += 1
         self.fields.append("".join(parts) or None)
         self.quoted = None
-        position, end = found + 1, len(line.rstrip("\r\n"))
-        while self.skipped and position < end and line[position] == self.skipped:
-            position += 1
         if position >= end:
             return end
         if line[position] != self.delimiter:
@@ -153,8 +155,8 @@ def csv_records(lines: Iterable[str], delimiter: str, width: int) -> Iterator[Re
             taken.append(more)
             complete = state.feed(more)
         fields = state.fields
-        if len(fields) == width + 1 and fields[-1] is None:
-            fields = fields[:-1]  # a delimiter at the end of the line
+        while len(fields) > width and fields[-1] is None:
+            fields.pop()  # delimiters at the end of a line
         if complete and not state.broken and len(fields) == width:
             yield _judged("".join(taken), fields)
             continue
