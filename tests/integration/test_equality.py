@@ -35,7 +35,7 @@ def check(seed: int, *, cells: int, batches: int) -> None:
 
 
 @settings(max_examples=2, derandomize=True, **COMMON)  # type: ignore[arg-type]
-@given(seed=st.integers(0, 2**32), batches=st.integers(2, 4))
+@given(seed=st.integers(0, 2**32), batches=st.integers(2, 3))
 def test_random_batches_give_what_one_rebuild_gives(seed: int, batches: int) -> None:
     check(seed, cells=CELLS, batches=batches)
 
@@ -56,7 +56,8 @@ def test_more_random_batches_give_what_one_rebuild_gives(record_property: Callab
 
 
 def test_runs_killed_between_steps_twice_over_and_without_data_change_nothing(tmp_path: Path) -> None:
-    """Batch by batch, each run ends before another step; then one goes through, then one of the same, then one of a file without rows."""
+    """Batch by batch, each run ends before another step; then one goes through, then one of the same, one of a
+    file in which every row has come before, and one that rebuilds everything."""
     killed = STEPS[1:]
     deliveries = log(7, cells=CELLS, batches=len(killed) + 1)
     cut, once = shop(tmp_path / "cut"), shop(tmp_path / "once")
@@ -70,8 +71,10 @@ def test_runs_killed_between_steps_twice_over_and_without_data_change_nothing(tm
     assert_equal(cut, once)
     before = cut.digests()
     cut.run(checks=False)
-    cut.add("web", "empty", [])
+    give(cut, [delivery for delivery in deliveries if delivery.batch == 1], "again", shuffle=5)
     cut.run()
+    assert cut.digests() == before
+    cut.run(stop_before="publish", full_refresh=True, checks=False)
     assert cut.digests() == before
 
 

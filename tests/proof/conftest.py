@@ -43,8 +43,9 @@ class ProofReport:
         self.lines[report.nodeid] = [claim, said.get("n", "1"), said.get("seed", "-"), said.get("interval", "exact"), result]
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        # A run of chosen files must not pass for the whole.
-        if self.lines and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not session.config.option.keyword:
+        # A run of chosen files, or one that stopped early, must not pass for the whole.
+        is_whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not session.config.option.keyword
+        if self.lines and is_whole and not session.shouldstop and not session.shouldfail:
             write_report(REPORT, self.lines, self.seconds)
 
 

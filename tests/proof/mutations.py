@@ -90,7 +90,7 @@ MUTATIONS = [
             ("select customer_before as customer_id from temp.changed_memberships", "select null::varchar as customer_id"),
             ("select node_customer_id from identity.nodes where node_id in (select node_id from temp.changed_memberships)", "select null"),
             ("select customer_id from temp.changed_history", "select null"),
-            ("select customer_id from intermediate.int_events_sessionized where event_id in", "select null from intermediate.int_events_sessionized where event_id in"),
+            ("customer_id from intermediate.int_events_sessionized where event_id in", "null from intermediate.int_events_sessionized where event_id in"),
             ("select sessionized.customer_id", "select null"),
         ),
         "test_a_merged_customer_leaves_no_row_behind",
