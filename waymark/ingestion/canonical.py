@@ -117,7 +117,7 @@ class Canonical:
               {"click_id_type" if "click_id" in self.mapping.columns else "click.kind"} as click_id_type, {"click_id" if "click_id" in self.mapping.columns else "click.id"} as click_id,
               referrer, nullif(lower(origin.host), '') as referrer_host, page_url, nullif(lower(page.host), '') as page_host,
               case when page_url is not null then coalesce(nullif(page.path, ''), '/') end as page_path, screen, user_agent,
-              {_device(self.mapping)} as device_type, {"lower(os)" if "os" in self.mapping.columns else _OS} as os, {"lower(browser)" if "browser" in self.mapping.columns else _BROWSER} as browser,
+              {_device(self.mapping)} as device_type, coalesce(lower(os), {_OS}) as os, coalesce(lower(browser), {_BROWSER}) as browser,
               country, region, city, language, order_id, value, currency, properties, text, consent_scopes, is_internal
             from ({located})"""
         digested = f"select *, md5({_content()}) as content_digest from ({derived})"
@@ -205,7 +205,8 @@ class Canonical:
         absent = "[" + ", ".join(literal(scope) for scope in consent.granted_when_absent) + "]::varchar[]"
         split = f"list_filter(list_transform(string_split(t_consent, {literal(consent.separator)}), lambda x: trim(x)), lambda x: x <> '')"
         from_list = "try(cast(from_json(t_consent, '[\"VARCHAR\"]') as varchar[]))"
-        from_object = "list_filter(json_keys(t_consent), lambda k: json_extract_string(t_consent, '$.\"' || k || '\"') = 'true')"
+        pointer = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
+        from_object = f"list_filter(json_keys(t_consent), lambda k: json_extract_string(t_consent, {pointer}) = 'true')"
         granted = f"case when starts_with(t_consent, '[') and json_valid(t_consent) then coalesce({from_list}, []) when starts_with(t_consent, '{{') and json_valid(t_consent) then {from_object} else {split} end"
         return f"case when t_consent is null then {absent} else list_sort(list_distinct({granted})) end"
 

@@ -1,0 +1,123 @@
+"""A crash at any moment, a full disk, a lost file: nothing is half registered, and the next run puts it right."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.ingestion.conftest import Source
+from waymark.core.errors import StorageError
+from waymark.ingestion import batch, lake
+
+FILE = "id,at,what,visitor\ne1,2026-03-01T10:00:00Z,x,v1\ne2,2026-03-02T10:00:00Z,x,v1\nbad\n"
+
+
+class Crash(BaseException):
+    """Stands for a kill: no handler for ordinary errors sees it."""
+
+
+def lake_files(source: Source) -> list[str]:
+    return sorted(str(path.relative_to(source.home.lake)) for path in source.home.lake.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("step", ["write_partitions", "write_quarantine", "build_views", "build_quarantine_view"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_crash_between_rename_and_commit_leaves_nothing_registered(source: Source, monkeypatch: pytest.MonkeyPatch, step: str, moment: str) -> None:
+    source.put("a.csv", FILE)
+    real = getattr(batch, step)
+
+    def crash(*arguments: Any, **named: Any) -> object:
+        if moment == "after":
+            real(*arguments, **named)
+        raise Crash
+
+    monkeypatch.setattr(batch, step, crash)
+    with pytest.raises(Crash):
+        source.ingest()
+    monkeypatch.undo()
+    assert source.rows("select * from raw.ingestion_log") == source.rows("select * from raw.lake_files") == source.rows("select * from raw.event_index") == []
+    source.prepare()
+    assert lake_files(source) == []
+    assert source.ingest().rows_accepted == 2
+    assert source.prepare() == []
+    assert len(lake_files(source)) == 3
+    source.assert_conserved()
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_a_crash_at_any_rename_or_sync_is_taken_up(source: Source, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    source.put("a.csv", FILE)
+    calls = {"n": 0}
+
+    def counted(real: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            calls["n"] += 1
+            if calls["n"] == count:
+                raise Crash
+            return real(*arguments)
+
+        return call
+
+    for name in ("sync_file", "sync_folder"):
+        monkeypatch.setattr(lake, name, counted(getattr(lake, name)))
+    monkeypatch.setattr(lake.os, "replace", counted(os.replace))
+    crashed = False
+    try:
+        source.ingest()
+    except Crash:
+        crashed = True
+    monkeypatch.undo()
+    source.prepare()
+    assert source.ingest().rows_accepted == (2 if crashed else 0)
+    assert source.rows("select count(*), count(distinct event_id) from raw.shop_events") == [(2, 2)]
+    assert len(lake_files(source)) == 3 and source.prepare() == []
+    source.assert_conserved()
+
+
+def test_a_full_disk_is_said_and_registers_nothing(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.put("a.csv", FILE)
+
+    def full(*_: Any, **__: Any) -> object:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lake, "sync_file", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        source.ingest()
+    monkeypatch.undo()
+    assert lake_files(source) == [] and source.log("file") == []
+    assert source.ingest().rows_accepted == 2
+
+
+def test_a_registered_file_that_is_gone_or_altered_is_named(source: Source) -> None:
+    source.put("a.csv", FILE)
+    source.ingest()
+    path = next(source.home.raw_lake.rglob("*.parquet"))
+    content = path.read_bytes()
+    path.write_bytes(content + b"x")
+    with pytest.raises(StorageError, match="bytes, not"):
+        source.prepare()
+    path.unlink()
+    with pytest.raises(StorageError, match="is gone"):
+        source.prepare()
+    path.write_bytes(content)
+    assert source.prepare() == []
+
+
+def test_what_a_killed_run_left_in_scratch_is_removed(source: Source) -> None:
+    left = lake.scratch_folder(source.home) / "plain"
+    left.write_text("jane@mail.example")
+    source.prepare()
+    assert not left.exists()
+
+
+def test_the_home_may_be_moved(source: Source, tmp_path: Path) -> None:
+    source.put("a.csv", FILE)
+    source.ingest()
+    moved = tmp_path / "moved"
+    source.home.root.rename(moved)
+    source.home.__init__(moved)  # type: ignore[misc]
+    source.prepare()
+    assert source.value("select count(*) from raw.shop_events") == 2
