@@ -16,8 +16,8 @@ def add_restatements(connection: Connection) -> None:
     """Adds to the four restated tables. Needs the temp tables of `read_pending`, `merge_evidence` and `restate_memberships`."""
     _find_events_of_changed_nodes(connection)
     _find_events_of_same_orders(connection)
-    _restate_events(connection)
     _restate_session_keys(connection)
+    _restate_events_and_orders(connection)
     _restate_customers(connection)
 
 
@@ -43,21 +43,15 @@ def _find_events_of_changed_nodes(connection: Connection) -> None:
 
 
 def _find_events_of_same_orders(connection: Connection) -> None:
-    """De-duplication of an order may move its conversion to another event, and so to another customer; it needs all reports of the order at hand.
-
-    A conversion of a changed node is named whoever it was and is: where it becomes nobody's, or was, no customer's scope reaches it.
-    """
+    """A new or altered report of an order may move its conversion to another event, and so to another customer."""
     connection.execute(
         """
         create or replace temp table run_orders as
         select order_id from temp.pending_now where is_conversion_event and order_id is not null
         union
         select order_id from temp.pending_before where order_id is not null
-        union
-        select order_id from temp.changed_node_events where is_conversion_event and order_id is not null
         """
     )
-    connection.execute("insert into identity.restated_orders from temp.run_orders except from identity.restated_orders")
     connection.execute(
         """
         create or replace temp table order_events as
@@ -66,20 +60,6 @@ def _find_events_of_same_orders(connection: Connection) -> None:
         where is_conversion_event and order_id in (select order_id from temp.run_orders)
         """
     )
-
-
-def _restate_events(connection: Connection) -> None:
-    connection.execute(
-        """
-        create or replace temp table run_events as
-        select event_id from staging.stg_pending_events
-        union
-        select event_id from temp.order_events
-        union
-        select event_id from temp.changed_node_events where not is_counted or session_key_id is null or is_conversion_event
-        """
-    )
-    connection.execute("insert into identity.restated_events from temp.run_events except from identity.restated_events")
 
 
 def _restate_session_keys(connection: Connection) -> None:
@@ -124,6 +104,45 @@ def _restate_session_keys(connection: Connection) -> None:
     )
     connection.execute("delete from identity.restated_session_keys")
     connection.execute("insert into identity.restated_session_keys from temp.all_session_keys")
+
+
+def _restate_events_and_orders(connection: Connection) -> None:
+    """Names events that no session scope reaches, and every conversion that may have moved to another session or customer.
+
+    A conversion that is nobody's is in no customer's scope, so it is named itself; and its order with it, because reports of one order are judged
+    together: one that is judged alone would always survive.
+    """
+    connection.execute(
+        """
+        create or replace temp table moved_conversions as
+        select event_id, order_id from temp.changed_node_events where is_conversion_event
+        union
+        select events.event_id, events.order_id
+        from intermediate.int_events events join temp.run_session_keys using (session_key_id)
+        where events.is_conversion_event and events.is_counted and events.occurred_at >= run_session_keys.restate_from
+        """
+    )
+    connection.execute(
+        """
+        create or replace temp table run_events as
+        select event_id from staging.stg_pending_events
+        union
+        select event_id from temp.order_events
+        union
+        select event_id from temp.moved_conversions
+        union
+        select event_id from temp.changed_node_events where not is_counted or session_key_id is null
+        """
+    )
+    connection.execute("insert into identity.restated_events from temp.run_events except from identity.restated_events")
+    connection.execute(
+        """
+        insert into identity.restated_orders
+        select order_id from (select order_id from temp.run_orders union select order_id from temp.moved_conversions where order_id is not null)
+        except
+        select order_id from identity.restated_orders
+        """
+    )
 
 
 def _restate_customers(connection: Connection) -> None:

@@ -57,7 +57,7 @@ def check_scope(scope: Scope, before: Marts, after: Marts) -> None:
         # The row that is written anew must be in scope, and so must the row that it replaces.
         assert event_id in scope.events or (scope.has_instant(event) and (old is None or scope.has_instant(old)))
         # A conversion that becomes nobody's, or was, is in no customer's scope.
-        assert event_id in scope.events or not event.is_conversion_event
+        assert event_id in scope.events or not event.is_conversion_event or None not in (before.customer.get(event_id), after.customer[event_id])
         if event_id in after.session:
             assert scope.has_instant(event), "an event in scope by its id alone would find no session"
         assert {before.customer.get(event_id), after.customer[event_id]} - {None} <= scope.customers
@@ -73,12 +73,22 @@ def check_scope(scope: Scope, before: Marts, after: Marts) -> None:
         if before.clusters.get(customer) != after.clusters.get(customer):
             assert customer in scope.customers
     for event in after.events.values():
-        if event.is_conversion_event and event.order_id in scope.orders:
+        if event.is_conversion_event and event.event_id in scope.events:
+            # Reports of one order are judged together, and a conversion's journey is looked up among its customer's.
+            assert event.order_id is None or event.order_id in scope.orders
+            assert {before.customer.get(event.event_id), after.customer[event.event_id]} - {None} <= scope.customers
+    judged_anew = {item.order_id for _, item in both_contents(before, after) if item.is_conversion_event} - {None}
+    for event in after.events.values():
+        if event.is_conversion_event and event.order_id in judged_anew:
             assert event.event_id in scope.events
-            assert after.customer[event.event_id] is None or after.customer[event.event_id] in scope.customers
-            assert before.customer.get(event.event_id) is None or before.customer[event.event_id] in scope.customers
             assert event.session_key_id is None or not event.is_counted or scope.has_instant(event)
     check_sessions_can_be_cut(scope, after)
+
+
+def both_contents(before: Marts, after: Marts) -> list[tuple[str, Event]]:
+    """Old and new contents of events that are new or flipped."""
+    changed = [event_id for event_id, event in after.events.items() if before.events.get(event_id) != event]
+    return [(event_id, marts.events[event_id]) for event_id in changed for marts in (before, after) if event_id in marts.events]
 
 
 def check_sessions_can_be_cut(scope: Scope, after: Marts) -> None:
@@ -201,6 +211,18 @@ def test_a_second_report_of_an_order_restates_the_first_ones_customer() -> None:
     assert {row[0] for row in double.table("restated_session_keys")} == {1, 2}
     assert {row[0] for row in double.table("restated_customers")} == {reference.node_customer_id("anonymous_id", device) for device in "ab"}
     assert len(double.table("restated_events")) == 2
+
+
+def test_a_conversion_of_nobody_whose_session_grows_is_named_with_its_order() -> None:
+    double = WarehouseDouble(limit=1)
+    device, users = ("anonymous_id", "a"), [("user_id", "u1"), ("user_id", "u2")]
+    double.run([Event(f"{number:032x}", minutes(1), None, (device, user)) for number, user in enumerate(users)])
+    double.run([shopper(7, 100, "a", 1, is_conversion_event=True, order_id="o")])
+    double.put([shopper(8, 90, "a", 1)])
+    double.resolve()
+    assert double.table("restated_session_keys") == [(1, minutes(90))]
+    assert double.table("restated_events") == [(f"{7:032x}",), (f"{8:032x}",)]
+    assert double.table("restated_orders") == [("o",)]
 
 
 def test_the_least_instant_of_several_runs_is_kept_until_the_run_is_finished() -> None:
