@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from waymark.cli import project, query, run, services
+from waymark.cli import project, quarantine, query, run, services
 from waymark.core.errors import WaymarkError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 for group in (project, run, query, services):
     group.register(app)
-
+app.add_typer(quarantine.app, name="quarantine", help="Rows that were refused: list, show, replay.")
 
 
 def main() -> None:
