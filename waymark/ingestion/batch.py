@@ -22,7 +22,8 @@ def next_batch_id(connection: Connection) -> int:
     found = rows(
         connection,
         """select coalesce(max(id), 0) + 1 from (
-            select max(batch_id) as id from raw.lake_files union all select max(batch_id) from raw.ingestion_log union all select max(batch_id) from raw.quarantine_files
+            select max(batch_id) as id from raw.lake_files
+            union all select max(batch_id) from raw.ingestion_log union all select max(batch_id) from raw.quarantine_files
         )""",
     )
     return int(str(found[0][0]))
@@ -135,7 +136,8 @@ class Batch:
                 from suspects s
             ),
             arrivals as (select *, row_number() over (partition by event_key, is_duplicate {by_arrival}) as arrival from copies)
-            select position, case when is_duplicate then 'duplicate' when is_known_id or arrival > 1 then 'conflict' else 'accepted' end as verdict from arrivals
+            select position, case when is_duplicate then 'duplicate' when is_known_id or arrival > 1 then 'conflict' else 'accepted' end as verdict
+            from arrivals
         """).fetchall()
 
     def _kept_sql(self) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from waymark.core.settings import Settings
+from waymark.ingestion.agents import browser_sql, device_sql, os_sql
 from waymark.ingestion.event import CANONICAL_COLUMNS, CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
 from waymark.ingestion.extraction import RECORD, Extraction, Extractor, Shape, removal_patch
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
@@ -17,16 +18,32 @@ _PLAIN = (
     "anonymous_id", "user_id", "source_channel", *UTM_COLUMNS, "click_id_type", "click_id", "referrer", "page_url", "screen",
     "user_agent", "device_type", "os", "browser", "country", "region", "city", "language", "order_id", "properties", "text",
 )  # fmt: skip
-_NAMES = ("event_type_raw", "source_channel", *UTM_COLUMNS, "click_id_type", "click_id", "screen", "device_type", "os", "browser", "country", "region", "city", "language", "user_agent")
+_NAMES = (
+    "event_type_raw",
+    "source_channel",
+    *UTM_COLUMNS,
+    "click_id_type",
+    "click_id",
+    "screen",
+    "device_type",
+    "os",
+    "browser",
+    "country",
+    "region",
+    "city",
+    "language",
+    "user_agent",
+)
 _MARK_FROM = 5  # shorter raw identifiers are not looked for in URLs and texts: they would match by accident
 
 
 class Canonical:
     """The SQL of one mapping for one shape of file."""
 
-    def __init__(self, mapping: Mapping, shape: Shape, settings: Settings, file: str) -> None:
+    def __init__(self, mapping: Mapping, shape: Shape, settings: Settings, file: str, absent: frozenset[str] = frozenset()) -> None:
+        """absent: expressions that `check_expressions` found to have no columns in files of this shape."""
         self.mapping, self.shape, self.settings = mapping, shape, settings
-        self.extraction: Extraction = Extractor(mapping, shape, file).build()
+        self.extraction: Extraction = Extractor(mapping, shape, file, absent).build()
 
     def _raw(self, key: str) -> str:
         value = self.extraction.values.get(key)
@@ -36,15 +53,26 @@ class Canonical:
         """One row per record that could be read: `_wm_row`, raw and typed values, `broken` = 'rule|field' or NULL."""
         mapping = self.mapping
         prepared = "".join(f",\n  {piece}" for piece in self.extraction.prepared)
-        wanted = ["_wm_file", "_wm_row", f"{self._raw('event_type')} as event_type_raw", f"{self._raw('occurred_at')} as t_occurred", f"{self._raw('received_at')} as t_received"]
+        wanted = [
+            "_wm_file",
+            "_wm_row",
+            f"{self._raw('event_type')} as event_type_raw",
+            f"{self._raw('occurred_at')} as t_occurred",
+            f"{self._raw('received_at')} as t_received",
+        ]
         wanted += [f"{self._raw(ID_COLUMN)} as t_event_id", f"{self._raw('value')} as t_value", f"{self._raw('currency')} as t_currency"]
         wanted += [f"{self._raw(column)} as {name(column)}" for column in _PLAIN]
         wanted += [f"{self._raw(f'id:{kind}')} as {name('id:' + kind)}" for kind in mapping.identifiers]
-        wanted += [f"{self._raw('consent')} as t_consent", f"{self._raw('is_internal')} as t_internal", f"{self._raw('session_key')} as t_session", f"{self._unreadable()} as unreadable"]
+        wanted += [
+            f"{self._raw('consent')} as t_consent",
+            f"{self._raw('is_internal')} as t_internal",
+            f"{self._raw('session_key')} as t_session",
+            f"{self._unreadable()} as unreadable",
+        ]
         extracted = f"select {', '.join(wanted)} from (select *{prepared} from {records} where _wm_rule is null)"
         typed = f"""
             select *, {timestamp_sql("t_occurred", mapping.time_zone)} as occurred_at, {timestamp_sql("t_received", mapping.time_zone)} as received_at,
-              {amount_sql("t_value")} as value, {"upper(t_currency)" if not mapping.currency else f"coalesce(upper(t_currency), '{mapping.currency}')"} as currency
+              {amount_sql("t_value")} as value, coalesce(upper(t_currency), {literal(mapping.currency) if mapping.currency else "NULL"}) as currency
             from ({extracted})"""
         return f"select *, {self._broken()} as broken from ({typed})"
 
@@ -94,9 +122,11 @@ class Canonical:
         """
         good = f"""
             select p.*, coalesce(received_at, occurred_at) as received from {parsed} p join {bounds} using (_wm_file)
-            where broken is null and occurred_at <= last_occurred + to_days({skew_days}) and coalesce(received_at, occurred_at) <= last_received + to_days({skew_days})"""
+            where broken is null and occurred_at <= last_occurred + to_days({skew_days})
+              and coalesce(received_at, occurred_at) <= last_received + to_days({skew_days})"""
         shielded = f"""
-            select _wm_file, _wm_row, occurred_at, received as received_at, value, case when value is not null or t_currency is not null then currency end as currency,
+            select _wm_file, _wm_row, occurred_at, received as received_at, value,
+              case when value is not null or t_currency is not null then currency end as currency,
               {", ".join(f"{self._named(column)} as {name(column)}" for column in _NAMES)},
               {", ".join(f"{self._protected(column, column)} as {column}" for column in ("anonymous_id", "user_id", "order_id"))},
               {protected_id_sql("t_session")} as t_session, {self._protected("t_event_id", ID_COLUMN)} as source_event_id,
@@ -105,19 +135,24 @@ class Canonical:
               {self._consent()} as consent_scopes, {"coalesce(try_cast(t_internal as boolean), false)" if self.mapping.is_internal else "false"} as is_internal
             from ({good})"""
         redacted = f"""
-            select * replace ({redact_sql("page_url")} as page_url, {redact_sql("referrer")} as referrer, {redact_sql("properties")} as properties, {redact_sql("text", free_text=True)} as text),
+            select * replace (
+                {", ".join(f"{redact_sql(column)} as {column}" for column in ("page_url", "referrer", "properties"))},
+                {redact_sql("text", free_text=True)} as text
+              ),
               lower(user_agent) as agent
             from ({shielded})"""
         located = f"""
-            select *, {_address("page_url")} as page, {_address("referrer")} as origin, contains(page_url, 'utm_') as has_campaign, {_click_pair(self.mapping)} as click from ({redacted})"""
+            select *, {_address("page_url")} as page, {_address("referrer")} as origin, contains(page_url, 'utm_') as has_campaign,
+              {_click_pair(self.mapping)} as click
+            from ({redacted})"""
         derived = f"""
             select _wm_file, _wm_row, {literal(self.mapping.source)} as source, source_event_id, {self._event_type()} as event_type, occurred_at, received_at,
               {self._session_key()} as session_key, anonymous_id, user_id, {self._identifiers()} as identifiers, source_channel,
               {", ".join(f"{self._campaign(column)} as {column}" for column in UTM_COLUMNS)},
-              {"click_id_type" if "click_id" in self.mapping.columns else "click.kind"} as click_id_type, {"click_id" if "click_id" in self.mapping.columns else "click.id"} as click_id,
+              {"click_id_type, click_id" if "click_id" in self.mapping.columns else "click.kind as click_id_type, click.id as click_id"},
               referrer, nullif(lower(origin.host), '') as referrer_host, page_url, nullif(lower(page.host), '') as page_host,
               case when page_url is not null then coalesce(nullif(page.path, ''), '/') end as page_path, screen, user_agent,
-              {_device(self.mapping)} as device_type, coalesce(lower(os), {_OS}) as os, coalesce(lower(browser), {_BROWSER}) as browser,
+              {device_sql(is_mapped="device_type" in self.mapping.columns)} as device_type, {os_sql()} as os, {browser_sql()} as browser,
               country, region, city, language, order_id, value, currency, properties, text, consent_scopes, is_internal
             from ({located})"""
         digested = f"select *, md5({_content()}) as content_digest from ({derived})"
@@ -137,9 +172,13 @@ class Canonical:
         source = literal(self.mapping.source)
         ordinal = "'0'"
         if self.mapping.keep_identical_rows:
-            ordinal = f"cast(row_number() over (partition by _wm_file, content_digest order by _wm_row nulls last) - 1 as varchar)"
+            ordinal = "cast(row_number() over (partition by _wm_file, content_digest order by _wm_row nulls last) - 1 as varchar)"
         from_content = f"{source} || chr(31) || content_digest || chr(31) || {ordinal}"
-        return f"case when source_event_id is not null then {source} || chr(31) || source_event_id else {from_content} end" if ID_COLUMN in self.mapping.columns else from_content
+        return (
+            f"case when source_event_id is not null then {source} || chr(31) || source_event_id else {from_content} end"
+            if ID_COLUMN in self.mapping.columns
+            else from_content
+        )
 
     def _event_type(self) -> str:
         snake = "trim(regexp_replace(lower(regexp_replace(event_type_raw, '([\\p{Ll}\\p{N}])(\\p{Lu})', '\\1_\\2', 'g')), '[^\\p{L}\\p{N}]+', '_', 'g'), '_')"
@@ -157,7 +196,9 @@ class Canonical:
 
     def _identifiers(self) -> str:
         one = "case when {value} is not null then {{'type': {kind}, 'value': {shown}}} end"
-        parts = [one.format(value=kind, kind=literal(kind), shown=f"{literal(self.mapping.namespace(kind) + ':')} || {kind}") for kind in ("anonymous_id", "user_id")]
+        parts = [
+            one.format(value=kind, kind=literal(kind), shown=f"{literal(self.mapping.namespace(kind) + ':')} || {kind}") for kind in ("anonymous_id", "user_id")
+        ]
         own = f"list_filter([{', '.join(parts)}], lambda x: x is not null)"
         whole = f"list_concat({own}, others)" if self.mapping.identifiers else own
         return f"""case when anonymous_id is not null or user_id is not null {"or len(others) > 0" if self.mapping.identifiers else ""} then {whole} end"""
@@ -169,7 +210,9 @@ class Canonical:
         for kind in sorted(self.mapping.identifiers):
             raw = name(f"id:{kind}")
             # A phone of fewer than five digits is none; it would link strangers.
-            usable = f"{raw} is not null and {normalised_sql(kind, raw)} is not null" + (f" and strlen({normalised_sql(kind, raw)}) > 5" if kind == "phone" else "")
+            usable = f"{raw} is not null and {normalised_sql(kind, raw)} is not null" + (
+                f" and strlen({normalised_sql(kind, raw)}) > 5" if kind == "phone" else ""
+            )
             parts.append(f"case when {usable} then {{'type': {literal(kind)}, 'value': {identifier_hash_sql(kind, raw)}}} end")
         return f"list_filter([{', '.join(parts)}], lambda x: x is not null)"
 
@@ -191,11 +234,13 @@ class Canonical:
         for kind, identifier in self.mapping.identifiers.items():
             raw = name(f"id:{kind}")
             if patch := removal_patch(identifier, rule):
-                shown = f"case when {raw} is not null and json_type(properties) = 'OBJECT' then cast(json_merge_patch({shown}, {literal(patch)}) as varchar) else {shown} end"
+                patched = f"cast(json_merge_patch({shown}, {literal(patch)}) as varchar)"
+                shown = f"case when {raw} is not null and json_type(properties) = 'OBJECT' then {patched} else {shown} end"
         for kind in sorted(self.mapping.identifiers):
             raw = name(f"id:{kind}")
             # A bare number may stand outside quotes in JSON, where a mark would break it: only texts are replaced.
-            shown = f"case when {raw} is not null and length({raw}) > {_MARK_FROM} and regexp_matches({raw}, '[^0-9.eE+-]') then replace({shown}, {raw}, {literal(f'[{kind}]')}) else {shown} end"
+            is_text = f"{raw} is not null and length({raw}) > {_MARK_FROM} and regexp_matches({raw}, '[^0-9.eE+-]')"
+            shown = f"case when {is_text} then replace({shown}, {raw}, {literal(f'[{kind}]')}) else {shown} end"
         return shown
 
     def _consent(self) -> str:
@@ -207,7 +252,8 @@ class Canonical:
         from_list = "try(cast(from_json(t_consent, '[\"VARCHAR\"]') as varchar[]))"
         pointer = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
         from_object = f"list_filter(json_keys(t_consent), lambda k: json_extract_string(t_consent, {pointer}) = 'true')"
-        granted = f"case when starts_with(t_consent, '[') and json_valid(t_consent) then coalesce({from_list}, []) when starts_with(t_consent, '{{') and json_valid(t_consent) then {from_object} else {split} end"
+        kind = "case when json_valid(t_consent) then json_type(t_consent) end"
+        granted = f"case {kind} when 'ARRAY' then coalesce({from_list}, []) when 'OBJECT' then {from_object} else {split} end"
         return f"case when t_consent is null then {absent} else list_sort(list_distinct({granted})) end"
 
     def _campaign(self, column: str) -> str:
@@ -223,7 +269,11 @@ def _query_value(parameter: str) -> str:
 def _click_pair(mapping: Mapping) -> str:
     if "click_id" in mapping.columns:
         return "NULL"
-    tries = [f"when contains(page_url, '{kind}=') and regexp_matches(page_url, '[?&]{kind}=[^&#]') then {{'kind': '{kind}', 'id': regexp_extract(page_url, '[?&]{kind}=([^&#]*)', 1)}}" for kind in CLICK_IDS]
+    tries = [
+        f"when contains(page_url, '{kind}=') and regexp_matches(page_url, '[?&]{kind}=[^&#]')"
+        f" then {{'kind': '{kind}', 'id': regexp_extract(page_url, '[?&]{kind}=([^&#]*)', 1)}}"
+        for kind in CLICK_IDS
+    ]
     signs = " or ".join(f"contains(page_url, '{sign}=')" for sign in ("clid", "cid", "braid", "clickid", "li_fat_id", "epik"))
     return f"case when page_url is null or not ({signs}) then NULL {' '.join(tries)} end"
 
@@ -237,30 +287,3 @@ def _content() -> str:
     texts |= {column: f"cast(epoch_us({column}) as varchar)" for column in ("occurred_at", "received_at")}
     # concat() takes NULL for '', which no column holds; it builds the text once, where || would copy it forty times.
     return "concat(" + ", chr(31), ".join(texts.get(column, column) for column in CONTENT_COLUMNS) + ")"
-
-
-def _device(mapping: Mapping) -> str:
-    by_agent = (
-        "case when agent is null then NULL when contains(agent, 'ipad') or contains(agent, 'tablet') or contains(agent, 'kindle')"
-        " or (contains(agent, 'android') and not contains(agent, 'mobi')) then 'tablet'"
-        " when contains(agent, 'mobi') or contains(agent, 'iphone') or contains(agent, 'ipod') or contains(agent, 'android') then 'mobile'"
-        " when contains(agent, 'windows nt') or contains(agent, 'macintosh') or contains(agent, 'x11') or contains(agent, 'cros') or contains(agent, 'linux') then 'desktop' else 'other' end"
-    )
-    if "device_type" not in mapping.columns:
-        return by_agent
-    given = (
-        "case when lower(device_type) in ('desktop', 'mobile', 'tablet', 'other') then lower(device_type) when lower(device_type) in ('phone', 'smartphone', 'ios', 'iphone', 'android') then 'mobile'"
-        " when lower(device_type) in ('ipad') then 'tablet' when lower(device_type) in ('pc', 'computer', 'laptop', 'web', 'browser', 'macos', 'windows', 'linux') then 'desktop' when device_type is not null then 'other' end"
-    )
-    return f"coalesce({given}, {by_agent})"
-
-
-_OS = (
-    "case when agent is null then NULL when contains(agent, 'iphone') or contains(agent, 'ipad') or contains(agent, 'ipod') then 'ios' when contains(agent, 'android') then 'android'"
-    " when contains(agent, 'windows') then 'windows' when contains(agent, 'macintosh') or contains(agent, 'mac os x') then 'macos' when contains(agent, 'cros') then 'chromeos' when contains(agent, 'linux') or contains(agent, 'x11') then 'linux' else 'other' end"
-)
-_BROWSER = (
-    "case when agent is null then NULL when contains(agent, 'edg/') or contains(agent, 'edga/') or contains(agent, 'edgios/') then 'edge' when contains(agent, 'opr/') or contains(agent, 'opera') then 'opera'"
-    " when contains(agent, 'samsungbrowser') then 'samsung' when contains(agent, 'firefox') or contains(agent, 'fxios') then 'firefox' when contains(agent, 'chrome/') or contains(agent, 'crios') then 'chrome'"
-    " when contains(agent, 'safari') or contains(agent, 'iphone os') then 'safari' else 'other' end"
-)

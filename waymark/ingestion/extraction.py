@@ -13,6 +13,7 @@ from waymark.ingestion.mapping import Mapping, Rule
 from waymark.ingestion.quoting import literal, name
 
 RECORD = "record"
+_NO_COLUMN = re.compile(r'Referenced column "([^"]+)" (?:was )?not found')
 _SIMPLE_KEY = re.compile(r"\.(?:\"([^\"]+)\"|([A-Za-z0-9_\-]+))")
 
 
@@ -42,8 +43,8 @@ class Extraction:
 class Extractor:
     """Turns rules into SQL for one file's shape."""
 
-    def __init__(self, mapping: Mapping, shape: Shape, file: str) -> None:
-        self.mapping, self.shape, self.file = mapping, shape, file
+    def __init__(self, mapping: Mapping, shape: Shape, file: str, absent: frozenset[str]) -> None:
+        self.mapping, self.shape, self.file, self.absent = mapping, shape, file, absent
         self.out = Extraction()
         self.documents: dict[str, list[str]] = {}  # column that holds JSON -> paths wanted of it
 
@@ -62,7 +63,9 @@ class Extractor:
             self.add("session_key", "session_key", mapping.session_key)
         for index, (column, paths) in enumerate(self.documents.items()):
             wanted = "[" + ", ".join(literal(path) for path in paths) + "]"
-            self.out.prepared.append(f"case when {name(column)} is not null and json_valid({name(column)}) then json_extract_string({name(column)}, {wanted}) end as _wm_j{index}")
+            self.out.prepared.append(
+                f"case when {name(column)} is not null and json_valid({name(column)}) then json_extract_string({name(column)}, {wanted}) end as _wm_j{index}"
+            )
             if column != RECORD or not self.shape.is_json:
                 self.out.bad_json.append((f"{name(column)} is not null and _wm_j{index} is null", column))
         return self.out
@@ -76,30 +79,11 @@ class Extractor:
         if rule.const is not None:
             return literal(rule.const)
         if rule.expr is not None:
-            slot = f"_wm_x{len(self.out.failures)}"
-            # A failure gives NULL, a value a list of one: so a failed row can be told from an empty one.
-            self.out.prepared.append(f"try(list_value(cast((\n{rule.expr}\n) as varchar))) as {slot}")
-            self.out.failures.append((f"{slot} is null", key.removeprefix("id:")))
-            return f"{slot}[1]"
+            return self.expression(key, field_name, rule.expr)
         if rule.paths:
-            column = rule.within or RECORD
-            if rule.within and not self.shape.is_json and not self.shape.has(column):
-                self.lack(key, field_name, (column,), rule)
-                return None
-            if rule.within and self.shape.is_json:
-                return self.coalesced([self.path(RECORD, f"{_key_path(column)}{path[1:]}") for path in rule.paths])
-            return self.coalesced([self.path(column, path) for path in rule.paths])
+            return self.from_paths(key, field_name, rule)
         if rule.bundle:
-            if self.shape.is_json:
-                pairs = ", ".join(f"{literal(column)}, {self.path(RECORD, _key_path(column))}" for column in rule.bundle)
-                return f"cast(json_object({pairs}) as varchar)"
-            absent = [column for column in rule.bundle if not self.shape.has(column)]
-            if absent and not rule.optional:
-                self.lack(key, field_name, tuple(absent), rule)
-                return None
-            self.out.missing.extend(absent)
-            pairs = ", ".join(f"{literal(column)}, {name(column)}" for column in rule.bundle if self.shape.has(column))
-            return f"cast(json_object({pairs}) as varchar)" if pairs else None
+            return self.from_bundle(key, field_name, rule)
         if self.shape.is_json:
             return self.coalesced([self.path(RECORD, _key_path(column)) for column in rule.names])
         for position, column in enumerate(rule.names):
@@ -109,6 +93,37 @@ class Extractor:
                 return name(column)
         self.lack(key, field_name, rule.names, rule)
         return None
+
+    def expression(self, key: str, field_name: str, expr: str) -> str | None:
+        if field_name in self.absent:
+            self.out.missing.append(key.removeprefix("id:"))
+            return None
+        slot = f"_wm_x{len(self.out.failures)}"
+        # A failure gives NULL, a value a list of one: so a failed row can be told from an empty one.
+        self.out.prepared.append(f"try(list_value(cast((\n{expr}\n) as varchar))) as {slot}")
+        self.out.failures.append((f"{slot} is null", key.removeprefix("id:")))
+        return f"{slot}[1]"
+
+    def from_paths(self, key: str, field_name: str, rule: Rule) -> str | None:
+        column = rule.within or RECORD
+        if rule.within and self.shape.is_json:
+            return self.coalesced([self.path(RECORD, f"{_key_path(column)}{path[1:]}") for path in rule.paths])
+        if not self.shape.has(column):
+            self.lack(key, field_name, (column,), rule)
+            return None
+        return self.coalesced([self.path(column, path) for path in rule.paths])
+
+    def from_bundle(self, key: str, field_name: str, rule: Rule) -> str | None:
+        if self.shape.is_json:
+            found = [(column, self.path(RECORD, _key_path(column))) for column in rule.bundle]
+        else:
+            absent = tuple(column for column in rule.bundle if not self.shape.has(column))
+            if absent and not rule.optional:
+                self.lack(key, field_name, absent, rule)
+            self.out.missing.extend(absent)
+            found = [(column, name(column)) for column in rule.bundle if self.shape.has(column)]
+        pairs = ", ".join(f"{literal(column)}, {value}" for column, value in found)
+        return f"cast(json_object({pairs}) as varchar)" if pairs else None
 
     def lack(self, key: str, field_name: str, wanted: tuple[str, ...], rule: Rule) -> None:
         if rule.optional:
@@ -176,10 +191,11 @@ def _keys(path: str) -> list[str]:
     return found
 
 
-def check_expressions(connection: Connection, mapping: Mapping, shape: Shape) -> None:
+def check_expressions(connection: Connection, mapping: Mapping, shape: Shape, file: str) -> frozenset[str]:
     """Binds each SQL expression and JSON path by itself, so that what DuckDB refuses is named with its field.
 
-    Raises MappingError.
+    Returns the optional ones whose columns this shape lacks. Raises FileRefusedError where the file lacks the columns of another, and
+    MappingError where DuckDB refuses one for itself.
     """
     columns = ", ".join(f"cast(NULL as varchar) as {name(column)}" for column in shape.columns)
     rules = [(f"columns.{column}", rule) for column, rule in mapping.columns.items()]
@@ -187,6 +203,7 @@ def check_expressions(connection: Connection, mapping: Mapping, shape: Shape) ->
     rules += [("is_internal", mapping.is_internal)] if mapping.is_internal else []
     rules += [("consent.scopes", mapping.consent.scopes)] if mapping.consent else []
     rules += [("session_key", mapping.session_key)] if isinstance(mapping.session_key, Rule) else []
+    absent = []
     for field_name, rule in rules:
         checks = [f"cast((\n{rule.expr}\n) as varchar)"] if rule.expr else [f"json_extract_string('{{}}', [{literal(path)}])[1]" for path in rule.paths]
         for check in checks:
@@ -196,7 +213,18 @@ def check_expressions(connection: Connection, mapping: Mapping, shape: Shape) ->
             except Exception as error:
                 if not is_engine_error(error):
                     raise
-                raise MappingError(
-                    f"{field_name}: DuckDB refuses {'the expression' if rule.expr else 'the JSON path'}: {first_line(error)}",
-                    where=str(mapping.path), remedy=f"Mend it; the columns are: {', '.join(shape.columns)}.",
-                ) from error  # fmt: skip
+                line = first_line(error)
+                if not (match := _NO_COLUMN.search(line)):
+                    raise MappingError(
+                        f"{field_name}: DuckDB refuses {'the expression' if rule.expr else 'the JSON path'}: {line}",
+                        where=str(mapping.path), remedy=f"Mend it; the columns are: {', '.join(shape.columns)}.",
+                    ) from error  # fmt: skip
+                if not rule.optional:
+                    raise FileRefusedError(
+                        f"no column {match.group(1)}, which the expression of {field_name} needs",
+                        where=f"source '{mapping.source}': {file}, row 1",
+                        remedy=f"The file has {', '.join(shape.columns)}.\n"
+                        f"  Mend the expression in {mapping.path.name}, or mark it optional: true; then run again.",
+                    ) from error
+                absent.append(field_name)
+    return frozenset(absent)

@@ -72,11 +72,13 @@ class _Ingestion:
         self.mapping = load_mapping(project.mapping_path(source))
         if self.mapping.source != source:
             raise MappingError(
-                f"source: the mapping is for '{self.mapping.source}', waymark.yml uses it for '{source}'", where=str(self.mapping.path), remedy="Give both the same name."
+                f"source: the mapping is for '{self.mapping.source}', waymark.yml uses it for '{source}'",
+                where=str(self.mapping.path),
+                remedy="Give both the same name.",
             )
         self.home = project.home
         self.report = IngestReport(source)
-        self.checked: set[Shape] = set()
+        self.checked: dict[Shape, frozenset[str]] = {}  # what check_expressions said of each shape
         self.outcomes: list[FileOutcome] = []  # of the batch at hand
         self.batch: Batch | None = None
         self.group: Group | None = None
@@ -165,10 +167,9 @@ class _Ingestion:
     def _load(self, path: Path, outcome: FileOutcome) -> None:
         """Reads a file's records into the group of its shape."""
         shape = load_records(self.connection, self.mapping, path, scratch_folder(self.home))
-        canonical = Canonical(self.mapping, shape, self.project.settings, path.name)
         if shape not in self.checked:
-            check_expressions(self.connection, self.mapping, shape)
-            self.checked.add(shape)
+            self.checked[shape] = check_expressions(self.connection, self.mapping, shape, path.name)
+        canonical = Canonical(self.mapping, shape, self.project.settings, path.name, self.checked[shape])
         outcome.columns_missing = ", ".join(canonical.extraction.missing) or None
         outcome.columns_renamed = ", ".join(canonical.extraction.renamed) or None
         if self.group and self.group.shape != shape:
@@ -204,7 +205,7 @@ class _Ingestion:
     def _try(self, group: Group, batch: Batch, outcomes: list[FileOutcome]) -> FileRefusedError | None:
         """Applies the mapping to these files; gives the error, and leaves nothing of them, where DuckDB cannot."""
         names = ", ".join(Path(outcome.file).name for outcome in outcomes)
-        canonical = Canonical(self.mapping, group.shape, self.project.settings, names)
+        canonical = Canonical(self.mapping, group.shape, self.project.settings, names, self.checked[group.shape])
         before = batch.rows
         try:
             group.apply(canonical, batch, outcomes)
@@ -226,7 +227,8 @@ class _Ingestion:
     def _unreadable(self, error: Exception, file: str) -> FileRefusedError:
         return FileRefusedError(
             f"DuckDB cannot apply the mapping: {redact_text(first_line(error))[:200]}",
-            where=f"source '{self.source}': {file}", remedy=f"Mend the expressions in {self.mapping.path.name}, then run again: nothing of the file was accepted.",
+            where=f"source '{self.source}': {file}",
+            remedy=f"Mend the expressions in {self.mapping.path.name}, then run again: nothing of the file was accepted.",
         )  # fmt: skip
 
     def _flush(self) -> None:

@@ -37,7 +37,9 @@ def write_partitions(connection: Connection, query: str, home: Home, source: str
     temporary = folder / f"{_TEMPORARY}{batch_id:08d}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    connection.execute(f"copy ({query}) to {literal(str(temporary))} (format parquet, partition_by (event_date), compression zstd, overwrite_or_ignore true)").fetchall()
+    connection.execute(
+        f"copy ({query}) to {literal(str(temporary))} (format parquet, partition_by (event_date), compression zstd, overwrite_or_ignore true)"
+    ).fetchall()
     moves: list[tuple[Path, Path]] = []
     for day in sorted(path for path in temporary.iterdir() if path.is_dir()):
         for number, file in enumerate(sorted(day.iterdir())):
@@ -106,7 +108,9 @@ def recover(connection: Connection, home: Home) -> list[str]:
         found = file.stat().st_size if file.exists() else None
         if found != size:
             state = "is gone" if found is None else f"has {found} bytes, not {size}"
-            raise StorageError(f"a file of the lake {state}", where=str(file), remedy="Restore it from a backup, or ingest again into a fresh home (WAYMARK_HOME).")
+            raise StorageError(
+                f"a file of the lake {state}", where=str(file), remedy="Restore it from a backup, or ingest again into a fresh home (WAYMARK_HOME)."
+            )
     for path in sorted(kept):
         if not (home.root / path).exists():  # refused rows may be deleted by hand: nothing downstream reads them
             connection.execute("delete from raw.quarantine_files where path = ?", [path])

@@ -96,9 +96,13 @@ def load_mapping(path: Path | str) -> Mapping:
     try:
         document: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise MappingError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(file), remedy="Mend the file; examples/sources has some that work.") from error
+        raise MappingError(
+            f"not readable as YAML: {' '.join(str(error).split())}", where=str(file), remedy="Mend the file; examples/sources has some that work."
+        ) from error
     if not isinstance(document, dict):
-        raise MappingError("the file holds no mapping", where=str(file), remedy="It needs at least: source, format, and columns with occurred_at and event_type.")
+        raise MappingError(
+            "the file holds no mapping", where=str(file), remedy="It needs at least: source, format, and columns with occurred_at and event_type."
+        )
     return _Reader(file, document).read(text)
 
 
@@ -132,15 +136,31 @@ class _Reader:
         identifiers = self.section("identifiers")
         for kind in identifiers:
             if not NAME_PATTERN.match(kind) or kind in ("anonymous_id", "user_id", "order_id"):
-                raise self.refuse(f"identifiers.{kind}", "not a type of identifier", "Use a lower-case name such as email or phone; anonymous_id and user_id stand under columns, and an order id links nobody.")
+                raise self.refuse(
+                    f"identifiers.{kind}",
+                    "not a type of identifier",
+                    "Use a lower-case name such as email or phone; anonymous_id and user_id stand under columns, and an order id links nobody.",
+                )
+        self.check_paths(chosen, rules)
         return Mapping(
-            source=source, format=cast(Literal["csv", "ndjson", "json", "parquet"], chosen), path=self.file, digest=hashlib.sha256(text.encode()).hexdigest()[:16], encoding=self.encoding(), delimiter=self.delimiter(), time_zone=self.zone(),
+            source=source, format=cast(Literal["csv", "ndjson", "json", "parquet"], chosen), path=self.file,
+            digest=hashlib.sha256(text.encode()).hexdigest()[:16], encoding=self.encoding(),
+            delimiter=self.delimiter(), time_zone=self.zone(),
             keep_identical_rows=self.choice("identical_rows", ("duplicate", "keep"), "duplicate") == "keep", session_key=self.session_key(),
             namespaces=self.namespaces(), currency=self.currency(), columns=rules,
             identifiers={kind: self.rule(f"identifiers.{kind}", value) for kind, value in sorted(identifiers.items())},
             events=self.events(), quarantine_unknown_events=self.choice("unknown_events", ("keep", "quarantine"), "keep") == "quarantine",
             consent=self.consent(), is_internal=self.rule("is_internal", document["is_internal"]) if document.get("is_internal") is not None else None,
         )  # fmt: skip
+
+    def check_paths(self, chosen: str, rules: dict[str, Rule]) -> None:
+        for name, rule in rules.items():
+            if rule.paths and not rule.within and chosen in ("csv", "parquet"):
+                raise self.refuse(
+                    f"columns.{name}.from",
+                    f"missing; a {chosen} record is not JSON as a whole",
+                    "Name the column that holds the JSON, for example from: details.",
+                )
 
     def section(self, name: str) -> dict[str, Any]:
         value = self.document.get(name) or {}
@@ -162,7 +182,9 @@ class _Reader:
                 raise LookupError
             return str(found.name)
         except LookupError:
-            raise self.refuse("encoding", f"unknown encoding '{value}'", "Use a name that Python's codecs know: utf-8, latin-1, cp1252, utf-16, shift_jis, …") from None
+            raise self.refuse(
+                "encoding", f"unknown encoding '{value}'", "Use a name that Python's codecs know: utf-8, latin-1, cp1252, utf-16, shift_jis, …"
+            ) from None
 
     def delimiter(self) -> str:
         value = self.document.get("delimiter", ",")
@@ -188,7 +210,9 @@ class _Reader:
         found = {kind: str(value) for kind, value in self.section("namespaces").items()}
         for kind, value in found.items():
             if kind not in ("anonymous_id", "user_id", "session_key") or not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
-                raise self.refuse(f"namespaces.{kind}", f"'{value}' cannot be used", "Give anonymous_id, user_id or session_key a name of letters, digits, _ . -")
+                raise self.refuse(
+                    f"namespaces.{kind}", f"'{value}' cannot be used", "Give anonymous_id, user_id or session_key a name of letters, digits, _ . -"
+                )
         return found
 
     def session_key(self) -> Rule | Literal["anonymous_id", "user_id", "none"]:
@@ -224,11 +248,15 @@ class _Reader:
         if any(answer not in ("granted", "denied") for answer in by_scope.values()) or (not isinstance(absent, dict) and absent not in ("granted", "denied")):
             raise self.refuse("consent.when_absent", f"{absent!r} is not known", "Use granted or denied, or one of the two for each scope.")
         if not declared and absent == "granted":
-            raise self.refuse("consent.declared", "missing: absence grants scopes, but none are declared", "List them, for example declared: [analytics, marketing].")
+            raise self.refuse(
+                "consent.declared", "missing: absence grants scopes, but none are declared", "List them, for example declared: [analytics, marketing]."
+            )
         separator = document.get("separator", "|")
         if not isinstance(separator, str) or not separator:
             raise self.refuse("consent.separator", f"{separator!r} separates nothing", 'Use for example "|".')
-        return Consent(self.rule("consent.scopes", document["scopes"]), separator, declared, tuple(scope for scope in declared if by_scope.get(scope) == "granted"))
+        return Consent(
+            self.rule("consent.scopes", document["scopes"]), separator, declared, tuple(scope for scope in declared if by_scope.get(scope) == "granted")
+        )
 
     def rule(self, name: str, value: Any) -> Rule:
         if isinstance(value, str | list):

@@ -21,6 +21,7 @@ from waymark.ingestion.group import BOUNDS, PARSED, RECORDS, bounds_sql, verdict
 from waymark.ingestion.lake import scratch_folder, write_quarantine
 from waymark.ingestion.mapping import Mapping, load_mapping
 from waymark.ingestion.quoting import literal, name
+from waymark.ingestion.readers import NO_VERDICT
 from waymark.ingestion.salvage import salvage_stored
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, build_quarantine_view, create_tables
 from waymark.privacy import Secret
@@ -82,7 +83,8 @@ def quarantine_show(home: Home, source: str, *, rule: str | None = None, file: s
     """The rows themselves, with their original text (which is personal data), by file and record number."""
     conditions = [f"rule = {literal(rule)}" for _ in range(1) if rule] + [f"contains(file, {literal(file)})" for _ in range(1) if file]
     where = f" where {' and '.join(conditions)}" if conditions else ""
-    sql = f"select source, file, row_number, rule, field, reason, original, quarantined_at from quarantined{where} order by file nulls last, row_number nulls last limit {int(limit)}"
+    order = "order by file nulls last, row_number nulls last"
+    sql = f"select source, file, row_number, rule, field, reason, original, quarantined_at from quarantined{where} {order} limit {int(limit)}"
     return [
         QuarantinedRow(str(of), str(path), int(str(number)), str(broken), None if field is None else str(field), str(reason), str(original), at)  # type: ignore[arg-type]
         for of, path, number, broken, field, reason, original, at in _read(home, source, sql)
@@ -117,11 +119,12 @@ def purge_quarantine(connection: Connection, home: Home, source: str, days: int,
     kept += " order by ingest_file_id nulls last, row_number nulls last"
     batch_id = next_batch_id(connection)
     written = [write_quarantine(connection, kept, home, source, batch_id)] if rows(connection, f"select 1 from ({kept}) limit 1") else []
-    _exchange(connection, home, source, batch_id, touched, written)
+    _exchange(connection, home, source, batch_id=batch_id, gone=touched, written=written)
     return sum(int(str(count)) for _, count in expired)
 
 
-def _exchange(connection: Connection, home: Home, source: str, batch_id: int, gone: list[str], written: list[tuple[str, int, int]]) -> None:
+def _exchange(connection: Connection, home: Home, source: str, *, batch_id: int, gone: list[str], written: list[tuple[str, int, int]]) -> None:
+    """Registers the written files in place of those that go, and then removes these."""
     connection.execute("begin")
     for path in gone:
         connection.execute("delete from raw.quarantine_files where path = ?", [path])
@@ -139,7 +142,9 @@ def quarantine_replay(project: Project, source: str, connection: Connection, sec
     All of it is one transaction: the lines of the log, the lake and the quarantine change together. Raises MappingError, WaymarkError.
     """
     if source not in project.settings.sources:
-        raise WaymarkError(f"no source '{source}' in this project", where=str(project.directory), remedy=f"One of: {', '.join(sorted(project.settings.sources))}.")
+        raise WaymarkError(
+            f"no source '{source}' in this project", where=str(project.directory), remedy=f"One of: {', '.join(sorted(project.settings.sources))}."
+        )
     create_tables(connection, project.home.root)
     replay = _Replay(project, load_mapping(project.mapping_path(source)), connection, secret)
     try:
@@ -195,11 +200,11 @@ class _Replay:
             return
         shape = Shape(tuple(header), is_json=False) if header is not None else Shape((RECORD,), is_json=True)
         try:
-            canonical = Canonical(mapping, shape, self.project.settings, "quarantine")
+            absent = check_expressions(connection, mapping, shape, "quarantine")
+            canonical = Canonical(mapping, shape, self.project.settings, "quarantine", absent)
         except FileRefusedError as error:
             self._skip(str(error.what), header)
             return
-        check_expressions(connection, mapping, shape)
         self._records(shape)
         connection.execute(f"create or replace temp table {PARSED} as {canonical.parsed_sql(RECORDS)}").fetchall()
         # A file's bounds are those that it was read with; where it had none (every row refused), those of the rows at hand.
@@ -213,7 +218,8 @@ class _Replay:
         connection.execute(f"create or replace temp table {RECORDS}_verdicts as {verdicts_sql(skew)}")
         connection.execute(f"""
             update {STORED} s set rule = {rule}, field = {field}, reason = {reason_sql(rule, field)}
-            from {RECORDS}_verdicts v where v._wm_file = s.ingest_file_id and v._wm_row = s.row_number and v.verdict is not null and s.rule not in ({_listed(_RAW_RULES)})""")
+            from {RECORDS}_verdicts v
+            where v._wm_file = s.ingest_file_id and v._wm_row = s.row_number and v.verdict is not null and s.rule not in ({_listed(_RAW_RULES)})""")
 
     def _skip(self, why: str, header: list[str] | None) -> None:
         shown = "JSON records" if header is None else f"files with columns {', '.join(header[:4])}, …"
@@ -225,7 +231,7 @@ class _Replay:
         connection, mapping = self.connection, self.mapping
         same = "file_columns is null" if shape.is_json else f"file_columns = [{_listed(shape.columns)}]"
         raw_rules = f"rule in ({_listed(_RAW_RULES)})"
-        head = "ingest_file_id as _wm_file, row_number as _wm_row, cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_raw, cast(NULL as blob) as _wm_bytes"
+        head = f"ingest_file_id as _wm_file, row_number as _wm_row, {NO_VERDICT}"
         is_raw = "original_bytes is not null" if shape.is_json else raw_rules
         if shape.is_json:
             columns = f"original as {RECORD}"
@@ -238,11 +244,14 @@ class _Replay:
         connection.execute(f"create or replace temp table {RECORDS} as select {picked} from ({inner})")
         raw = rows(
             connection,
-            f"select ingest_file_id, row_number, original, original_bytes from {STORED} where {same} and {is_raw} order by ingest_file_id nulls last, row_number nulls last",
+            f"""select ingest_file_id, row_number, original, original_bytes from {STORED} where {same} and {is_raw}
+                order by ingest_file_id nulls last, row_number nulls last""",
         )
         if raw and mapping.format != "parquet":
             target = scratch_folder(self.project.home) / "stored.parquet"
-            stored = [(int(str(file_id)), int(str(number)), str(text), content if isinstance(content, bytes) else None) for file_id, number, text, content in raw]
+            stored = [
+                (int(str(file_id)), int(str(number)), str(text), content if isinstance(content, bytes) else None) for file_id, number, text, content in raw
+            ]
             salvage_stored(stored, mapping.encoding, None if shape.is_json else mapping.delimiter, list(shape.columns), target)
             connection.execute(f"insert into {RECORDS} by name select * from read_parquet({literal(str(target))})")
 

@@ -18,7 +18,7 @@ from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.mapping import Mapping
 from waymark.ingestion.quoting import literal, name
-from waymark.ingestion.salvage import LINE_MARK, salvage_csv, salvage_lines, split_record
+from waymark.ingestion.salvage import LINE_MARK, Split, salvage_csv, salvage_lines, split_record
 from waymark.privacy import redact_text
 
 READ = "_wm_read"
@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 _HEADER_LIMIT = 1 << 20
 _LONGEST_LINE = 1 << 26
 _GZIP_MAGIC = b"\x1f\x8b"
-_NO_VERDICT = "cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_raw, cast(NULL as blob) as _wm_bytes"
+NO_VERDICT = "cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_raw, cast(NULL as blob) as _wm_bytes"
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,18 @@ def load_records(connection: Connection, mapping: Mapping, path: Path, scratch: 
             if error.filename == str(path):
                 raise FileRefusedError("no permission to read the file", where=where, remedy="Grant read permission, then run again.") from error
             raise problem from error
-        raise FileRefusedError(f"the file cannot be read: {error.strerror or error}", where=where, remedy="Check the file and its disk, then run again.") from error
+        raise FileRefusedError(
+            f"the file cannot be read: {error.strerror or error}", where=where, remedy="Check the file and its disk, then run again."
+        ) from error
 
 
 def _plain(mapping: Mapping, path: Path, scratch: Path, where: str) -> Plain:
     with open(path, "rb") as handle:
         head = handle.read(4)
     if head[:4] == b"PAR1":
-        raise FileRefusedError(f"this is a Parquet file, and the mapping says {mapping.format}", where=where, remedy=f"Set format: parquet in {mapping.path.name}.")
+        raise FileRefusedError(
+            f"this is a Parquet file, and the mapping says {mapping.format}", where=where, remedy=f"Set format: parquet in {mapping.path.name}."
+        )
     compressed = head[:2] == _GZIP_MAGIC
     if path.suffix == ".gz" and not compressed:
         raise FileRefusedError("the name ends in .gz, but the content is not gzip", where=where, remedy="Compress it again, or rename it.")
@@ -126,14 +130,14 @@ def _load_csv(connection: Connection, mapping: Mapping, plain: Plain, where: str
     names, on_first_line = _header(mapping, plain, where)
     shape = Shape(tuple(names))
     if plain.utf8 and not plain.has_nul and on_first_line and len(names) > 1:
-        source = _csv_source(plain.path, {column: "VARCHAR" for column in names}, mapping.delimiter, '"', header=True)
+        source = _csv_source(plain.path, dict.fromkeys(names, "VARCHAR"), mapping.delimiter, '"', header=True)
         if _fast(connection, f"create temp table {READ}_raw as select * from {source}"):
             _finish_fast(connection, ", ".join(map(name, names)))
             return shape
-    clean, refused = scratch / "clean.csv", scratch / "refused.parquet"
-    salvage_csv(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, mapping.delimiter, names, clean, refused)
-    source = _csv_source(clean, {"_wm_row": "BIGINT", **dict.fromkeys(names, "VARCHAR")}, mapping.delimiter, '"', header=False)
-    _join_salvaged(connection, source, refused, names, where)
+    target = Split(scratch / "clean.csv", scratch / "refused.parquet")
+    salvage_csv(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, mapping.delimiter, names, target)
+    source = _csv_source(target.clean, {"_wm_row": "BIGINT", **dict.fromkeys(names, "VARCHAR")}, mapping.delimiter, '"', header=False)
+    _join_salvaged(connection, source, target.refused, names, where)
     return shape
 
 
@@ -146,9 +150,11 @@ def _load_lines(connection: Connection, mapping: Mapping, plain: Plain, where: s
             if not blank:
                 _finish_fast(connection, RECORD)
                 return shape
-    clean, refused = scratch / "clean.csv", scratch / "refused.parquet"
-    salvage_lines(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, clean, refused)
-    _join_salvaged(connection, _csv_source(clean, {"_wm_row": "BIGINT", RECORD: "VARCHAR"}, LINE_MARK, "", header=False), refused, [RECORD], where)
+    target = Split(scratch / "clean.csv", scratch / "refused.parquet")
+    salvage_lines(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, target)
+    _join_salvaged(
+        connection, _csv_source(target.clean, {"_wm_row": "BIGINT", RECORD: "VARCHAR"}, LINE_MARK, "", header=False), target.refused, [RECORD], where
+    )
     return shape
 
 
@@ -166,7 +172,7 @@ def _join_salvaged(connection: Connection, source: str, refused: Path, names: li
     columns = ", ".join(map(name, names))
     bad = f"select _wm_row, _wm_rule, _wm_raw, _wm_bytes, {', '.join('NULL' for _ in names)} from read_parquet({literal(str(refused))})"
     try:
-        connection.execute(f"create temp table {READ} as select _wm_row, {_NO_VERDICT}, {columns} from {source} union all {bad}").fetchall()
+        connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {columns} from {source} union all {bad}").fetchall()
     except Exception as error:
         if not is_engine_error(error):
             raise
@@ -191,7 +197,7 @@ def _fast(connection: Connection, sql: str) -> bool:
 
 def _finish_fast(connection: Connection, columns: str) -> None:
     # In a table just made, rowid counts the rows in the order of the file.
-    connection.execute(f"create temp view {READ} as select rowid + 1 as _wm_row, {_NO_VERDICT}, {columns} from {READ}_raw")
+    connection.execute(f"create temp view {READ} as select rowid + 1 as _wm_row, {NO_VERDICT}, {columns} from {READ}_raw")
 
 
 def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
@@ -239,7 +245,7 @@ def _load_parquet(connection: Connection, path: Path, where: str, scratch: Path)
         raise FileRefusedError(what, where=where, remedy="Export it again; nothing of it was accepted.") from error
     columns = tuple(column for column, _ in described)
     picked = ", ".join(map(name, columns))
-    connection.execute(f"create temp table {READ} as select _wm_row, {_NO_VERDICT}, {picked} from read_parquet({literal(str(clean))})").fetchall()
+    connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {picked} from read_parquet({literal(str(clean))})").fetchall()
     return Shape(columns)
 
 

@@ -44,6 +44,15 @@ class Record:
     fields: list[str | None] | None = None
 
 
+@dataclass(frozen=True)
+class Split:
+    """Where a salvaged file goes: `clean`, a CSV without header (record number, then the record as it stands), and `refused`, Parquet with
+    `_wm_row`, `_wm_rule`, `_wm_raw`, `_wm_bytes`."""
+
+    clean: Path
+    refused: Path
+
+
 class _Fields:
     """Splits one record's lines into fields, a line at a time."""
 
@@ -178,12 +187,12 @@ def _whole_record(delimiter: str, width: int) -> re.Pattern[str]:
     return re.compile(rf"{field}(?:{mark}{field}){{{width - 1}}}(?:\r\n|\n|\r)?")
 
 
-def salvage_csv(path: Path, encoding: str, delimiter: str, columns: list[str], clean: Path, refused: Path) -> None:
-    """Splits a CSV into `clean` (a CSV without header: record number, then the record as it stands) and `refused` (Parquet, see `_write`)."""
+def salvage_csv(path: Path, encoding: str, delimiter: str, columns: list[str], target: Split) -> None:
+    """Splits a CSV into good records and refused ones."""
     with open(path, encoding=encoding, errors=_HANDLER, newline="") as handle:
         lines = iter(handle)
         _skip_header(lines, delimiter)
-        _write(csv_records(lines, delimiter, len(columns)), encoding, delimiter, clean, refused)
+        _write(csv_records(lines, delimiter, len(columns)), encoding, delimiter, target)
 
 
 def _skip_header(lines: Iterator[str], delimiter: str) -> None:
@@ -195,10 +204,10 @@ def _skip_header(lines: Iterator[str], delimiter: str) -> None:
             return
 
 
-def salvage_lines(path: Path, encoding: str, clean: Path, refused: Path) -> None:
+def salvage_lines(path: Path, encoding: str, target: Split) -> None:
     """The same for a file of one JSON text a line; whether it is JSON is asked later, in SQL. Blank lines are no records."""
     with open(path, encoding=encoding, errors=_HANDLER, newline="") as handle:
-        _write((_judged(line, None, "malformed_row" if LINE_MARK in line else None) for line in handle if line.strip()), encoding, LINE_MARK, clean, refused)
+        _write((_judged(line, None, "malformed_row" if LINE_MARK in line else None) for line in handle if line.strip()), encoding, LINE_MARK, target)
 
 
 def salvage_stored(stored: Iterable[tuple[int, int, str, bytes | None]], encoding: str, delimiter: str | None, columns: list[str], target: Path) -> None:
@@ -226,14 +235,13 @@ def _split(text: str, delimiter: str, width: int) -> Iterator[Record]:
         yield record if record.rule or record.fields else Record(record.raw, None, split_record(record.raw, delimiter))
 
 
-def _write(records: Iterable[Record], encoding: str, delimiter: str, clean: Path, refused: Path) -> None:
-    """Writes good records to the clean file, the others to Parquet: `_wm_row`, `_wm_rule`, `_wm_raw`, `_wm_bytes`."""
+def _write(records: Iterable[Record], encoding: str, delimiter: str, target: Split) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     fields = [pa.field("_wm_row", pa.int64()), pa.field("_wm_rule", pa.string()), pa.field("_wm_raw", pa.string()), pa.field("_wm_bytes", pa.binary())]
     schema = pa.schema(fields)
-    with open(clean, "w", encoding="utf-8", newline="") as good, pq.ParquetWriter(refused, schema) as writer:
+    with open(target.clean, "w", encoding="utf-8", newline="") as good, pq.ParquetWriter(target.refused, schema) as writer:
         rows: list[list[object]] = []
         for number, record in enumerate(records, 1):
             if record.rule is None:

@@ -29,10 +29,8 @@ def redact_sql(column: str, *, free_text: bool = False) -> str:
 
 def redact_name_sql(column: str) -> str:
     """SQL: like `redact_sql` for short names (campaigns, cities, screens), cheaper: only what holds a telling sign is searched."""
-    return (
-        f"case when contains({column}, '@') or contains({column}, '%40') or contains({column}, '+') or contains({column}, '%2') or contains({column}, '\\u0040')"
-        f" or regexp_matches({column}, '[0-9]{{3}}[.-][0-9]{{4}}') then {redact_sql(column)} else {column} end"
-    )
+    signs = " or ".join(f"contains({column}, '{sign}')" for sign in ("@", "%40", "+", "%2", "\\u0040"))
+    return f"case when {signs} or regexp_matches({column}, '[0-9]{{3}}[.-][0-9]{{4}}') then {redact_sql(column)} else {column} end"
 
 
 def redact_text(text: str) -> str:

@@ -83,16 +83,24 @@ def _own_secret(home: Home, notice: Callable[[str], None] | None) -> Secret:
     if path.exists():
         text = _read(path)
         if len(text) < _SHORTEST:
-            raise SecretError("the secret's file is empty or too short", where=str(path), remedy="Restore it from your backup, or start a fresh home (WAYMARK_HOME).")
+            raise SecretError(
+                "the secret's file is empty or too short", where=str(path), remedy="Restore it from your backup, or start a fresh home (WAYMARK_HOME)."
+            )
         return Secret(text.encode())
     if (home.root / FINGERPRINT_FILE).exists():
-        raise SecretError("the secret that this home was made with is gone", where=str(path), remedy=f"Restore the file, or set {SECRET_VARIABLE} to the same secret; a fresh home gets a new one.")
+        raise SecretError(
+            "the secret that this home was made with is gone",
+            where=str(path),
+            remedy=f"Restore the file, or set {SECRET_VARIABLE} to the same secret; a fresh home gets a new one.",
+        )
     text = secrets.token_hex(32)
     try:
         home.root.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text + "\n", mode=0o600)
     except OSError as error:
-        raise StorageError(f"the secret cannot be kept ({error.strerror})", where=str(path), remedy=f"Grant write permission, or set {SECRET_VARIABLE}.") from error
+        raise StorageError(
+            f"the secret cannot be kept ({error.strerror})", where=str(path), remedy=f"Grant write permission, or set {SECRET_VARIABLE}."
+        ) from error
     if notice:
         notice(f"Made a secret for hashing identifiers: {path} (mode 600). Keep a copy: without it, new events cannot be joined to old ones.")
     return Secret(text.encode())
@@ -104,7 +112,9 @@ def _read(path: Path) -> str:
             os.chmod(path, 0o600)
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SecretError("the secret's file cannot be read", where=str(path), remedy=f"Grant read permission to its owner, or set {SECRET_VARIABLE}.") from error
+        raise SecretError(
+            "the secret's file cannot be read", where=str(path), remedy=f"Grant read permission to its owner, or set {SECRET_VARIABLE}."
+        ) from error
 
 
 def _check_fingerprint(home: Home, secret: Secret) -> None:
@@ -121,4 +131,6 @@ def _check_fingerprint(home: Home, secret: Secret) -> None:
         home.root.mkdir(parents=True, exist_ok=True)
         write_atomically(path, secret.fingerprint + "\n")
     except OSError as error:
-        raise StorageError(f"the home cannot be written ({error.strerror})", where=str(path), remedy="Grant write permission, or set WAYMARK_HOME to another folder.") from error
+        raise StorageError(
+            f"the home cannot be written ({error.strerror})", where=str(path), remedy="Grant write permission, or set WAYMARK_HOME to another folder."
+        ) from error

@@ -125,9 +125,16 @@ unknown_events: quarantine
 """
     source = make_source(mapping)
     at = "2026-03-01T10:00:00Z"
-    source.put("a.csv", f"id,at,what,amount,cur\na,{at},Bought It,1,eur\n,{at},Bought It,1,EUR\nc,{at},Bought It,1,\nd,{at},Bought It,1,Euro\ne,{at},Sold It,1,EUR\n")
+    source.put(
+        "a.csv", f"id,at,what,amount,cur\na,{at},Bought It,1,eur\n,{at},Bought It,1,EUR\nc,{at},Bought It,1,\nd,{at},Bought It,1,Euro\ne,{at},Sold It,1,EUR\n"
+    )
     source.ingest()
-    assert source.rows("select rule from raw.quarantine order by row_number") == [("missing_event_id",), ("value_without_currency",), ("bad_currency",), ("unknown_event_type",)]
+    assert source.rows("select rule from raw.quarantine order by row_number") == [
+        ("missing_event_id",),
+        ("value_without_currency",),
+        ("bad_currency",),
+        ("unknown_event_type",),
+    ]
     assert source.events("event_type, currency") == [("order_completed", "EUR")]
 
 
@@ -148,10 +155,26 @@ def test_nested_json_where_text_was_mapped_is_kept_as_its_text(make_source: Make
 def test_broken_lines_of_json_are_quarantined_one_by_one(make_source: MakeSource) -> None:
     source = make_source(CSV_MAPPING.replace("format: csv", "format: ndjson"))
     good = '{"id": "%s", "at": "2026-03-01T10:00:00Z", "what": "x"}'
-    lines = [good % "e1", "{broken", "", "[1, 2]", '"text"', good % "e2", '{"at": "2026-03-01T10:00:00Z", "what": "a\\u0000b"}', '{"a": "\\ud800"}', good % "e3"]
+    lines = [
+        good % "e1",
+        "{broken",
+        "",
+        "[1, 2]",
+        '"text"',
+        good % "e2",
+        '{"at": "2026-03-01T10:00:00Z", "what": "a\\u0000b"}',
+        '{"a": "\\ud800"}',
+        good % "e3",
+    ]
     source.put("a.ndjson", "\n".join(lines) + "\n")
     assert source.ingest().rows_accepted == 3
-    assert source.rows("select row_number, rule from raw.quarantine order by 1") == [(2, "malformed_row"), (3, "malformed_row"), (4, "malformed_row"), (6, "nul_byte"), (7, "malformed_row")]
+    assert source.rows("select row_number, rule from raw.quarantine order by 1") == [
+        (2, "malformed_row"),
+        (3, "malformed_row"),
+        (4, "malformed_row"),
+        (6, "nul_byte"),
+        (7, "malformed_row"),
+    ]
     assert source.events("source_event_id, row_number") == [("e1", 1), ("e2", 5), ("e3", 8)]
     source.assert_conserved()
 
@@ -164,7 +187,9 @@ def test_a_broken_json_document_is_refused_whole(make_source: MakeSource, conten
     assert report.rows_read == 0 and "JSON" in str(report.refused[0])
 
 
-@pytest.mark.parametrize(("encoding", "written"), [("utf-8", "utf-8-sig"), ("latin-1", "latin-1"), ("utf-16", "utf-16"), ("cp1252", "cp1252"), ("shift_jis", "shift_jis")])
+@pytest.mark.parametrize(
+    ("encoding", "written"), [("utf-8", "utf-8-sig"), ("latin-1", "latin-1"), ("utf-16", "utf-16"), ("cp1252", "cp1252"), ("shift_jis", "shift_jis")]
+)
 def test_encodings_are_read_as_the_mapping_says(make_source: MakeSource, encoding: str, written: str) -> None:
     name = "テスト" if encoding == "shift_jis" else "Zürich"
     source = make_source(CSV_MAPPING.replace("format: csv", f"format: csv\nencoding: {encoding}"))
@@ -192,6 +217,7 @@ def test_bytes_that_are_no_text_in_another_encoding_cost_their_row(make_source: 
         ("occurred_at: at", "occurred_at: {colum: at}", "columns.occurred_at.colum: no such setting"),
         ("occurred_at: at", "occurred_at: {json: at}", "not a JSON path"),
         ("  phone:", "  order_id:", "identifiers.order_id"),
+        ("event_type: what", 'event_type: {json: "$.what"}', "columns.event_type.from: missing"),
         ("columns:", "columns: [", "not readable as YAML"),
     ],
 )
@@ -202,7 +228,7 @@ def test_a_mapping_that_cannot_work_is_refused_by_field(source: Source, old: str
     assert message in str(refused.value) and "shop.yml" in str(refused.value) and "\n  " in str(refused.value)
 
 
-@pytest.mark.parametrize("expression", ["no_such_column", "lower(", "count(*)", "what) as x, (1", "what -- and more", "(select 1", "row_number("])
+@pytest.mark.parametrize("expression", ["no_such_function(what)", "lower(", "count(*)", "what) as x, (1", "what -- and more", "(select 1", "row_number("])
 def test_an_expression_that_duckdb_refuses_is_named_with_its_field(source: Source, expression: str) -> None:
     source.remap(CSV_MAPPING.replace("event_type: what", f"event_type: {{expr: {expression!r}}}"))
     source.put("a.csv", body(GOOD.format(id="e1")))
@@ -212,6 +238,18 @@ def test_an_expression_that_duckdb_refuses_is_named_with_its_field(source: Sourc
     with pytest.raises(MappingError, match=r"columns\.event_type: DuckDB refuses the expression"):
         source.ingest()
     assert source.log("file") == []
+
+
+def test_an_expression_over_a_column_that_the_file_lacks_costs_that_file_or_is_optional(source: Source) -> None:
+    source.remap(CSV_MAPPING.replace("value: {column: amount, optional: true}", "value: {expr: 'amount'}"))
+    source.put("a.csv", "id,at,what\na,2026-03-01T10:00:00Z,x\n")
+    source.put("b.csv", "id,at,what,amount\nb,2026-03-01T10:00:00Z,x,5\n")
+    report = source.ingest()
+    assert report.rows_accepted == 1 and "no column amount, which the expression of columns.value needs" in str(report.refused[0])
+    source.remap(CSV_MAPPING.replace("value: {column: amount, optional: true}", "value: {expr: 'amount', optional: true}"))
+    report = source.ingest()
+    assert report.rows_accepted == 1 and report.refused == []
+    assert source.rows("select columns_missing from raw.ingestion_log where columns_missing like '%value%'") != []
 
 
 def test_an_expression_that_fails_on_a_row_costs_that_row(source: Source) -> None:

@@ -15,7 +15,10 @@ HEADER = "id,at,what,visitor,amount"
 
 
 def test_rows_are_accepted_found_again_or_refused(source: Source) -> None:
-    source.put("a.csv", f"{HEADER}\ne1,2026-03-01T10:00:00Z,page_viewed,v1,\ne2,2026-03-01T10:00:01Z,bought,v1,9.90\ne1,2026-03-01T10:00:00Z,page_viewed,v1,\ne3,nonsense,x,v1,\n")
+    source.put(
+        "a.csv",
+        f"{HEADER}\ne1,2026-03-01T10:00:00Z,page_viewed,v1,\ne2,2026-03-01T10:00:01Z,bought,v1,9.90\ne1,2026-03-01T10:00:00Z,page_viewed,v1,\ne3,nonsense,x,v1,\n",
+    )
     report = source.ingest()
     assert (report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_quarantined) == (4, 2, 1, 1)
     assert source.log("status, rows_read, rows_accepted, rows_duplicate, rows_conflict, rows_quarantined") == [("ingested", 4, 2, 1, 0, 1)]
@@ -29,7 +32,10 @@ def test_a_file_is_taken_in_exactly_once_whatever_its_name_or_time(source: Sourc
     source.put("b.csv", first.read_bytes())
     first.touch()
     assert source.ingest().rows_read == 0
-    assert [(str(file)[-5:], status, read) for file, status, read in source.log("file, status, rows_read")] == [("a.csv", "ingested", 1), ("b.csv", "skipped", 0)]
+    assert [(str(file)[-5:], status, read) for file, status, read in source.log("file, status, rows_read")] == [
+        ("a.csv", "ingested", 1),
+        ("b.csv", "skipped", 0),
+    ]
     assert "a.csv" in str(source.log("note")[1][0])
     assert source.ingest().files == []
     source.assert_conserved()
@@ -47,7 +53,9 @@ def test_a_changed_file_under_an_old_name_is_a_new_file_and_only_its_new_rows_co
 
 @pytest.mark.parametrize(("setting", "accepted", "duplicate"), [("duplicate", 3, 2), ("keep", 4, 1)])
 def test_identical_rows_without_ids_are_what_the_mapping_says(make_source: MakeSource, setting: str, accepted: int, duplicate: int) -> None:
-    source = make_source(CSV_MAPPING.replace("format: csv", f"format: csv\nidentical_rows: {setting}").replace("  event_id: {column: id, optional: true}\n", ""))
+    source = make_source(
+        CSV_MAPPING.replace("format: csv", f"format: csv\nidentical_rows: {setting}").replace("  event_id: {column: id, optional: true}\n", "")
+    )
     row, other = "2026-03-01T10:00:00Z,x,v1", "2026-03-01T10:00:00Z,x,v2"
     source.put("a.csv", f"at,what,visitor\n{row}\n{other}\n{row}\n")
     source.put("b.csv", f"at,what,visitor\n{row}\n2026-03-01T12:00:00Z,x,v1\n")
@@ -57,7 +65,10 @@ def test_identical_rows_without_ids_are_what_the_mapping_says(make_source: MakeS
 
 
 def test_all_formats_give_the_same_events(make_source: MakeSource) -> None:
-    records = [{"id": f"e{i}", "at": f"2026-03-01T10:00:0{i}Z", "what": "page_viewed", "visitor": "v1" if i % 2 else None, "details": json.dumps({"n": i})} for i in range(5)]
+    records = [
+        {"id": f"e{i}", "at": f"2026-03-01T10:00:0{i}Z", "what": "page_viewed", "visitor": "v1" if i % 2 else None, "details": json.dumps({"n": i})}
+        for i in range(5)
+    ]
     csv_text = "id,at,what,visitor,details\n" + "".join(
         ",".join(['"' + str(value).replace('"', '""') + '"' if value is not None else "" for value in record.values()]) + "\n" for record in records
     )
@@ -135,7 +146,10 @@ def test_the_clock_is_the_greatest_received_at_and_no_skewed_row_moves_it(make_s
     source.put("a.csv", f"id,at,what,got\n{days}s1,2027-03-01T10:00:00Z,x,\ns2,2026-03-01T10:00:00Z,x,2031-01-01T00:00:00Z\n")
     source.ingest()
     assert str(source.value("select data_now from raw.run_clock")) == "2026-03-02 00:00:07"
-    assert source.rows("select rule, field from raw.quarantine order by row_number") == [("too_far_in_future", "occurred_at"), ("too_far_in_future", "received_at")]
+    assert source.rows("select rule, field from raw.quarantine order by row_number") == [
+        ("too_far_in_future", "occurred_at"),
+        ("too_far_in_future", "received_at"),
+    ]
 
 
 def test_a_file_that_spans_a_year_keeps_its_later_half(source: Source) -> None:

@@ -32,7 +32,8 @@ AT = "2026-03-01T10:00:00Z"
         ("1740268798123", "UTC", "2025-02-22 23:59:58.123"),
         ("1740268798123456", "UTC", "2025-02-22 23:59:58.123456"),
         ("2025-02-23T00:00:00.1234567890Z", "UTC", "2025-02-23 00:00:00.123456"),
-        ("23.02.2025", "UTC", None), ("infinity", "UTC", None), ("epoch", "UTC", None), ("12345", "UTC", None), ("2025-13-01", "UTC", None), ("2025-02-23T25:00:00Z", "UTC", None),
+        ("23.02.2025", "UTC", None), ("infinity", "UTC", None), ("epoch", "UTC", None), ("12345", "UTC", None), ("2025-13-01", "UTC", None),
+        ("2025-02-23T25:00:00Z", "UTC", None),
         ("99999999999999999999", "UTC", None), ("2025-02-23 Europe/Zurich", "UTC", None), ("9999999999999999", "UTC", "2286-11-20 17:46:39.999999"),
     ],
 )  # fmt: skip
@@ -53,7 +54,11 @@ def test_names_become_snake_case_unless_the_mapping_says_otherwise(make_source: 
 
 def test_identifiers_come_in_order_namespaced_or_hashed(make_source: MakeSource) -> None:
     source = make_source(CSV_MAPPING + "namespaces: {user_id: crm}\n")
-    source.put("a.csv", f"id,at,what,visitor,login,mail,tel\n1,{AT},x,v1,u1,Jane@Mail.example,0041 79 123 45 67\n2,{AT},x,,,,\n3,{AT},x,,,jane@mail.example ,12\n4,{AT},x,jane@mail.example,,,\n")
+    source.put(
+        "a.csv",
+        f"id,at,what,visitor,login,mail,tel\n1,{AT},x,v1,u1,Jane@Mail.example,0041 79 123 45 67\n"
+        f"2,{AT},x,,,,\n3,{AT},x,,,jane@mail.example ,12\n4,{AT},x,jane@mail.example,,,\n",
+    )
     source.ingest()
     hashed = SECRET.hmac("email|jane@mail.example")
     found = [row[0] for row in source.events("identifiers")]
@@ -75,7 +80,11 @@ def test_the_session_key_is_what_the_mapping_says(make_source: MakeSource, setti
 
 def test_campaigns_and_places_are_taken_from_urls(source: Source) -> None:
     url = "https://WWW.Shop.example:443/a/b?utm_source=Spring%20News&utm_medium=e+mail&utm_campaign=%ff&gbraid=g1&gclid=c1#top"
-    source.put("a.csv", f"id,at,what,url,referrer\n1,{AT},x,{url},https://www.google.com/search\n2,{AT},x,/only/path?x=1,\n3,{AT},x,https://shop.example,android-app://com.slack/\n")
+    source.put(
+        "a.csv",
+        f"id,at,what,url,referrer\n1,{AT},x,{url},https://www.google.com/search\n"
+        f"2,{AT},x,/only/path?x=1,\n3,{AT},x,https://shop.example,android-app://com.slack/\n",
+    )
     source.ingest()
     assert source.events("utm_source, utm_medium, utm_campaign, click_id_type, click_id, page_host, page_path, referrer_host") == [
         ("Spring News", "e mail", "%ff", "gclid", "c1", "www.shop.example", "/a/b", "www.google.com"),
@@ -87,7 +96,12 @@ def test_campaigns_and_places_are_taken_from_urls(source: Source) -> None:
 @pytest.mark.parametrize(
     ("agent", "device", "system", "browser"),
     [
-        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_3 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.3 Mobile/15E148 Safari/604.1", "mobile", "ios", "safari"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_3 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.3 Mobile/15E148 Safari/604.1",
+            "mobile",
+            "ios",
+            "safari",
+        ),
         ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/133.0.0.0 Safari/537.36 Edg/133.0.0.0", "desktop", "windows", "edge"),
         ("Mozilla/5.0 (Linux; Android 14; SM-X900) AppleWebKit/537.36 Chrome/133.0.0.0 Safari/537.36", "tablet", "android", "chrome"),
         ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:134.0) Gecko/20100101 Firefox/134.0", "desktop", "macos", "firefox"),
@@ -119,19 +133,27 @@ def test_absent_consent_means_what_the_mapping_says(make_source: MakeSource, con
 def test_consent_may_be_a_json_list_or_object(make_source: MakeSource) -> None:
     mapping = CSV_MAPPING.replace("format: csv", "format: ndjson") + 'consent: {scopes: {json: "$.consent"}, declared: [analytics, marketing]}\n'
     source = make_source(mapping)
-    values: list[object] = [["marketing", "analytics"], {"analytics": True, "marketing": False, "o'dd \"key\"": True}, []]
+    values: list[object] = [["marketing", "analytics"], {"analytics": True, "marketing": False, 'o\'dd "key"': True}, []]
     source.put("a.ndjson", "".join(json.dumps({"id": str(i), "at": AT, "what": "x", "consent": value}) + "\n" for i, value in enumerate(values)))
     source.ingest()
     assert [row[0] for row in source.events("consent_scopes")] == [["analytics", "marketing"], ["analytics", 'o\'dd "key"'], []]
 
 
 def test_mapped_identifiers_are_nowhere_in_the_lake(make_source: MakeSource) -> None:
-    mapping = CSV_MAPPING.replace("  email: {column: mail, optional: true}", '  email: {json: "$.who.mail", from: details}\n  loyalty_card: {json: "$.card", from: details}')
+    mapping = CSV_MAPPING.replace(
+        "  email: {column: mail, optional: true}", '  email: {json: "$.who.mail", from: details}\n  loyalty_card: {json: "$.card", from: details}'
+    )
     source = make_source(mapping)
-    details = json.dumps({"who": {"mail": "Jane@Mail.example", "role": "buyer"}, "card": "CARD-778899", "copy": "card CARD-778899", "friend": "bob@mail.example", "n": 1})
+    details = json.dumps(
+        {"who": {"mail": "Jane@Mail.example", "role": "buyer"}, "card": "CARD-778899", "copy": "card CARD-778899", "friend": "bob@mail.example", "n": 1}
+    )
     url = "https://shop.example/?card=CARD-778899&mail=jane%40mail.example&tel=%2B41791234567"
     quoted = '"' + details.replace('"', '""') + '"'
-    source.put("a.csv", f'id,at,what,visitor,url,referrer,details,note\n1,{AT},x,v1,{url},{url},{quoted},"Jane@Mail.example, CARD-778899, 0791234567"\n2,{AT},x,jane@mail.example,,,,\n')
+    source.put(
+        "a.csv",
+        f"id,at,what,visitor,url,referrer,details,note\n"
+        f'1,{AT},x,v1,{url},{url},{quoted},"Jane@Mail.example, CARD-778899, 0791234567"\n2,{AT},x,jane@mail.example,,,,\n',
+    )
     source.ingest()
     properties, page, note = source.events("properties, page_url, text")[0]
     assert json.loads(str(properties)) == {"who": {"role": "buyer"}, "copy": "card [loyalty_card]", "friend": "[email]", "n": 1}

@@ -25,14 +25,17 @@ FORMATS = ("csv", "ndjson", "json", "parquet")
 NORMAL = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PROVE = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TOKENS = [
-    b'"', b'""', b",", b"\n", b"\r\n", b"\r", b" ", b"a", b"\\", b"\0", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\x01", b"{", b"}", b"[", b"]", b":", b"null", b"1e999",
-    b'{"x":1}', b"2026-03-01T10:00:00Z", b"2026-03-01 10:00:00 +25:00", b"9999-12-31", b"e1", b"page_viewed", b"'; drop table raw.ingestion_log; --", b"\xe2\x80\xa8", b"%00", b"{}",
+    b'"', b'""', b",", b"\n", b"\r\n", b"\r", b" ", b"a", b"\\", b"\0", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\x01", b"{", b"}", b"[", b"]", b":", b"null",
+    b"1e999",
+    b'{"x":1}', b"2026-03-01T10:00:00Z", b"2026-03-01 10:00:00 +25:00", b"9999-12-31", b"e1", b"page_viewed", 
+    b"'; drop table raw.ingestion_log; --", b"\xe2\x80\xa8", b"%00", b"{}",
 ]  # fmt: skip
 GARBAGE = st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=4)), max_size=25).map(b"".join)
 # What a field may hold: everything that is text, the odd and the hostile.
 FIELDS = st.one_of(
     st.none(), st.text(st.characters(blacklist_categories=["Cs"]), max_size=20),
-    st.sampled_from(["", " ", "2026-03-01T10:00:00Z", "1772359200", "1772359200123", "-1", "99999999999999999", "1e400", "0x10", "NaN", "{}", "[]", "{", "null", "\0", '"', ",", "\n", "a@b.example",
+    st.sampled_from(["", " ", "2026-03-01T10:00:00Z", "1772359200", "1772359200123", "-1", "99999999999999999", "1e400", "0x10",
+                     "NaN", "{}", "[]", "{", "null", "\0", '"', ",", "\n", "a@b.example",
                      "+41791234567", "%ff%00", "http://[::1", "?utm_source=%ff", "gclid=", "Ω" * 50]),
 )  # fmt: skip
 COLUMNS = ("id", "at", "what", "visitor", "url", "amount", "details", "note", "mail", "tel")
@@ -193,7 +196,12 @@ def test_the_tolerant_reader_agrees_with_the_strict_one_at_length(tmp_path: Path
 
 @pytest.mark.parametrize("broken", ["short", 'e9,2026-03-01T10:00:00Z,x,"open,,'])
 def test_good_rows_get_the_same_ids_whether_or_not_another_row_is_broken(make_source: MakeSource, broken: str) -> None:
-    good = ['e1,2026-03-01T10:00:00Z,x,"a ""quoted"" one",1.5,"{""k"": ""v, w""}"', 'e2,2026-03-01T10:00:01Z,x,"two\nlines",,', "e3,2026-03-01T10:00:02Z,x, spaced ,,", 'e4,2026-03-01T10:00:03Z,x,in"side,,']
+    good = [
+        'e1,2026-03-01T10:00:00Z,x,"a ""quoted"" one",1.5,"{""k"": ""v, w""}"',
+        'e2,2026-03-01T10:00:01Z,x,"two\nlines",,',
+        "e3,2026-03-01T10:00:02Z,x, spaced ,,",
+        'e4,2026-03-01T10:00:03Z,x,in"side,,',
+    ]
     head = "id,at,what,visitor,amount,details\n"
     found = []
     for lines in (good, [broken, *good], [*good[:2], broken, *good[2:]]):

@@ -14,7 +14,10 @@ from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
 from waymark.ingestion.quarantine import purge_quarantine, quarantine_list, quarantine_replay, quarantine_show
 
-ROWS = "id,at,what,visitor,amount\ne1,2026-03-01T10:00:00Z,x,v1,1\ne2,2026-03-01T10:00:01Z,x,v1,EUR 5\ne3,2026-03-01T10:00:02Z,x,v1,EUR 6\ne4,01.03.2026 10:00,x,v1,\n"
+ROWS = (
+    "id,at,what,visitor,amount\ne1,2026-03-01T10:00:00Z,x,v1,1\ne2,2026-03-01T10:00:01Z,x,v1,EUR 5\n"
+    "e3,2026-03-01T10:00:02Z,x,v1,EUR 6\ne4,01.03.2026 10:00,x,v1,\n"
+)
 MENDED = CSV_MAPPING.replace("value: {column: amount, optional: true}", "value: {expr: \"replace(amount, 'EUR ', '')\"}")
 
 
@@ -26,7 +29,10 @@ def replay(source: Source) -> tuple[int, int, int, int]:
 def test_refused_rows_are_listed_and_shown_with_what_the_file_said(source: Source) -> None:
     source.put("a.csv", ROWS)
     source.ingest()
-    assert [(group.rule, group.field, group.rows, group.first_row) for group in quarantine_list(source.home)] == [("bad_value", "value", 2, 2), ("bad_occurred_at", "occurred_at", 1, 4)]
+    assert [(group.rule, group.field, group.rows, group.first_row) for group in quarantine_list(source.home)] == [
+        ("bad_value", "value", 2, 2),
+        ("bad_occurred_at", "occurred_at", 1, 4),
+    ]
     shown = quarantine_show(source.home, "shop", rule="bad_value", limit=1)
     assert [row.row_number for row in shown] == [2] and '"amount":"EUR 5"' in shown[0].original
     assert quarantine_list(source.home, "other") == []
@@ -74,7 +80,10 @@ def test_a_replayed_row_may_be_a_duplicate_or_a_conflict(source: Source) -> None
     source.ingest()
     source.remap(MENDED)
     assert replay(source) == (3, 0, 2, 1)
-    assert source.rows("select rows_accepted, rows_duplicate, rows_conflict, rows_quarantined from raw.ingestion_log order by file_id") == [(1, 2, 1, 1), (2, 0, 0, 0)]
+    assert source.rows("select rows_accepted, rows_duplicate, rows_conflict, rows_quarantined from raw.ingestion_log order by file_id") == [
+        (1, 2, 1, 1),
+        (2, 0, 0, 0),
+    ]
     assert source.rows("select value from raw.shop_events where source_event_id = 'e3'") == [(7,)]
     source.assert_conserved()
 

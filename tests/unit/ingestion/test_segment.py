@@ -15,7 +15,12 @@ CONTEXT: dict[str, Any] = {
     "page": {"url": "https://shop.example/p/1?utm_source=ignored", "referrer": "https://www.google.com/"},
     "userAgent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 Chrome/133.0.0.0 Safari/537.36",
 }  # fmt: skip
-TIMES = {"sentAt": "2026-03-01T10:00:02.000Z", "receivedAt": "2026-03-01T10:00:03.000Z", "originalTimestamp": "2026-03-01T10:00:00.500Z", "timestamp": "2026-03-01T10:00:01.500Z"}
+TIMES = {
+    "sentAt": "2026-03-01T10:00:02.000Z",
+    "receivedAt": "2026-03-01T10:00:03.000Z",
+    "originalTimestamp": "2026-03-01T10:00:00.500Z",
+    "timestamp": "2026-03-01T10:00:01.500Z",
+}
 
 
 def call(kind: str, number: int, **fields: Any) -> str:
@@ -36,7 +41,14 @@ def test_the_four_calls_become_events(make_source: MakeSource) -> None:
     ]))  # fmt: skip
     assert source.ingest().rows_accepted == 6
     assert source.rows("select rule from raw.quarantine") == [("missing_event_type",)]
-    assert [row[0] for row in source.events("event_type")] == ["page_viewed", "identified", "order_completed", "screen_viewed", "order_refunded", "article_read"]
+    assert [row[0] for row in source.events("event_type")] == [
+        "page_viewed",
+        "identified",
+        "order_completed",
+        "screen_viewed",
+        "order_refunded",
+        "article_read",
+    ]
     assert source.events("cast(occurred_at as varchar), cast(received_at as varchar)")[0] == ("2026-03-01 10:00:01.5", "2026-03-01 10:00:03")
     assert source.events("cast(occurred_at as varchar), cast(received_at as varchar)")[5] == ("2026-03-01 10:00:00.5", "2026-03-01 10:00:00.5")
     assert source.events("order_id, value, currency")[2] == ("o1", Decimal("25.5"), "EUR")

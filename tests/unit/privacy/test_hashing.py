@@ -29,7 +29,7 @@ def test_identifiers_are_normalised_alike_in_sql_and_python(kind: str, text: str
     expected = normalised(kind, text)
     found = CONNECTION.execute(f"select {normalised_sql(kind, '$text')}", {"text": text}).fetchall()[0][0]
     if text.isascii():  # lower() of other letters may differ between the two by Unicode version
-        assert (found or "") == ("" if expected == "+" else expected)
+        assert (found or "") == ("" if kind == "phone" and expected == "+" else expected)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,8 @@ def test_equal_values_of_two_types_do_not_meet() -> None:
 
 @pytest.mark.parametrize(
     ("given_id", "kept"),
-    [("cookie-1", True), ("1740268798-lvfV1k5nHCN8", True), ("@handle", True), ("a@b", True), ("79123456789", True), ("jane@example.com", False), ("jane%40example.com", False),
+    [("cookie-1", True), ("1740268798-lvfV1k5nHCN8", True), ("@handle", True), ("a@b", True), ("79123456789", True),
+     ("jane@example.com", False), ("jane%40example.com", False),
      ("+41 79 123 45 67", False)],
 )  # fmt: skip
 def test_an_id_that_is_an_email_or_a_phone_becomes_a_keyed_hash(given_id: str, kept: bool) -> None:
