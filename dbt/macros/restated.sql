@@ -14,7 +14,9 @@
 #}
 {% macro restated(scope, alias, at='occurred_at') -%}
     {%- if scope == 'session_keys' -%}
-        exists (select 1 from {{ source('identity', 'restated_session_keys') }} as restated where restated.session_key_id = {{ alias }}.session_key_id and restated.restate_from <= {{ alias }}.{{ at }})
+        {#- The first condition follows from the second, and spares it nearly all rows: an engine takes it as a semi-join, the second as a join with every row that is left. -#}
+        ({{ alias }}.session_key_id in (select restated.session_key_id from {{ source('identity', 'restated_session_keys') }} as restated)
+        and exists (select 1 from {{ source('identity', 'restated_session_keys') }} as restated where restated.session_key_id = {{ alias }}.session_key_id and restated.restate_from <= {{ alias }}.{{ at }}))
     {%- elif scope == 'pending_events' -%}
         {{ alias }}.event_id in (select pending.event_id from {{ ref('stg_pending_events') }} as pending)
     {%- elif scope == 'events' -%}
@@ -30,6 +32,23 @@
     {%- else -%}
         {{ exceptions.raise_compiler_error("no such scope: '" ~ scope ~ "' (see macros/restated.sql)") }}
     {%- endif -%}
+{%- endmacro %}
+
+{#
+  The scopes session_keys and events together, over an alias of a relation of events: one semi-join by id. An engine would look at every wide row to answer
+  `or` between two of them.
+  sessionless_only: of the events named one by one, only those without session.
+#}
+{% macro restated_with_sessions(alias, relation, sessionless_only=false) -%}
+    {{ alias }}.event_id in (
+        select placed.event_id from {{ relation }} as placed where {{ restated('session_keys', 'placed') }}
+        union all
+        {% if sessionless_only -%}
+        select placed.event_id from {{ relation }} as placed where placed.session_id is null and {{ restated('events', 'placed') }}
+        {%- else -%}
+        select named.event_id from {{ source('identity', 'restated_events') }} as named
+        {%- endif %}
+    )
 {%- endmacro %}
 
 {#

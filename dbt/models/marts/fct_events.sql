@@ -1,6 +1,6 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
 {%- set all_events, pending_events = ref('stg_events'), ref('stg_pending_events') %}
-{%- set is_restated = restated('session_keys', 'event') ~ ' or ' ~ restated('events', 'event') %}
+{%- set is_restated = restated_with_sessions('event', ref('int_events_sessionized')) %}
 
 with sessionized as (
     select

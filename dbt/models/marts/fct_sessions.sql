@@ -49,9 +49,9 @@ landings as (
         event.referrer_host, event.page_path, event.screen, event.device_type, event.country, event.session_key_id, event.occurred_at
     from {{ ref('fct_events') }} as event
     where event.session_id is not null
-    {%- if is_incremental() %} and {{ is_restated }} {%- endif %}
 ),
 
+-- The instant is joined on too: it lets the engine skip the parts of the event table that hold no session's start.
 described as (
     select
         sessions.session_id,
@@ -83,7 +83,7 @@ described as (
         sessions.last_event_id,
         {{ x_local_date('sessions.started_at', var('reporting_timezone')) }} as reporting_date
     from sessions
-    inner join landings on landings.event_id = sessions.first_event_id
+    inner join landings on landings.event_id = sessions.first_event_id and landings.occurred_at = sessions.started_at
     left join converted on converted.session_id = sessions.session_id
 )
 

@@ -1,5 +1,5 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
-{%- set is_restated = restated('session_keys', 'event') ~ ' or event.session_id is null and ' ~ restated('events', 'event') %}
+{%- set is_restated = restated_with_sessions('event', ref('int_events_sessionized'), sessionless_only=true) %}
 
 with events as (
     select
