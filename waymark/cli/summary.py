@@ -46,7 +46,7 @@ class RunView:
     def hear(self, news: StageReport | Refusal | str) -> None:
         if isinstance(news, StageReport):
             self.stages.append(news)
-            self.console.print(f"  {news.stage:<28} {news.seconds:6.1f} s   {news.detail}", highlight=False)
+            self.console.print(f"  {news.stage:<28} {news.seconds:6.1f} s   {news.detail}", highlight=False, soft_wrap=True)
         elif isinstance(news, Refusal):
             self.refused.append(news.text)
         else:
