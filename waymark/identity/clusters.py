@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
 
 from waymark.core.warehouse import Connection
-from waymark.identity.history import NEVER, LinkGraph, linked_clusters, membership_intervals
+from waymark.identity.history import NEVER, Integers, LinkGraph, linked_clusters, membership_intervals
 from waymark.identity.tables import drop_temporary
 
 
@@ -154,10 +154,10 @@ def _compute_linked_history(connection: Connection) -> None:
     node_id = np.asarray(nodes["node_id"], dtype=np.int64)
     least = np.full(int(cluster.max()) + 1 if len(cluster) else 0, NEVER, dtype=np.int64)
     np.minimum.at(least, cluster, node_id)
-    connection.register("waymark_clusters", pa.table({"node_id": node_id, "cluster_id": least[cluster]}))
+    connection.register("waymark_clusters", _table(node_id=node_id, cluster_id=least[cluster]))
     connection.register(
         "waymark_intervals",
-        pa.table({"node_id": node_id[intervals.node], "label": intervals.label, "valid_from": intervals.valid_from, "valid_to": intervals.valid_to}),
+        _table(node_id=node_id[intervals.node], label=intervals.label, valid_from=intervals.valid_from, valid_to=intervals.valid_to),
     )
     try:
         connection.execute("create or replace temp table fresh_clusters as select node_id, cluster_id from waymark_clusters")
@@ -174,3 +174,10 @@ def _compute_linked_history(connection: Connection) -> None:
     finally:
         connection.unregister("waymark_clusters")
         connection.unregister("waymark_intervals")
+
+
+def _table(**columns: Integers) -> pa.Table:
+    """An Arrow table of 64-bit columns over the arrays' own memory. `pa.array` would import pandas first, where it is installed: a second of nothing."""
+    return pa.table(
+        {name: pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]) for name, values in columns.items()}
+    )
