@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # Which of the floor's statements do the work of which model.
@@ -25,13 +26,18 @@ _TRANSFORM = ("before identity", "after identity")
 _START_UP = ("imports", "parse")
 
 
-def sql_seconds(measured: dict[str, Any]) -> float:
-    """Seconds in models and identity: what the floor does too."""
-    return float(sum(measured["models"].values()) + measured["seconds"]["identity"][0])
+def sql_seconds(measured: dict[str, Any]) -> tuple[float, float]:
+    """(wall, CPU) seconds in models and identity: what the floor does too."""
+    return _sum([*measured["models"].values(), measured["seconds"]["identity"]])
 
 
-def floor_seconds(measured: dict[str, Any]) -> float:
-    return float(sum(wall for wall, _ in measured["statements"].values()))
+def floor_seconds(measured: dict[str, Any]) -> tuple[float, float]:
+    return _sum(measured["statements"].values())
+
+
+def _sum(pairs: Iterable[Sequence[float]]) -> tuple[float, float]:
+    listed = list(pairs)
+    return float(sum(wall for wall, _ in listed)), float(sum(cpu for _, cpu in listed))
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -64,26 +70,26 @@ def _start_up(measured: dict[str, Any]) -> float:
 
 def _orchestration(measured: dict[str, Any]) -> float:
     """What a dbt invocation costs beside its nodes: selecting, compiling, writing its results."""
-    return float(sum(measured["seconds"][name][0] for name in _TRANSFORM) - sum(measured["models"].values()) - measured["check_seconds"])
+    return float(sum(measured["seconds"][name][0] for name in _TRANSFORM) - _sum(measured["models"].values())[0] - measured["check_seconds"])
 
 
-def _line(name: str, measured: dict[str, Any], against: float) -> list[str]:
-    sql = sql_seconds(measured)
+def _line(name: str, measured: dict[str, Any], against: tuple[float, float]) -> list[str]:
+    wall, cpu = sql_seconds(measured)
     return [
-        name, f"{sql:.1f}", f"{sql / against:.2f}", f"{measured['check_seconds']:.1f}", f"{_orchestration(measured):.1f}", f"{_start_up(measured):.1f}",
+        name, f"{wall:.1f}", f"{wall / against[0]:.2f}", f"{cpu:.1f}", f"{cpu / against[1]:.2f}",
+        f"{measured['check_seconds']:.1f}", f"{_orchestration(measured):.1f}", f"{_start_up(measured):.1f}",
         f"{measured['seconds']['publish'][0]:.1f}", f"{measured['wall']:.1f}", f"{measured['cpu']:.1f}", f"{measured['peak_mib']:,.0f}",
     ]  # fmt: skip
 
 
-_COLUMNS = ["", "SQL s", "ratio", "checks s", "dbt's own s", "start-up s", "publish s", "wall s", "CPU s", "peak MiB"]
+_COLUMNS = ["", "SQL s", "ratio", "SQL CPU s", "ratio", "checks s", "dbt's own s", "start-up s", "publish s", "wall s", "CPU s", "peak MiB"]
 
 
 def _side_by_side(results: dict[str, Any]) -> str:
     floor = results["floor"]
     base = floor_seconds(floor)
-    cpu = sum(cpu for _, cpu in floor["statements"].values())
     lines = [
-        ["floor.sql", f"{base:.1f}", "1.00", "-", "-", "-", "-", "-", f"{cpu:.1f}", f"{floor['peak_mib']:,.0f}"],
+        ["floor.sql", f"{base[0]:.1f}", "1.00", f"{base[1]:.1f}", "1.00", "-", "-", "-", "-", "-", "-", f"{floor['peak_mib']:,.0f}"],
         _line("dbt and identity", results["full"], base),
     ]
     return "### Full refresh\n\n" + table(_COLUMNS, lines)
@@ -91,14 +97,18 @@ def _side_by_side(results: dict[str, Any]) -> str:
 
 def _by_model(results: dict[str, Any]) -> str:
     statements = results["floor"]["statements"]
-    models = dict(results["full"]["models"]) | {"identity": results["full"]["seconds"]["identity"][0]}
+    models = _by_name(results["full"])
     lines = []
     for model, names in BESIDE.items():
-        beside = sum(statements[name][0] for name in names)
-        lines.append([model, f"{models[model]:.2f}", f"{beside:.2f}", ", ".join(names)])
-    views = sum(models.get(name, 0.0) for name in _VIEWS)
-    lines.append(["views", f"{views:.2f}", "-", ""])
-    return "### By model\n\n" + table(["model", "dbt s", "floor s", "the floor's statements"], lines)
+        floor = _sum(statements[name] for name in names)
+        lines.append([model, *(f"{number:.2f}" for number in (models[model][0], floor[0], models[model][1], floor[1])), ", ".join(names)])
+    views = _sum(models[name] for name in _VIEWS)
+    lines.append(["views", f"{views[0]:.2f}", "-", f"{views[1]:.2f}", "-", ""])
+    return "### By model\n\n" + table(["model", "dbt s", "floor s", "dbt CPU s", "floor CPU s", "the floor's statements"], lines)
+
+
+def _by_name(measured: dict[str, Any]) -> dict[str, Sequence[float]]:
+    return dict(measured["models"]) | {"identity": measured["seconds"]["identity"]}
 
 
 def _increments(results: dict[str, Any]) -> str:
@@ -112,16 +122,14 @@ def _increments(results: dict[str, Any]) -> str:
         [name, *(f"{found[part]['restated'][name]:,}" for part in ("scattered", "last"))]
         for name in ("restated_events", "restated_session_keys", "restated_customers", "restated_orders")
     ]
-    models = [
-        [model, f"{results['full']['models'].get(model, results['full']['seconds']['identity'][0]):.2f}"]
-        + [f"{found[part]['models'].get(model, found[part]['seconds']['identity'][0]):.2f}" for part in ("scattered", "last")]
-        for model in BESIDE
-    ]
+    runs = [_by_name(measured) for measured in (results["full"], found["scattered"], found["last"])]
+    models = [[model, *(f"{run[model][which]:.2f}" for which in (0, 1) for run in runs)] for model in BESIDE]
+    header = ["model", "full s", "1 % scattered s", "last 1 % s", "full CPU s", "1 % scattered CPU s", "last 1 % CPU s"]
     unequal = [name for name, equal in found["equal"].items() if not equal]
     verdict = "After both increments every mart equals the full refresh." if not unequal else f"NOT EQUAL to the full refresh: {', '.join(unequal)}."
     return "\n\n".join([
         "### Increments beside the full refresh", table(_COLUMNS, lines), verdict,
-        table(["re-stated", "1 % scattered", "last 1 %"], scopes), table(["model", "full s", "1 % scattered s", "last 1 % s"], models),
+        table(["re-stated", "1 % scattered", "last 1 %"], scopes), table(header, models),
     ])  # fmt: skip
 
 

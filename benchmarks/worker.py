@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from waymark.core.settings import load_project
+
+if TYPE_CHECKING:
+    from waymark.pipeline.dbt_project import NodeResult
 
 
 class Clock:
@@ -20,13 +23,27 @@ class Clock:
 
     def __init__(self) -> None:
         self.taken: dict[str, tuple[float, float]] = {}
+        self.node_cpu: dict[str, float] = {}
+        self._last = 0.0
+
+    def start_nodes(self) -> None:
+        """From here on, what is used until a dbt node ends is that node's."""
+        self._last = _cpu()
+
+    def node_ended(self, node: NodeResult) -> None:
+        used = _cpu()
+        self.node_cpu[node.name], self._last = used - self._last, used
 
     @contextmanager
     def take(self, name: str) -> Iterator[None]:
-        start, before = perf_counter(), os.times()
+        start, before = perf_counter(), _cpu()
         yield
-        after = os.times()
-        self.taken[name] = (perf_counter() - start, after.user + after.system - before.user - before.system)
+        self.taken[name] = (perf_counter() - start, _cpu() - before)
+
+
+def _cpu() -> float:
+    times = os.times()
+    return times.user + times.system
 
 
 def ingest(project_folder: Path) -> dict[str, Any]:
@@ -48,7 +65,8 @@ def ingest(project_folder: Path) -> dict[str, Any]:
 
 
 def transform(project_folder: Path, *, full_refresh: bool) -> dict[str, Any]:
-    """Everything between the lake and the published marts. Models' and checks' seconds are those that dbt reports; identity's and publishing's are ours."""
+    """Everything between the lake and the published marts. Seconds of models and checks are those that dbt reports;
+    their CPU seconds are what the process used between the end of one and the end of the next."""
     clock = Clock()
     with clock.take("imports"):
         from dbt.cli.main import dbtRunner  # noqa: F401
@@ -63,11 +81,13 @@ def transform(project_folder: Path, *, full_refresh: bool) -> dict[str, Any]:
     with clock.take("prepare"):
         is_rebuilt = steps.prepare(run, full_refresh=full_refresh)
     with clock.take("before identity"):
-        nodes = steps.transform_events(run)
+        clock.start_nodes()
+        nodes = run.dbt.build(select=steps.BEFORE_IDENTITY, full_refresh=is_rebuilt, on_node=clock.node_ended)
     with clock.take("identity"):
         identity = steps.resolve(run)
     with clock.take("after identity"):
-        nodes = [*nodes, *steps.transform_marts(run)]
+        clock.start_nodes()
+        nodes = [*nodes, *run.dbt.build(exclude=steps.BEFORE_IDENTITY, full_refresh=is_rebuilt, on_node=clock.node_ended)]
     with run.open_warehouse() as connection:
         scope = {
             name: int(connection.execute(f"select count(*) from identity.{name}").fetchall()[0][0])
@@ -77,12 +97,13 @@ def transform(project_folder: Path, *, full_refresh: bool) -> dict[str, Any]:
         steps.finish(run)
     with clock.take("publish"):
         snapshot = publish(run)
-    models = {node.name: node.seconds for node in nodes if node.kind == "model"}
+    models = {node.name: (node.seconds, clock.node_cpu[node.name]) for node in nodes if node.kind == "model"}
     checks = [node for node in nodes if node.kind == "test"]
     return {
         "seconds": clock.taken,
         "models": models,
         "check_seconds": sum(node.seconds for node in checks),
+        "check_cpu": sum(clock.node_cpu[node.name] for node in checks),
         "check_count": len(checks),
         "slowest_checks": sorted(((node.name, node.seconds) for node in checks), key=lambda pair: -pair[1])[:8],
         "identity_rows": {"nodes": identity.nodes, "edges": identity.edges, "customers": identity.customers},
