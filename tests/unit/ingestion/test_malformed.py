@@ -27,7 +27,7 @@ PROVE = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCh
 TOKENS = [
     b'"', b'""', b",", b"\n", b"\r\n", b"\r", b" ", b"a", b"\\", b"\0", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\x01", b"{", b"}", b"[", b"]", b":", b"null",
     b"1e999",
-    b'{"x":1}', b"2026-03-01T10:00:00Z", b"2026-03-01 10:00:00 +25:00", b"9999-12-31", b"e1", b"page_viewed", 
+    b'{"x":1}', b"2026-03-01T10:00:00Z", b"2026-03-01 10:00:00 +25:00", b"9999-12-31", b"e1", b"page_viewed",
     b"'; drop table raw.ingestion_log; --", b"\xe2\x80\xa8", b"%00", b"{}",
 ]  # fmt: skip
 GARBAGE = st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=4)), max_size=25).map(b"".join)
