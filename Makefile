@@ -30,7 +30,7 @@ run: setup ## the main job: a demo world, from raw files to published journeys
 
 test: setup ## lint, types, import rules and the quick tests (under 8 minutes on 2 cores)
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 prove: setup ## the slow proofs: crashes, mutations, many seeds; writes benchmarks/PROOF.md
 	@$(BIN)/python -m pytest -m prove

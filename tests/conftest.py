@@ -13,6 +13,14 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 telemetry_off()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests file by file, but what is run once for several files stays in one of them."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        group = "demo" if "demo" in fixtures else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WAYMARK_HOME", "WAYMARK_SECRET", "WAYMARK_PROJECT", "DAGSTER_HOME"):
