@@ -7,16 +7,35 @@ import pytest
 
 from tests.integration.conftest import Ran
 
-ASSETS = """
-identity/edges identity/membership_history identity/memberships identity/nodes
-identity/restated_customers identity/restated_events identity/restated_orders identity/restated_session_keys
-intermediate/int_conversions_deduplicated intermediate/int_events intermediate/int_events_sessionized intermediate/int_session_steps
-marts/dim_customer_aliases marts/dim_customers marts/fct_conversions marts/fct_events marts/fct_journey_steps marts/fct_journeys
-marts/fct_sessions marts/fct_touchpoints
-published/snapshot
-raw/event_conflicts raw/ingestion_log raw/run_clock raw/waymark_world_events
-staging/stg_events staging/stg_pending_events
-""".split()
+ASSETS = [
+    "identity/edges",
+    "identity/membership_history",
+    "identity/memberships",
+    "identity/nodes",
+    "identity/restated_customers",
+    "identity/restated_events",
+    "identity/restated_orders",
+    "identity/restated_session_keys",
+    "intermediate/int_conversions_deduplicated",
+    "intermediate/int_events",
+    "intermediate/int_events_sessionized",
+    "intermediate/int_session_steps",
+    "marts/dim_customer_aliases",
+    "marts/dim_customers",
+    "marts/fct_conversions",
+    "marts/fct_events",
+    "marts/fct_journey_steps",
+    "marts/fct_journeys",
+    "marts/fct_sessions",
+    "marts/fct_touchpoints",
+    "published/snapshot",
+    "raw/event_conflicts",
+    "raw/ingestion_log",
+    "raw/run_clock",
+    "raw/waymark_world_events",
+    "staging/stg_events",
+    "staging/stg_pending_events",
+]
 
 
 @pytest.fixture

@@ -150,7 +150,8 @@ def test_true_sessions_are_recovered_exactly(demo: Ran) -> None:
         only_true, only_found, both = connection.execute(f"""
             with t as (select anonymous_id, started_at, ended_at, event_count from read_parquet('{truth}')),
                  f as (select anonymous_id, started_at, ended_at, event_count from p.marts.fct_sessions)
-            select (select count(*) from (from t except from f)), (select count(*) from (from f except from t)), (select count(*) from (from t intersect from f))
+            select (select count(*) from (from t except from f)), (select count(*) from (from f except from t)),
+                   (select count(*) from (from t intersect from f))
         """).fetchall()[0]
     assert (only_true, only_found) == (0, 0)
     assert both > 1_000

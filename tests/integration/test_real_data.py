@@ -54,10 +54,8 @@ def test_shop_crawlers_stay_events_and_get_no_session(shop: Ran, shared_data: Pa
 
 
 def test_shop_renamed_and_vanished_columns_are_shown_in_the_log(shop: Ran) -> None:
-    log = dict(
-        (str(file), (str(renamed or ""), str(missing or ""), accepted))
-        for file, renamed, missing, accepted in shop.rows("select parse_filename(file), columns_renamed, columns_missing, rows_accepted from raw.ingestion_log")
-    )
+    query = "select parse_filename(file), columns_renamed, columns_missing, rows_accepted from raw.ingestion_log"
+    log = {str(file): (str(renamed or ""), str(missing or ""), accepted) for file, renamed, missing, accepted in shop.rows(query)}
     assert "clientId" in log["events_20250227.csv"][0]
     assert "referrer" in log["events_20250304.csv"][1]
     assert log["events_20250223.csv"][1] == ""
