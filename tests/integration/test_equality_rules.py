@@ -65,6 +65,8 @@ LOGS = [
     web(1, "report.2", DAY, visitor="report.b", user="report.u"), web(1, "report.3", -DAY, visitor="report.c", user="report.u"),
     order(0, "silent.0", 0, visitor="silent.a", order="silent.o"), order(0, "silent.1", MINUTE, visitor=None, user="silent.u", order="silent.o"),
     web(1, "silent.2", -DAY, visitor="silent.b", user="silent.u"),
+    # A purchase in a session, whose cookie becomes over-shared.
+    order(0, "shared.0", 0), *[web(1, f"shared.{n}", n * DAY, user=f"shared.u{n}") for n in range(1, 5)],
     # What follows the purchase in its session is not a new journey; a visit a day later is.
     web(0, "thanks.0", 0), order(0, "thanks.1", MINUTE), web(1, "thanks.2", 2 * MINUTE), web(1, "thanks.3", DAY),
     # A pause of exactly the timeout does not end a journey; a longer one does.
@@ -150,6 +152,14 @@ def test_a_merged_customer_leaves_no_row_behind(built: Stepwise) -> None:
 def test_a_purchase_whose_login_became_over_shared_stays_a_conversion_of_nobody(built: Stepwise) -> None:
     found = built.rows("select c.goal, c.customer_id from marts.fct_conversions c join marts.fct_events e using (event_id) where e.user_id = 'nobody.u'")
     assert sorted(found) == [("lead", None), ("purchase", None)]
+
+
+def test_a_purchase_whose_visitor_became_over_shared_stays_a_conversion_of_nobody(built: Stepwise) -> None:
+    found = built.rows("""
+        select c.goal, c.customer_id, c.journey_id, c.session_id = e.session_id from marts.fct_conversions c join marts.fct_events e using (event_id)
+        where e.anonymous_id = 'shared.v'
+    """)
+    assert sorted(found) == [("lead", None, None, True), ("purchase", None, None, True)]
 
 
 def test_an_order_stays_one_conversion_when_the_customer_of_a_report_changes(built: Stepwise) -> None:

@@ -58,5 +58,6 @@ def write_report(path: Path, lines: dict[str, list[str]], seconds: dict[str, flo
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not config.pluginmanager.has_plugin("proof_report"):
+    """Not in a worker of pytest-xdist, which sees a part of the tests."""
+    if not hasattr(config, "workerinput") and not config.pluginmanager.has_plugin("proof_report"):
         config.pluginmanager.register(ProofReport(), "proof_report")

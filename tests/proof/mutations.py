@@ -56,7 +56,7 @@ MUTATIONS = [
     ),
     Mutation(
         "order ids link people", "waymark/ingestion/canonical.py",
-        (('for kind in ("anonymous_id", "user_id")]', 'for kind in ("anonymous_id", "user_id", "order_id")]'),),
+        (('|| {kind}") for kind in ("anonymous_id", "user_id")', '|| {kind}") for kind in ("anonymous_id", "user_id", "order_id")'),),
         "test_an_order_id_links_nobody",
     ),
     Mutation(
@@ -96,10 +96,14 @@ MUTATIONS = [
         "test_a_merged_customer_leaves_no_row_behind",
     ),
     Mutation(
-        "a conversion whose customer changed is re-stated by customer alone", RESTATED,
-        (("where not is_counted or session_key_id is null or is_conversion_event", "where not is_counted or session_key_id is null"),
-         ("        union\n        select order_id from temp.changed_node_events where is_conversion_event and order_id is not null\n", "")),
+        "a conversion is judged again without the other reports of its order", RESTATED,
+        ((" union select order_id from temp.moved_conversions where order_id is not null", ""),),
         "test_an_order_stays_one_conversion_when_the_customer_of_a_report_changes",
+    ),
+    Mutation(
+        "a conversion that becomes nobody's is not named", RESTATED,
+        (("        select event_id from temp.moved_conversions\n        union\n", ""),),
+        "test_a_purchase_whose_visitor_became_over_shared_stays_a_conversion_of_nobody",
     ),
     Mutation(
         "what follows a purchase opens a journey", STEPS,
