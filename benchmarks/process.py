@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -41,11 +42,16 @@ def measure(arguments: list[str], *, timeout_seconds: float = 3600) -> Measured:
         return Measured(measured.wall, measured.cpu, measured.peak_mib, json.loads(report.read_text()))
 
 
-def measure_command(command: list[str], *, timeout_seconds: float = 3600) -> Measured:
-    """Runs any command in the repository's root. Raises MeasuredError if it fails or takes too long."""
+def measure_command(command: list[str], *, timeout_seconds: float = 3600, **variables: str) -> Measured:
+    """Runs any command in the repository's root, with these environment variables; the report holds what it said.
+
+    Raises MeasuredError if it fails or takes too long.
+    """
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as said:
-        process = psutil.Popen(command, cwd=REPOSITORY, stdout=said, stderr=subprocess.STDOUT)
+        # Python keeps compiled modules unless it is told not to; some build machines tell it, and would measure the compiler.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | variables
+        process = psutil.Popen(command, cwd=REPOSITORY, stdout=said, stderr=subprocess.STDOUT, env=environment)
         peak, cpu = 0.0, 0.0
         while process.poll() is None:
             resident, used = _tree(process)
@@ -56,10 +62,11 @@ def measure_command(command: list[str], *, timeout_seconds: float = 3600) -> Mea
                 raise MeasuredError(f"{' '.join(command)}: still running after {timeout_seconds:.0f} s")
             time.sleep(_SAMPLE_SECONDS)
         wall = time.monotonic() - started
-        if process.returncode != 0:
-            said.seek(0)
-            raise MeasuredError(f"{' '.join(command)}: exit code {process.returncode}\n{said.read()[-3000:]}")
-    return Measured(wall, cpu, peak / 2**20, {})
+        said.seek(0)
+        text = said.read()
+    if process.returncode != 0:
+        raise MeasuredError(f"{' '.join(command)}: exit code {process.returncode}\n{text[-3000:]}")
+    return Measured(wall, cpu, peak / 2**20, {"said": text})
 
 
 def _tree(process: psutil.Process) -> tuple[float, float]:

@@ -45,6 +45,8 @@ def markdown(results: dict[str, Any]) -> str:
     parts = [_heading(results), _side_by_side(results), _by_model(results)]
     if "increments" in results:
         parts.append(_increments(results))
+    if "main_job" in results:
+        parts.append(_main_job(results))
     parts += [_checks(results), _sessions(results), _ingestion(results)]
     return "\n\n".join(parts)
 
@@ -131,6 +133,11 @@ def _increments(results: dict[str, Any]) -> str:
         "### Increments beside the full refresh", table(_COLUMNS, lines), verdict,
         table(["re-stated", "1 % scattered", "last 1 %"], scopes), table(header, models),
     ])  # fmt: skip
+
+
+def _main_job(results: dict[str, Any]) -> str:
+    lines = [[name, f"{found['wall']:.1f}", f"{found['cpu']:.1f}", f"{found['peak_mib']:,.0f}"] for name, found in results["main_job"].items()]
+    return "### The main job, the demo's world\n\n" + table(["", "wall s", "CPU s", "peak MiB"], lines)
 
 
 def _checks(results: dict[str, Any]) -> str:
