@@ -471,7 +471,7 @@ named as (
 )
 
 select
-    'p_' || substr(md5('purchase|' || named.first_event_id || '|' || persons.customer_id), 1, 24) as journey_step_id,
+    named.first_event_id || '_purchase' as journey_step_id,
     'j_' || substr(md5(persons.customer_id || '|purchase|' || replace(cast(named.journey_first_key as varchar), '-', '')), 1, 24) as journey_id,
     named.step_number,
     persons.customer_id,
