@@ -40,7 +40,7 @@ class Ran:
 
 def waymark(*arguments: object, directory: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line, as a user starts it."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("WAYMARK_", "DAGSTER_HOME"))}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("WAYMARK_", "DAGSTER_HOME", "DBT_"))}
     command = [str(Path(sys.executable).parent / "waymark"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory, env={**clean, "COLUMNS": "200", **environment}, timeout=300)
 

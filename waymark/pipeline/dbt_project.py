@@ -141,7 +141,7 @@ class DbtProject:
     def manifest(self) -> Manifest:
         """The parsed manifest; parsed once per process, from dbt's cache where nothing changed."""
         if self._manifest is None:
-            result = self._invoke(["parse"])
+            result = self._invoke(["parse", "--write-json"])
             if not result.success:
                 raise WaymarkError(
                     f"dbt cannot parse the models: {result.exception}",
