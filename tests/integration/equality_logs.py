@@ -27,7 +27,13 @@ TYPES = [
     *("page_viewed", "product_viewed", "product_added_to_cart", "order_completed", "order_completed", "order_refunded", "lead_created", "ticket_opened"),
     "odd_thing_done",
 ]
-URLS = [None, "https://shop.example/", "https://shop.example/p?utm_source=news&utm_medium=email", "https://shop.example/p?gclid=abc123", "https://shop.example/q"]
+URLS = [
+    None,
+    "https://shop.example/",
+    "https://shop.example/p?utm_source=news&utm_medium=email",
+    "https://shop.example/p?gclid=abc123",
+    "https://shop.example/q",
+]
 REFERRERS = [None, "https://www.google.com/", "https://shop.example/other", "https://www.facebook.com/x"]
 WEB = {
     "format": "ndjson",

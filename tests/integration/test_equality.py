@@ -44,7 +44,7 @@ def test_random_batches_give_what_one_rebuild_gives(seed: int, batches: int) -> 
 def test_more_random_batches_give_what_one_rebuild_gives(record_property: Callable[[str, object], None]) -> None:
     seen: list[int] = []
 
-    @settings(max_examples=25, **COMMON)  # type: ignore[arg-type]
+    @settings(max_examples=15, **COMMON)  # type: ignore[arg-type]
     @given(seed=st.integers(0, 2**32), batches=st.integers(2, 6))
     def more(seed: int, batches: int) -> None:
         check(seed, cells=CELLS, batches=batches)
