@@ -341,7 +341,7 @@ chained as (
 counted as (
     select
         *,
-        row_number() over (partition by coalesce(order_id, 'event|' || event_id), order_id is null, value, currency, chain_number order by occurred_at, event_id) as report_number,
+        row_number() over (partition by coalesce(order_id, 'event|' || event_id), order_id is null, value, currency, chain_number order by is_bot or is_internal, occurred_at, event_id) as report_number,
         cast(count(*) over (partition by coalesce(order_id, 'event|' || event_id), order_id is null, value, currency, chain_number) as integer) as report_count
     from chained
 )

@@ -75,6 +75,8 @@ def test_unreadable_files_are_refused_by_name_the_rest_is_published_and_the_exit
     ]  # fmt: skip
     assert ran.rows("select rows_read, rows_accepted, rows_quarantined from raw.ingestion_log where file like '%broken_rows.csv'") == [(7, 1, 6)]
     assert ran.value("select count(*) from marts.fct_events") == 42
+    again = run_project(project)
+    assert again.code == 3 and "cut.csv.gz" in again.errors  # a file that is still refused is still said
     listed = waymark("quarantine", "list", "--project", project)
     assert listed.returncode == 0 and "bad_occurred_at" in listed.stdout and "bad_value" in listed.stdout
 

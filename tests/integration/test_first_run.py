@@ -100,8 +100,11 @@ def test_trace_knows_every_mart(demo: Ran) -> None:
 
 
 def test_verify_finds_every_pure_table_equal_and_then_an_altered_one(demo: Ran) -> None:
+    refused = sorted(demo.home.quarantine.rglob("*.parquet"))
     good = waymark("verify", "--project", demo.directory)
     assert good.returncode == 0, good.stderr
+    assert refused and sorted(demo.home.quarantine.rglob("*.parquet")) == refused  # it looks, and touches nothing
+    assert not demo.home.unpublished.exists()
     assert "DIFFERENT" not in good.stdout
     with connect(demo.home.warehouse) as connection:
         connection.execute("update marts.fct_sessions set event_count = event_count + 1 where session_id = (select min(session_id) from marts.fct_sessions)")

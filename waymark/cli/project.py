@@ -49,12 +49,14 @@ def init(
         name = document.get("source") if isinstance(document, dict) else None
         if not isinstance(name, str) or not NAME_PATTERN.match(name):
             raise SettingsError("the mapping names no source", where=str(mapping), remedy="Its first line must be: source: <lower_case_name>.")
+        if name in entries:
+            raise SettingsError(f"two mappings are for the source '{name}'", where=str(mapping), remedy="Give each source a name of its own.")
         entries[name] = {"mapping": f"sources/{name}.yml", "files": [_glob(place, str(document.get("format", "csv")))]}
         texts[name] = text
     (directory / "sources").mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (directory / "sources" / f"{name}.yml").write_text(text, encoding="utf-8")
-    settings = {"name": NAME_PATTERN.sub(r"\g<0>", directory.resolve().name), "sources": entries}
+    settings = {"name": directory.resolve().name, "sources": entries}
     target.write_text(_HEADER + yaml.safe_dump(settings, sort_keys=False) + _MORE, encoding="utf-8")
     load_project(directory)
     typer.echo(f"Made {target}. Look at it, then: waymark run --project {directory}")

@@ -74,12 +74,13 @@ def replay(
     secret = load_secret(opened, typer.echo)
     settings = opened.settings
     wait = settings.ingestion.lock_timeout_seconds
-    with opened.home.writer_lock(timeout_seconds=wait, on_wait=lambda holder: typer.echo(f"Waiting for {holder}.", err=True)):
-        with connect(opened.home.warehouse, engine=settings.engine, scratch=opened.home.scratch) as connection:
-            prepare_raw(connection, {name: load_mapping(opened.mapping_path(name)) for name in settings.sources}, opened.home)
-            report = quarantine_replay(opened, source, connection, secret)
-        if report.rows_accepted or report.rows_duplicate:
-            write_atomically(opened.home.unpublished, "")  # the next run must not say "nothing new"
+    with (
+        opened.home.writer_lock(timeout_seconds=wait, on_wait=lambda holder: typer.echo(f"Waiting for {holder}.", err=True)),
+        connect(opened.home.warehouse, engine=settings.engine, scratch=opened.home.scratch) as connection,
+    ):
+        prepare_raw(connection, {name: load_mapping(opened.mapping_path(name)) for name in settings.sources}, opened.home)
+        write_atomically(opened.home.unpublished, "")  # before it: a run after a crash must not say "nothing new"
+        report = quarantine_replay(opened, source, connection, secret)
     typer.echo(
         f"{source}: {report.rows_tried:,} rows tried, {report.rows_accepted:,} accepted, {report.rows_duplicate:,} duplicate, "
         f"{report.rows_quarantined:,} still in quarantine."

@@ -9,7 +9,7 @@ from waymark.ingestion.files import known_files, new_files, source_files
 
 if TYPE_CHECKING:
     from waymark.ingestion.event import CANONICAL_COLUMNS
-    from waymark.ingestion.ingest import ingest_source, mark_transformed, prepare_raw
+    from waymark.ingestion.ingest import ingest_source, mark_transformed, open_raw, prepare_raw
     from waymark.ingestion.lake import recover
     from waymark.ingestion.mapping import Mapping, load_mapping
     from waymark.ingestion.report import FileOutcome, IngestReport
@@ -24,6 +24,7 @@ __all__ = [
     "load_mapping",
     "mark_transformed",
     "new_files",
+    "open_raw",
     "prepare_raw",
     "recover",
     "source_files",
@@ -31,7 +32,7 @@ __all__ = [
 
 _LATE = {
     "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Mapping": "mapping", "load_mapping": "mapping",
-    "ingest_source": "ingest", "mark_transformed": "ingest", "prepare_raw": "ingest", "recover": "lake",
+    "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "recover": "lake",
 }  # fmt: skip
 
 

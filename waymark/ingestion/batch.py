@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 from waymark.core.clock import wall_now
@@ -86,6 +87,7 @@ class Batch:
         """
         connection = self.connection
         self._judge()
+        is_committed = False
         try:
             written = write_partitions(connection, self._kept_sql(), self.home, self.source, batch_id) if self.rows else []
             refused = f"select * from {REFUSED} order by ingest_file_id nulls last, row_number nulls last"
@@ -108,11 +110,14 @@ class Batch:
                 build_views(connection, [self.source])
                 build_quarantine_view(connection)
                 connection.execute("commit")
+                is_committed = True
             except BaseException:
-                connection.execute("rollback")
+                with contextlib.suppress(Exception):  # an interrupt may arrive while the commit returns: then there is nothing to roll back
+                    connection.execute("rollback")
                 raise
         except Exception as error:
-            discard(self.home, self.source, batch_id)
+            if not is_committed:
+                discard(self.home, self.source, batch_id)
             if problem := storage_problem(error, str(self.home.root)):
                 raise problem from error
             raise

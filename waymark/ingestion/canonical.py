@@ -238,9 +238,12 @@ class Canonical:
                 shown = f"case when {raw} is not null and json_type(properties) = 'OBJECT' then {patched} else {shown} end"
         for kind in sorted(self.mapping.identifiers):
             raw = name(f"id:{kind}")
-            # A bare number may stand outside quotes in JSON, where a mark would break it: only texts are replaced.
-            is_text = f"{raw} is not null and length({raw}) > {_MARK_FROM} and regexp_matches({raw}, '[^0-9.eE+-]')"
-            shown = f"case when {is_text} then replace({shown}, {raw}, {literal(f'[{kind}]')}) else {shown} end"
+            is_long = f"{raw} is not null and length({raw}) > {_MARK_FROM}"
+            # A bare number may stand outside quotes in JSON, where a mark would break it: it is replaced as a whole value, with quotes or without.
+            is_number = f"regexp_full_match({raw}, '[0-9]+')"
+            whole = f"regexp_replace({shown}, '([:,\\[]\\s*)\"?' || {raw} || '\"?(\\s*[,}}\\]])', '\\1\"[{kind}]\"\\2', 'g')"
+            replaced = f"case when {is_number} then {whole} else replace({shown}, {raw}, {literal(f'[{kind}]')}) end"
+            shown = f"case when {is_long} and contains({shown}, {raw}) then {replaced} else {shown} end"
         return shown
 
     def _consent(self) -> str:

@@ -21,7 +21,7 @@ from waymark.ingestion.extraction import Shape, check_expressions
 from waymark.ingestion.files import Known, save_known, source_files, stamp
 from waymark.ingestion.group import Group
 from waymark.ingestion.lake import recover, scratch_folder
-from waymark.ingestion.mapping import Mapping, load_mapping
+from waymark.ingestion.mapping import ID_COLUMN, Mapping, load_mapping
 from waymark.ingestion.quarantine import purge_quarantine
 from waymark.ingestion.readers import READ, drop_read, load_records
 from waymark.ingestion.report import FileOutcome, IngestReport
@@ -40,9 +40,15 @@ def prepare_raw(connection: Connection, sources: MappingOf[str, Mapping], home: 
     """
     create_tables(connection, home.root)
     removed = recover(connection, home)
+    open_raw(connection, sources, home)
+    return removed
+
+
+def open_raw(connection: Connection, sources: Iterable[str], home: Home) -> None:
+    """The same for a warehouse that only reads the home's lake, such as a scratch copy: nothing in the lake is touched."""
+    create_tables(connection, home.root)
     build_views(connection, sorted(sources))
     build_quarantine_view(connection)
-    return removed
 
 
 def mark_transformed(connection: Connection, sources: Iterable[str], batch_ids: Iterable[int] | None = None) -> None:
@@ -95,7 +101,7 @@ class _Ingestion:
             self.report.notes.append(f"No file matches {', '.join(self.project.settings.sources[self.source].files)}.")
         stamps = {path: stamp(path) for path in files}
         self.next_file_id = log.next_file_id(self.connection)
-        todo = [path for path in files if not log.is_known(self.connection, self.source, str(path), stamps[path], self.mapping.digest)]
+        todo = [path for path in files if not log.is_known(self.connection, self.source, str(path), stamps[path])]
         try:
             for number, path in enumerate(todo, 1):
                 if progress:
@@ -104,6 +110,7 @@ class _Ingestion:
                 if self.group and self.group.rows >= GROUP_ROWS:
                     self._apply()
                 if self.batch and self.batch.rows >= FLUSH_ROWS:
+                    self._apply()  # a file of another shape may be waiting: its line is logged with its rows, never before them
                     self._flush()
             self._apply()
             self._flush()
@@ -113,7 +120,8 @@ class _Ingestion:
                 self.group.forget()
             shutil.rmtree(scratch_folder(self.home), ignore_errors=True)
         self.report.refused = [refusal for refusal in log.refusals(self.connection, self.source) if Path(refusal.file) in stamps]
-        known: Known = {str(path): stamps[path] for path in files}
+        refused = {refusal.file for refusal in self.report.refused}
+        known: Known = {str(path): stamps[path] for path in files if str(path) not in refused}  # a refused file is tried at every run
         known[str(self.mapping.path)] = stamp(self.mapping.path)
         save_known(self.home, self.source, known)
         self.report.seconds = perf_counter() - started
@@ -162,6 +170,12 @@ class _Ingestion:
             return True
         if changed := [digest for file, digest in earlier if file == outcome.file]:
             outcome.note = f"changed since {changed[-1][:8]}"
+            if ID_COLUMN not in self.mapping.columns and log.had_other_mapping(self.connection, self.source, outcome.file, self.mapping.digest):
+                raise FileRefusedError(
+                    "the file grew or changed, and so did the mapping: without event ids its old rows would be taken for new ones",
+                    where=f"source '{self.source}': {Path(outcome.file).name}",
+                    remedy="Put the new rows in a file of their own, map event_id, or ingest everything into a fresh home (WAYMARK_HOME).",
+                )
         return False
 
     def _load(self, path: Path, outcome: FileOutcome) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from waymark.core.errors import StorageError
 from waymark.core.home import Home, sync_file, sync_folder
 from waymark.core.warehouse import Connection, rows
+from waymark.ingestion.files import KNOWN_FILE
 from waymark.ingestion.quoting import literal
 
 _TEMPORARY = ".tmp-"
@@ -91,6 +92,7 @@ def recover(connection: Connection, home: Home) -> list[str]:
     """
     registered = {str(path): int(str(size)) for path, size in rows(connection, "select path, bytes from raw.lake_files order by path")}
     kept = {str(path) for (path,) in rows(connection, "select path from raw.quarantine_files order by path")}
+    _check_registry_is_current(connection, home, set(registered))
     removed = []
     for top, known in ((home.raw_lake, set(registered)), (home.quarantine, kept)):
         if not top.exists():
@@ -115,6 +117,22 @@ def recover(connection: Connection, home: Home) -> list[str]:
         if not (home.root / path).exists():  # refused rows may be deleted by hand: nothing downstream reads them
             connection.execute("delete from raw.quarantine_files where path = ?", [path])
     return removed
+
+
+def _check_registry_is_current(connection: Connection, home: Home, registered: set[str]) -> None:
+    """A crash leaves files of the next batch alone. Other strangers mean that the warehouse was removed, or restored from an older copy:
+    then the lake knows more than the registry, and nothing of it may be removed."""
+    known = " union all ".join(f"select max(batch_id) as id from raw.{table}" for table in ("lake_files", "ingestion_log", "quarantine_files"))
+    newest = rows(connection, f"select max(id) from ({known})")
+    next_id = int(str(newest[0][0] or 0)) + 1
+    strangers = [file for file in sorted(home.raw_lake.rglob("b*.parquet")) if str(file.relative_to(home.root)) not in registered]
+    foreign = [file for file in strangers if file.name.split("_")[0] != f"b{next_id:08d}"]
+    if foreign or (strangers and next_id == 1 and (home.root / KNOWN_FILE).exists()):
+        raise StorageError(
+            f"the lake holds {len(strangers)} files that the warehouse does not know: it was removed, or restored from an older copy",
+            where=str(home.warehouse),
+            remedy="Put back the warehouse.duckdb that belongs to this lake, or ingest everything into a fresh home (WAYMARK_HOME).",
+        )
 
 
 def discard(home: Home, source: str, batch_id: int) -> None:

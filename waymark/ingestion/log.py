@@ -25,11 +25,16 @@ def write_line(connection: Connection, source: str, mapping_digest: str, outcome
     connection.execute(f"insert into raw.ingestion_log ({', '.join(line)}) values ({', '.join('?' * len(line))})", list(line.values()))
 
 
-def is_known(connection: Connection, source: str, file: str, state: tuple[int, int], mapping_digest: str) -> bool:
-    """Whether the file was dealt with as it is now. A refused one counts as dealt with until it or the mapping changes."""
-    sql = """select 1 from raw.ingestion_log where source = ? and file = ? and file_bytes = ? and file_mtime_ns = ?
-             and (status <> 'refused' or mapping_digest = ?) limit 1"""
-    return bool(rows(connection, sql, [source, file, *state, mapping_digest]))
+def is_known(connection: Connection, source: str, file: str, state: tuple[int, int]) -> bool:
+    """Whether the file was taken in as it is now. A refused one is tried again at every run: its cause may lie outside of it."""
+    sql = "select 1 from raw.ingestion_log where source = ? and file = ? and file_bytes = ? and file_mtime_ns = ? and status <> 'refused' limit 1"
+    return bool(rows(connection, sql, [source, file, *state]))
+
+
+def had_other_mapping(connection: Connection, source: str, file: str, mapping_digest: str) -> bool:
+    """Whether the newest ingestion under this name read it by another mapping."""
+    sql = "select mapping_digest from raw.ingestion_log where source = ? and file = ? and status = 'ingested' order by file_id desc nulls last limit 1"
+    return rows(connection, sql, [source, file]) not in ([], [(mapping_digest,)])
 
 
 def ingested_digests(connection: Connection, source: str, digest: str, file: str) -> list[tuple[str, str]]:

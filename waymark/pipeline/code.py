@@ -1,11 +1,14 @@
-"""The shipped models as files, and their digest: tables derived by other code must be rebuilt."""
+"""The shipped models as files, and the digest of what derives tables: tables derived by other code, or from other sources, must be rebuilt."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
+from waymark.core.settings import Project
+
 SHIPPED = Path(__file__).resolve().parents[2] / "dbt"
+IDENTITY = Path(__file__).resolve().parents[1] / "identity"
 PARTS = ("models", "macros", "seeds", "tests")
 _KINDS = {".sql", ".yml", ".csv", ".md"}
 
@@ -17,8 +20,13 @@ def shipped_files() -> list[Path]:
 
 
 def code_digest() -> str:
-    """First 16 hex digits of a SHA-256 over names and contents of the models, macros, seeds and tests."""
+    """First 16 hex digits of a SHA-256 over names and contents of the dbt project and of the code that resolves identities."""
     digest = hashlib.sha256()
-    for path in shipped_files():
-        digest.update(str(path.relative_to(SHIPPED)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in [*shipped_files(), *sorted(IDENTITY.glob("*.py"))]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def build_digest(project: Project) -> str:
+    """What the tables were built by and from: the code, and the names of the sources."""
+    return f"{code_digest()}:{','.join(sorted(project.settings.sources))}"

@@ -106,14 +106,14 @@ def _write_snapshot(connection: Connection, path: Path, snapshot_id: str, run: R
 
 def _manifest(connection: Connection, run: Run) -> dict[str, object]:
     clock = rows(connection, "select data_now from raw.run_clock")
-    code = rows(connection, "select code_digest from raw.build_state")
+    build = rows(connection, "select build_digest from raw.build_state")
     return {
         "published_at": wall_now().isoformat(timespec="seconds") + "Z",
         "data_now": str(clock[0][0]) if clock else None,
         "waymark_version": waymark.__version__,
         "engine_version": str(rows(connection, "select version()")[0][0]),
         "settings_digest": run.project.refresh_digest,
-        "code_digest": str(code[0][0]),
+        "build_digest": str(build[0][0]),
         "secret_fingerprint": run.secret.fingerprint,
         "mapping_digests": {source: mapping.digest for source, mapping in sorted(run.mappings.items())},
     }

@@ -17,7 +17,7 @@ from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows, storage_problem
 from waymark.identity import IdentityReport, clear_restatements, prepare_identity, resolve_identities
 from waymark.ingestion import IngestReport, Mapping, ingest_source, load_mapping, mark_transformed, prepare_raw
-from waymark.pipeline.code import code_digest
+from waymark.pipeline.code import build_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
 from waymark.pipeline.progress import Stage, refuse, tell
 from waymark.privacy import Secret, load_secret
@@ -77,9 +77,9 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
     with run.open_warehouse() as connection:
         prepare_raw(connection, run.mappings, run.project.home)
         prepare_identity(connection)
-        connection.execute("create table if not exists raw.build_state (full_refresh_needed boolean, settings_digest varchar, code_digest varchar)")
-        settings, code = run.project.refresh_digest, code_digest()
-        state = rows(connection, "select full_refresh_needed, settings_digest, code_digest from raw.build_state")
+        connection.execute("create table if not exists raw.build_state (full_refresh_needed boolean, settings_digest varchar, build_digest varchar)")
+        settings, code = run.project.refresh_digest, build_digest(run.project)
+        state = rows(connection, "select full_refresh_needed, settings_digest, build_digest from raw.build_state")
         if not state:
             connection.execute("insert into raw.build_state values (true, ?, ?)", [settings, code])
             return True
@@ -90,9 +90,9 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
                 where=str(run.project.directory / "waymark.yml"), remedy="Run again with --full-refresh, or take the change back.",
             )  # fmt: skip
         if built_code != code and not needed:
-            tell("the models changed since the last run: every table is rebuilt")
+            tell("the models or the sources changed since the last run: every table is rebuilt")
         rebuild = bool(needed) or full_refresh or built_code != code
-        connection.execute("update raw.build_state set full_refresh_needed = ?, settings_digest = ?, code_digest = ?", [rebuild, settings, code])
+        connection.execute("update raw.build_state set full_refresh_needed = ?, settings_digest = ?, build_digest = ?", [rebuild, settings, code])
         return rebuild
 
 
@@ -153,8 +153,22 @@ def resolve(run: Run) -> IdentityReport:
 
 
 def finish(run: Run) -> None:
-    """Clears what was pending, once every model holds it."""
+    """Clears what was pending, once every model holds it.
+
+    Raises WaymarkError, and clears nothing, if pending events have not gone through the models.
+    """
     with run.open_warehouse() as connection:
+        for source in sorted(run.mappings):
+            unseen = rows(connection, f"""
+                select count(*) from raw."{source}_pending" pending
+                where not exists (
+                    select 1 from marts.fct_events event where event.event_id = pending.event_id and event.content_digest = pending.content_digest
+                )
+            """)[0][0]  # fmt: skip
+            if unseen:
+                raise WaymarkError(
+                    f"{unseen} accepted events are not in the models yet", where=source, remedy="Materialize the models before the snapshot, or: waymark run"
+                )
         connection.begin()
         mark_transformed(connection, run.mappings)
         clear_restatements(connection)

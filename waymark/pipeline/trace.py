@@ -16,6 +16,7 @@ from typing import IO
 from waymark.core.errors import WaymarkError
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
+from waymark.ingestion import Mapping, load_mapping
 from waymark.pipeline.published import open_published
 
 # Mart -> SQL that gives the event ids behind the row whose key is $key.
@@ -81,29 +82,34 @@ def _located(connection: Connection, project: Project) -> list[TracedEvent]:
             select e.event_id, e.event_type, e.occurred_at, e.source, l.file, r.row_number
             from marts.fct_events e
             join traced using (event_id)
-            join read_parquet('{lake}/*/*.parquet', hive_partitioning = true) r on r.event_id = e.event_id and r.occurred_at = e.occurred_at
+            join read_parquet('{lake}/*/*.parquet', hive_partitioning = true) r on r.event_id = e.event_id and r.content_digest = e.content_digest
             join raw.ingestion_log l on l.file_id = r.ingest_file_id
             where e.source = ?
         """, [source])  # fmt: skip
     wanted: dict[str, set[int]] = defaultdict(set)
+    of_source: dict[str, str] = {}
     for row in found:
         wanted[str(row[4])].add(int(str(row[5])))
-    lines = {file: record_lines(project.directory / file, records) for file, records in wanted.items()}
+        of_source[str(row[4])] = str(row[3])
+    mappings = {source: load_mapping(project.mapping_path(source)) for source in sorted(set(of_source.values())) if source in project.settings.sources}
+    lines = {file: record_lines(project.directory / file, records, mappings.get(of_source[file])) for file, records in wanted.items()}
     traced = {TracedEvent(str(i), str(t), str(at), str(s), str(f), int(str(n)), lines[str(f)].get(int(str(n)))) for i, t, at, s, f, n in found}
     return sorted(traced, key=lambda event: (event.occurred_at, event.event_id, event.file, event.record))
 
 
-def record_lines(path: Path, records: Iterable[int]) -> dict[int, int]:
-    """Record number -> physical line; empty where the file is gone or is not text."""
+def record_lines(path: Path, records: Iterable[int], mapping: Mapping | None) -> dict[int, int]:
+    """Record number -> physical line; empty where the file is gone or has no lines of records (Parquet, a JSON array)."""
     wanted = set(records)
-    if not path.is_file() or ".parquet" in path.name:
+    if mapping is None or mapping.format not in ("csv", "ndjson") or not path.is_file():
         return {}
-    if "json" in path.name:
-        return {record: record for record in wanted}
+    encoding = "utf-8-sig" if mapping.encoding.lower().replace("-", "") == "utf8" else mapping.encoding
     found: dict[int, int] = {}
     try:
-        with _open_text(path) as handle:
-            reader = csv.reader(_physical_lines(handle))
+        with _open_text(path, encoding) as handle:
+            if mapping.format == "ndjson":
+                texts = (number for number, line in enumerate(handle, 1) if line.strip())
+                return {record: number for record, number in enumerate(texts, 1) if record in wanted}
+            reader = csv.reader(_physical_lines(handle), delimiter=mapping.delimiter)
             before, number = 0, -1
             for fields in reader:
                 number += bool(fields)  # a blank line is no record
@@ -117,10 +123,10 @@ def record_lines(path: Path, records: Iterable[int]) -> dict[int, int]:
     return found
 
 
-def _open_text(path: Path) -> IO[str]:
+def _open_text(path: Path, encoding: str) -> IO[str]:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
-    return path.open(encoding="utf-8-sig", errors="replace", newline="")
+        return gzip.open(path, "rt", encoding=encoding, errors="replace", newline="")
+    return path.open(encoding=encoding, errors="replace", newline="")
 
 
 def _physical_lines(handle: Iterable[str]) -> Iterator[str]:

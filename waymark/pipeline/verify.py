@@ -9,16 +9,18 @@ from waymark.core.digest import table_digest
 from waymark.core.errors import StorageError
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
+from waymark.identity import prepare_identity
+from waymark.ingestion import open_raw
 from waymark.pipeline.dbt_project import DbtProject
 from waymark.pipeline.progress import Stage, tell
-from waymark.pipeline.steps import Run, preflight, prepare, resolve, transform_events, transform_marts
+from waymark.pipeline.steps import Run, preflight, resolve, transform_events, transform_marts
 
 IDENTITY_TABLES = ("identity.nodes", "identity.edges", "identity.memberships", "identity.membership_history")
 _COLUMNS = """
     select column_name from information_schema.columns
     where table_catalog = current_database() and table_schema || '.' || table_name = ? order by ordinal_position
 """
-_RAW_STATE = ("ingestion_log", "event_conflicts", "lake_files", "run_clock")
+_RAW_STATE = ("ingestion_log", "event_conflicts", "lake_files", "quarantine_files", "run_clock")
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ def verify_project(project: Project) -> list[ComparedTable]:
 
     Raises StorageError where the project has not been run yet; LockHeldError while another process writes.
     """
-    if not project.home.warehouse.exists():
-        raise StorageError("there is nothing to verify yet", where=str(project.home.root), remedy="Run `waymark run` first.")
+    if not project.home.warehouse.exists() or project.home.unpublished.exists():
+        raise StorageError("the last run is not published yet, so there is nothing to verify", where=str(project.home.root), remedy="Run `waymark run` first.")
     with project.home.writer_lock(timeout_seconds=project.settings.ingestion.lock_timeout_seconds):
         run = preflight(project)
         folder = project.home.scratch / "verify"
@@ -63,7 +65,7 @@ def verify_project(project: Project) -> list[ComparedTable]:
             warehouse = folder / "warehouse.duckdb"
             scratch = replace(run, warehouse=warehouse, dbt=DbtProject(project, warehouse, folder / "dbt"))
             _copy_raw_state(run, scratch)
-            prepare(scratch, full_refresh=True)
+            _prepare_scratch(scratch)
             transform_events(scratch)
             resolve(scratch)
             transform_marts(scratch)
@@ -84,6 +86,14 @@ def _copy_raw_state(run: Run, scratch: Run) -> None:
         for name in _RAW_STATE:
             connection.execute(f"create table derived.raw.{name} as from raw.{name}")
         connection.execute("detach derived")
+
+
+def _prepare_scratch(scratch: Run) -> None:
+    """Makes the views and empty tables of a full refresh. `prepare` would also tidy the home's lake by the scratch registry."""
+    with scratch.open_warehouse() as connection:
+        open_raw(connection, scratch.mappings, scratch.project.home)
+        prepare_identity(connection)
+        connection.execute("create table raw.build_state as select true as full_refresh_needed")
 
 
 def _compare(connection: Connection, name: str) -> ComparedTable:

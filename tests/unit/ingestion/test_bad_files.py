@@ -37,7 +37,8 @@ def test_a_file_that_cannot_be_read_is_refused_and_costs_itself_alone(source: So
     error = str(report.refused[0])
     assert message in error and name in error and "\n  " in error  # what, where, remedy
     assert source.rows("select error from raw.ingestion_log where status = 'refused'") == [(error,)]
-    assert not source.ingest().files, "nothing changed: not tried again"
+    assert [outcome.status for outcome in source.ingest().files] == ["refused"], "tried again, the good file not, and refused again"
+    assert len(source.rows("select 1 from raw.ingestion_log where status = 'refused'")) == 1
     assert len(source.ingest().refused) == 1, "but still said"
     source.assert_conserved()
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.ingestion.conftest import Source
+from tests.unit.ingestion.conftest import CSV_MAPPING, Source
 from waymark.core.errors import StorageError
-from waymark.ingestion import batch, lake
+from waymark.core.warehouse import connect
+from waymark.ingestion import batch, lake, load_mapping, prepare_raw
 
 FILE = "id,at,what,visitor\ne1,2026-03-01T10:00:00Z,x,v1\ne2,2026-03-02T10:00:00Z,x,v1\nbad\n"
 
@@ -121,3 +122,36 @@ def test_the_home_may_be_moved(source: Source, tmp_path: Path) -> None:
     source.home.__init__(moved)  # type: ignore[misc]
     source.prepare()
     assert source.value("select count(*) from raw.shop_events") == 2
+
+
+def test_a_flush_between_files_of_two_shapes_keeps_every_row(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waymark.ingestion.ingest.GROUP_ROWS", 4)
+    monkeypatch.setattr("waymark.ingestion.ingest.FLUSH_ROWS", 5)
+    for number, header in enumerate(["id,at,what,visitor", "id,at,what,visitor", "id,at,what,visitor,url", "id,at,what,visitor"]):
+        rows = [f"f{number}r{i},2026-03-01T10:00:0{i}Z,page_viewed,v{',' if 'url' in header else ''}" for i in range(3)]
+        source.put(f"{number}.csv", "\n".join([header, *rows]) + "\n")
+    source.ingest()
+    log = source.rows("select rows_read, rows_accepted + rows_duplicate + rows_quarantined from raw.ingestion_log order by file")
+    assert log == [(3, 3)] * 4
+    assert source.value("select count(*) from raw.shop_events") == 12
+
+
+def test_a_lake_that_knows_more_than_its_warehouse_is_left_alone(source: Source) -> None:
+    source.put("a.csv", "id,at,what,visitor\n1,2026-03-01T10:00:00Z,page_viewed,v\n")
+    source.ingest()
+    kept = sorted(source.home.raw_lake.rglob("*.parquet"))
+    with connect() as other, pytest.raises(StorageError, match="was removed, or restored from an older copy"):
+        prepare_raw(other, {"shop": load_mapping(source.folder / "shop.yml")}, source.home)
+    assert kept and sorted(source.home.raw_lake.rglob("*.parquet")) == kept
+
+
+def test_a_file_without_ids_that_grew_under_another_mapping_is_refused(source: Source) -> None:
+    without_ids = CSV_MAPPING.replace("  event_id: {column: id, optional: true}\n", "")
+    source.remap(without_ids)
+    source.put("a.csv", "at,what,visitor\n2026-03-01T10:00:00Z,page_viewed,v\n")
+    source.ingest()
+    source.remap(without_ids.replace("  text: {column: note, optional: true}\n", "  screen: {column: note, optional: true}\n"))
+    source.put("a.csv", "at,what,visitor,note\n2026-03-01T10:00:00Z,page_viewed,v,x\n2026-03-02T10:00:00Z,page_viewed,v,y\n")
+    report = source.ingest()
+    assert ["without event ids" in str(refusal) for refusal in report.refused] == [True]
+    assert source.value("select count(*) from raw.shop_events") == 1

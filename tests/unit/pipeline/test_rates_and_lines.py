@@ -7,6 +7,7 @@ import pytest
 
 from waymark.core.errors import SettingsError
 from waymark.core.settings import load_project
+from waymark.ingestion import Mapping, load_mapping
 from waymark.pipeline.dbt_project import rates
 from waymark.pipeline.trace import record_lines
 
@@ -38,16 +39,27 @@ def test_a_bad_rate_is_named_by_file_row_and_field(tmp_path: Path, text: str, wo
     assert "rates.csv" in str(caught.value) and caught.value.remedy
 
 
+def _mapping(folder: Path, more: str = "") -> Mapping:
+    (folder / "m.yml").write_text("source: shop\nformat: csv\ncolumns: {occurred_at: a, event_type: b}\n" + more)
+    return load_mapping(folder / "m.yml")
+
+
 @pytest.mark.parametrize("name", ["events.csv", "events.csv.gz"])
 def test_a_record_is_found_on_its_physical_line(tmp_path: Path, name: str) -> None:
     text = 'a,b\n1,"two\nlines"\n2,x\n\n3,"three\n\nlines"\n4,end\n'
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
     lines = text.split("\n")
-    found = record_lines(path, [1, 2, 3, 4])
+    found = record_lines(path, [1, 2, 3, 4], _mapping(tmp_path))
     assert lines[found[1] - 1].startswith("1,") and lines[found[2] - 1].startswith("2,")
     assert lines[found[3] - 1].startswith("3,") and lines[found[4] - 1].startswith("4,")
 
 
 def test_a_file_that_is_gone_has_no_lines(tmp_path: Path) -> None:
-    assert record_lines(tmp_path / "gone.csv", [1]) == {}
+    assert record_lines(tmp_path / "gone.csv", [1], _mapping(tmp_path)) == {}
+
+
+def test_the_mapping_says_how_the_lines_are_cut(tmp_path: Path) -> None:
+    path = tmp_path / "semicolons.csv"
+    path.write_text('a;b\n1;"x, ""y""\nz"\n2;w\n')
+    assert record_lines(path, [2], _mapping(tmp_path, "delimiter: ';'\n")) == {2: 4}

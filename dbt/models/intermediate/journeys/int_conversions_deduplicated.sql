@@ -13,7 +13,7 @@ reached as (
     {%- for goal in var('goals') %}
     select
         {{ sql_text(goal.name) }} as goal,
-        event_id, order_id, source, occurred_at, value, currency, value_reporting, is_bot, is_internal
+        event_id, order_id, source, occurred_at, value, currency, value_reporting, is_bot, is_internal, is_counted
     from conversion_events
     where {{ x_list_contains('goals', sql_text(goal.name)) }}
     {{ "union all" if not loop.last }}
@@ -42,12 +42,13 @@ chained as (
     from gapped
 ),
 
+-- A person's report survives before a server's or a crawler's, or the purchase would be nobody's.
 counted as (
     select
         *,
         row_number() over (
             partition by goal, order_key, order_id is null, value, currency, chain_number
-            order by occurred_at asc nulls first, event_id asc nulls first
+            order by is_counted desc nulls last, occurred_at asc nulls first, event_id asc nulls first
         ) as report_number,
         cast(count(*) over (partition by goal, order_key, order_id is null, value, currency, chain_number) as integer) as report_count
     from chained
