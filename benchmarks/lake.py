@@ -37,10 +37,12 @@ class Lake:
         return self.directory / "ingested.duckdb"
 
     def reset(self) -> None:
-        """Puts the warehouse back to where ingestion left it."""
+        """Puts the warehouse back to where ingestion left it; what is known of earlier builds, perhaps by other code, is forgotten."""
         home = self.project.home
         home.warehouse.with_name(home.warehouse.name + ".wal").unlink(missing_ok=True)
         shutil.copyfile(self.fresh_warehouse, home.warehouse)
+        with connect(home.warehouse) as connection:
+            connection.execute("drop table if exists raw.build_state")
 
 
 def customers_for(events: int) -> int:

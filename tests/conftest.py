@@ -13,6 +13,7 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 telemetry_off()
 
 
+@pytest.hookimpl(tryfirst=True)  # before the distributor reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the tests file by file, but what is run once for several files stays in one of them."""
     for item in items:
