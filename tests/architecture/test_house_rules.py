@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("waymark", "dagster_project", "ml")
+PACKAGES = ("waymark", "dagster_project", "ml", "expectations")
 SOURCES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 
 

@@ -1,0 +1,1 @@
+"""Promises about data: suites of Great Expectations that run inside DuckDB."""
