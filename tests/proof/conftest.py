@@ -38,9 +38,7 @@ class ProofReport:
             return
         said = {str(name): str(value) for name, value in report.user_properties}
         result = {"passed": "holds", "failed": "**FAILS**", "skipped": "skipped"}[report.outcome]
-        name = report.nodeid.rsplit("::", 1)[-1]
-        claim = said.get("claim") or name.removeprefix("test_").replace("_", " ")
-        self.lines[report.nodeid] = [claim, said.get("n", "1"), said.get("seed", "-"), said.get("interval", "exact"), result]
+        self.lines[report.nodeid] = [said.get("claim", ""), said.get("n", ""), said.get("seed", "-"), said.get("interval", "exact"), result]
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         # A run of chosen files, or one that stopped early, must not pass for the whole.
@@ -50,8 +48,19 @@ class ProofReport:
 
 
 def write_report(path: Path, lines: dict[str, list[str]], seconds: dict[str, float]) -> None:
-    """lines: claim, n, seed, interval and result by test id."""
-    rows = sorted([*line, f"{seconds[test]:.0f}", f"`{test}`"] for test, line in lines.items())
+    """lines: claim, n, seed, interval and result by test id. Cases of one test that state no claim of their own share a line."""
+    grouped: dict[str, list[str]] = {}
+    for test, line in lines.items():
+        grouped.setdefault(test if line[0] else test.split("[", 1)[0], []).append(test)
+    rows = []
+    for name, tests in grouped.items():
+        claim, said_n, seed, interval, _ = lines[tests[0]]
+        results = [lines[test][4] for test in tests]
+        claim = claim or name.rsplit("::", 1)[-1].removeprefix("test_").replace("_", " ")
+        counts = ", ".join(f"{results.count(result)} {result}" for result in sorted(set(results)))
+        row = [claim, said_n or f"{len(tests)} cases", seed, interval, results[0] if len(set(results)) == 1 else counts]
+        rows.append([*row, f"{sum(seconds[test] for test in tests):.0f}", f"`{name}`"])
+    rows.sort()
     path.parent.mkdir(exist_ok=True)
     table = "".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |\n" for row in rows)
     path.write_text(HEAD.format(date=datetime.now(UTC).date().isoformat()) + table)
