@@ -19,7 +19,7 @@ from waymark.core.settings import load_project
 from waymark.pipeline.code import code_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
 
-_GROUPS = {"staging": "staging", "intermediate": "intermediate", "marts": "marts"}
+_GROUPS = {"staging": "staging", "intermediate": "intermediate", "marts": "marts", "features": "features"}
 
 
 class Translator(DagsterDbtTranslator):

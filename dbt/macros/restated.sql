@@ -8,6 +8,10 @@
   customers       customers, by old and new id
   pending_events  events of batches that no finished run has seen: all that is known before identities are resolved
   journey_status  journeys that time alone moved from open to lapsed
+  nodes           identifiers whose daily activity changed
+  feature_customers  customers, as known at any time, whose features or labels changed
+  fresh_points    points of the feature grid that the last finished run did not reach, and its own data_now, which may be a point no more
+  fresh_labels    points whose label was not ripe when the last run finished
 
   `waymark.identity` fills the tables (docs/architecture.md, section 3) so that each scope is whole by itself: an order's events bring their session
   keys and their customers along, and a key is re-stated from the start of the session that holds the instant.
@@ -27,6 +31,14 @@
         {{ alias }}.order_id in (select restated.order_id from {{ source('identity', 'restated_orders') }} as restated)
     {%- elif scope == 'customers' -%}
         {{ alias }}.customer_id in (select restated.customer_id from {{ source('identity', 'restated_customers') }} as restated)
+    {%- elif scope == 'nodes' -%}
+        {{ alias }}.node_id in (select restated.node_id from {{ source('identity', 'restated_nodes') }} as restated)
+    {%- elif scope == 'feature_customers' -%}
+        {{ alias }}.customer_id in (select restated.customer_id from {{ source('identity', 'restated_feature_customers') }} as restated)
+    {%- elif scope == 'fresh_points' -%}
+        {{ alias }}.as_of_at >= {{ finished_data_now() }}
+    {%- elif scope == 'fresh_labels' -%}
+        {{ x_add_days(alias ~ '.as_of_at', var('horizon_days')) }} > {{ finished_data_now() }}
     {%- elif scope == 'journey_status' -%}
         {{ alias }}.status <> {{ journey_status(alias ~ '.converted_at', alias ~ '.ended_at') }}
     {%- else -%}
@@ -82,9 +94,20 @@
             (select * from {{ relation }} as tested where
             {%- if scope == 'events' %} tested.event_id in (select event_id from identity.restated_events)
             {%- elif scope == 'pending' %} tested.event_id in (select event_id from staging.stg_pending_events)
+            {%- elif scope == 'nodes' %} tested.node_id in (select node_id from identity.restated_nodes)
+            {%- elif scope == 'points' %} tested.as_of_at >= (select coalesce(max(data_now), timestamp '0001-01-01 00:00:00') from identity.finished_clock)
+                or tested.customer_id in (select customer_id from identity.restated_feature_customers)
             {%- elif scope == 'first_events' %} tested.first_event_id in (select event_id from identity.restated_events)
             {%- else %} {{ exceptions.raise_compiler_error("no such test scope: " ~ where) }} {%- endif %}) as dbt_subquery
         {%- endif -%}
     {%- else -%} (select * from {{ relation }} where {{ where }}) as dbt_subquery
     {%- endif -%}
 {%- endmacro %}
+
+{# data_now of the last finished run; before all time where none finished. #}
+{% macro finished_data_now() -%}
+    coalesce((select max(finished.data_now) from {{ source('identity', 'finished_clock') }} as finished), timestamp '0001-01-01 00:00:00')
+{%- endmacro %}
+
+{# This run's clock. #}
+{% macro data_now() -%} (select clock.data_now from {{ source('raw', 'run_clock') }} as clock) {%- endmacro %}

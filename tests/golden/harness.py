@@ -158,7 +158,7 @@ class TinyWarehouse:
             names = connection.execute(
                 """
                 select table_schema || '.' || table_name from information_schema.tables
-                where table_schema in ('intermediate', 'marts') and table_type = 'BASE TABLE' order by all
+                where table_schema in ('intermediate', 'marts', 'features') and table_type = 'BASE TABLE' order by all
                 """
             ).fetchall()
             return {str(name): connection.execute(f"select cast(to_json(t) as varchar) from {name} t order by all").fetchall() for (name,) in names}

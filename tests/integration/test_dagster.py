@@ -8,17 +8,27 @@ import pytest
 from tests.integration.conftest import Ran
 
 ASSETS = [
+    "features/feat_customer_behavior",
+    "features/feat_customer_channels",
+    "features/feat_customer_value",
+    "features/label_conversion",
     "identity/edges",
+    "identity/finished_clock",
     "identity/membership_history",
     "identity/memberships",
     "identity/nodes",
+    "identity/over_shared_since",
     "identity/restated_customers",
     "identity/restated_events",
+    "identity/restated_feature_customers",
+    "identity/restated_nodes",
     "identity/restated_orders",
     "identity/restated_session_keys",
     "intermediate/int_conversions_deduplicated",
+    "intermediate/int_customer_activity",
     "intermediate/int_events",
     "intermediate/int_events_sessionized",
+    "intermediate/int_node_days",
     "intermediate/int_session_steps",
     "marts/dim_customer_aliases",
     "marts/dim_customers",
@@ -56,7 +66,7 @@ def test_every_asset_is_described_grouped_and_can_be_materialized(definitions: d
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
     assert [node.key.to_user_string() for node in nodes if not node.description] == []
     assert [node.key.to_user_string() for node in nodes if not node.is_materializable] == []
-    assert {node.group_name for node in nodes} == {"ingestion", "identity", "staging", "intermediate", "marts", "publishing"}
+    assert {node.group_name for node in nodes} == {"ingestion", "identity", "staging", "intermediate", "marts", "features", "publishing"}
 
 
 def test_lineage_reaches_from_a_source_to_the_snapshot(definitions: dg.Definitions) -> None:

@@ -92,6 +92,12 @@ class EngineSettings(_Strict):
     memory_limit: str = Field("4GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")
 
 
+class LearningSettings(_Strict):
+    """Full refresh: horizon_days."""
+
+    horizon_days: int = Field(7, ge=1, le=90, description="a label says whether somebody converts within so many days")
+
+
 class Goal(_Strict):
     """A conversion goal: a journey leads to one of its events."""
 
@@ -147,6 +153,7 @@ class Settings(_Strict):
     money: MoneySettings = MoneySettings()
     ingestion: IngestionSettings = IngestionSettings()
     engine: EngineSettings = EngineSettings()
+    learning: LearningSettings = LearningSettings()
     goals: list[Goal] = Field(default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1)
     stages: list[StageRule] = Field(default_factory=list)
     micro_conversions: list[MicroConversion] = Field(default_factory=list)
@@ -168,6 +175,7 @@ class Settings(_Strict):
         """Digest of the settings whose change needs a full refresh."""
         bound = self.model_dump(mode="json", include={"counting", "identity", "money", "goals", "stages", "micro_conversions", "channels"})
         bound["time"] = self.time.model_dump(exclude={"max_future_skew_days"})
+        bound["horizon_days"] = self.learning.horizon_days
         bound["rates_text"] = rates_text
         return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -25,7 +25,7 @@ _TEMPORARY = (
     *("node_evidence", "pair_evidence", "degrees", "pending_now", "pending_before", "pending_counted", "withdrawn_events", "withdrawn_nodes"),
     *("withdrawn_pairs", "witnesses", "node_updates", "edge_updates", "relinked_nodes", "relinked_edges", "seed_nodes", "affected_nodes"),
     *("fresh_clusters", "fresh_history", "stale_history", "changed_nodes", "changed_history", "changed_memberships", "changed_node_events"),
-    *("run_orders", "order_events", "moved_conversions", "run_events", "run_session_keys", "all_session_keys"),
+    *("run_orders", "order_events", "moved_conversions", "run_events", "run_session_keys", "all_session_keys", "active_nodes"),
 )
 
 

@@ -13,12 +13,13 @@ BEGINNING = "timestamp '0001-01-01'"
 
 
 def add_restatements(connection: Connection) -> None:
-    """Adds to the four restated tables. Needs the temp tables of `read_pending`, `merge_evidence` and `restate_memberships`."""
+    """Adds to the restated tables. Needs the temp tables of `read_pending`, `merge_evidence` and `restate_memberships`."""
     _find_events_of_changed_nodes(connection)
     _find_events_of_same_orders(connection)
     _restate_session_keys(connection)
     _restate_events_and_orders(connection)
     _restate_customers(connection)
+    _restate_nodes(connection)
 
 
 def _find_events_of_changed_nodes(connection: Connection) -> None:
@@ -181,5 +182,55 @@ def _restate_customers(connection: Connection) -> None:
         select customer_id from customers where customer_id is not null
         except
         select customer_id from identity.restated_customers
+        """
+    )
+
+
+def _restate_nodes(connection: Connection) -> None:
+    """Nodes whose daily activity may have changed, and the customers, as known at any time, whose features or labels may have.
+
+    A node's activity changes with the events that name it, with their sessions, and with which earlier identifier of an event is over-shared. A customer's
+    features change with the activity of its nodes and with the map; its label also with nodes that it is linked to later, so whole clusters are named:
+    as they are now, and as they were before the run.
+    """
+    connection.execute(
+        """
+        create or replace temp table active_nodes as
+        with touched as (
+            select event_id from temp.run_events
+            union
+            select events.event_id
+            from intermediate.int_events events join temp.run_session_keys using (session_key_id)
+            where events.is_counted and events.occurred_at >= run_session_keys.restate_from
+            union
+            select event_id from (select event_id, unnest(node_ids) as node_id from intermediate.int_events)
+            where node_id in (select node_id from temp.degrees where over_shared_from is distinct from over_shared_before)
+        )
+
+        select unnest(node_ids) as node_id from intermediate.int_events where event_id in (select event_id from touched)
+        union
+        select unnest(node_ids) from temp.pending_counted
+        union
+        select node_id from temp.changed_nodes
+        """
+    )
+    connection.execute("insert into identity.restated_nodes select node_id from temp.active_nodes except select node_id from identity.restated_nodes")
+    connection.execute(
+        """
+        insert into identity.restated_feature_customers
+        with whole_clusters as (
+            select node_id from temp.active_nodes
+            union
+            select node_id from identity.clusters
+            where cluster_id in (select cluster_id from identity.clusters where node_id in (select node_id from temp.active_nodes))
+        )
+
+        select customer_id from identity.membership_history where node_id in (select node_id from whole_clusters)
+        union
+        select customer_id from temp.stale_history
+        union
+        select customer_id from temp.fresh_history
+        except
+        select customer_id from identity.restated_feature_customers
         """
     )

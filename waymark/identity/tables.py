@@ -1,6 +1,6 @@
 """The tables of schema `identity`: their columns, and what is emptied when.
 
-The first eight are the contract of docs/architecture.md, section 3. The last three are this package's own: without them an increment would have to
+The result and scope tables are the contract of docs/architecture.md, section 3. Three are this package's own: without them an increment would have to
 look at the whole graph (`clusters`, `over_shared_since`), or would miss what a run that never finished has already counted (`applied_events`).
 """
 
@@ -25,29 +25,36 @@ SCOPE_TABLES = {
     "restated_events": "event_id VARCHAR",
     "restated_customers": "customer_id VARCHAR",
     "restated_orders": "order_id VARCHAR",
+    "restated_nodes": "node_id BIGINT",
+    "restated_feature_customers": "customer_id VARCHAR",
     # Pending events as the last resolution counted them; what older runs counted stands in int_events_sessionized.
     "applied_events": "event_id VARCHAR, occurred_at TIMESTAMP, node_ids BIGINT[], is_counted BOOLEAN",
 }
+# data_now of the last finished run: features of points before it are re-stated for the customers above, later points for everybody.
+CLOCK_TABLES = {"finished_clock": "data_now TIMESTAMP"}
+_ALL_TABLES = {**RESULT_TABLES, **SCOPE_TABLES, **CLOCK_TABLES}
 
 
 def prepare_identity(connection: Connection) -> None:
     """Makes schema `identity` and its tables, empty, where they do not exist yet."""
     connection.execute("create schema if not exists identity")
-    for name, columns in {**RESULT_TABLES, **SCOPE_TABLES}.items():
+    for name, columns in _ALL_TABLES.items():
         connection.execute(f"create table if not exists identity.{name} ({columns})")
 
 
 def replace_identity(connection: Connection) -> None:
     """Makes all tables of schema `identity` anew, empty: the first step of a full refresh."""
     connection.execute("create schema if not exists identity")
-    for name, columns in {**RESULT_TABLES, **SCOPE_TABLES}.items():
+    for name, columns in _ALL_TABLES.items():
         connection.execute(f"create or replace table identity.{name} ({columns})")
 
 
 def clear_restatements(connection: Connection) -> None:
-    """Empties what dbt had to re-state. Call it in the transaction that clears the pending batches, when the last model stands."""
+    """Empties what dbt had to re-state, and notes up to when all is stated. Call it in the transaction that clears the pending batches, when the last model stands."""
     for name in SCOPE_TABLES:
         connection.execute(f"delete from identity.{name}")
+    connection.execute("delete from identity.finished_clock")
+    connection.execute("insert into identity.finished_clock select data_now from raw.run_clock")
 
 
 def drop_temporary(connection: Connection, names: tuple[str, ...]) -> None:

@@ -52,6 +52,7 @@ def dbt_vars(project: Project) -> dict[str, Any]:
         "exclude_bots": settings.counting.exclude_bots,
         "exclude_internal": settings.counting.exclude_internal,
         "bot_user_agents": settings.counting.bot_user_agents,
+        "horizon_days": settings.learning.horizon_days,
         "reporting_currency": settings.money.reporting_currency,
         "rates": rates(project),
         "goals": [goal.model_dump() for goal in settings.goals],

@@ -18,6 +18,10 @@ _IDENTITY_TABLES = {
     "restated_session_keys": "Session keys whose sessions must be computed again, from an instant on. Cleared when a run is finished.",
     "restated_events": "Events that must be placed again: every pending one, and those of no session whose customer changed. Cleared when a run is finished.",
     "restated_customers": "Customers, old and new ids, whose events or links changed. Cleared when a run is finished.",
+    "over_shared_since": "One row per identifier that merges nobody any more: from when.",
+    "finished_clock": "One row: data_now of the last finished run; none before the first.",
+    "restated_nodes": "Identifiers whose daily activity must be computed again. Cleared when a run is finished.",
+    "restated_feature_customers": "Customers, as known at any time, whose features and labels must be computed again. Cleared when a run is finished.",
     "restated_orders": "Orders of which a report arrived or changed. Cleared when a run is finished.",
 }
 

@@ -17,6 +17,10 @@ _TABLES = {
     "restated_events": "What the models after it must re-state: events without a session.",
     "restated_orders": "What the models after it must re-state: orders.",
     "restated_customers": "What the models after it must re-state: customers, old and new.",
+    "restated_nodes": "What the models after it must re-state: daily activity of identifiers.",
+    "restated_feature_customers": "What the models after it must re-state: features of customers as known at any time.",
+    "over_shared_since": "One row per identifier that merges nobody any more.",
+    "finished_clock": "data_now of the last finished run.",
 }
 
 

@@ -23,6 +23,10 @@ ROWS = "(values (1, 'x', 2), (1, 'y', 1), (1, null, 3), (2, 'z', 1)) as t(groupe
 # name: (macro, twin) over rows; the twins are plain SQL, or the macro's own default form where this engine can read it.
 PAIRS: dict[str, tuple[str, str]] = {
     "x_epoch_us": (f"select {{{{ x_epoch_us('moment') }}}} from {INSTANTS}", f"select {{{{ waymark.default__x_epoch_us('moment') }}}} from {INSTANTS}"),
+    "x_add_days": (
+        f"select {{{{ x_add_days('moment', -8) }}}} from {INSTANTS}",
+        f"select moment - interval '192 hours' from {INSTANTS}",
+    ),
     "x_visitor_key": (f"select {{{{ x_visitor_key('said') }}}} from {TEXTS}", f"select {{{{ waymark.default__x_visitor_key('said') }}}} from {TEXTS}"),
     "x_node_ids": (
         f"select unnest({{{{ x_node_ids('identifiers') }}}}) from {IDENTIFIERS}",

@@ -27,8 +27,9 @@ class WarehouseDouble:
         self.events: dict[str, Event] = {}
         self.connection: Connection = connect()
         self.connection.execute("set threads = 1")
-        for schema in ("intermediate", "staging", "marts"):
+        for schema in ("intermediate", "staging", "marts", "raw"):
             self.connection.execute(f"create schema {schema}")
+        self.connection.execute("create table raw.run_clock as select timestamp '2025-01-01' as data_now")
         self.connection.execute(
             f"""
             create table intermediate.int_events (event_id VARCHAR, occurred_at TIMESTAMP, session_key_id BIGINT, identifiers {_IDENTIFIERS},

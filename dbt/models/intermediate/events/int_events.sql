@@ -90,6 +90,7 @@ narrowed as (
         {{ stage('classified.event_type') }} as stage,
         classified.is_bot,
         coalesce(classified.is_internal, false) as is_internal,
+        classified.device_type,
         {{ counts_toward_journeys('classified.is_bot', 'coalesce(classified.is_internal, false)') }} as is_counted,
         {{ is_conversion('classified.event_type') }} as is_conversion_event,
         {{ goals_reached('classified.event_type') }} as goals,

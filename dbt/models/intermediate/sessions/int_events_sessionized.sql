@@ -14,7 +14,7 @@ memberships as (
 
 -- Sessions: narrow rows only, because they are what is sorted.
 keyed as (
-    select event_id, session_key_id, occurred_at
+    select event_id, session_key_id, occurred_at, {{ stage_rank('stage') }} as stage_rank
     from events
     where is_counted and session_key_id is not null
 ),
@@ -33,6 +33,7 @@ numbered as (
         event_id,
         session_key_id,
         occurred_at,
+        stage_rank,
         coalesce(gap_us > {{ session_gap_us() }}, true) as is_start,
         cast(sum(case when gap_us > {{ session_gap_us() }} then 1 else 0 end) over key_order as integer) as session_number,
         cast(row_number() over key_order as integer) as key_event_number
@@ -51,16 +52,34 @@ started as (
     where is_start
 ),
 
+-- What an event is in its session looks at earlier events alone, so no later one can change it: features count these.
+compared as (
+    select
+        event_id,
+        session_key_id,
+        session_number,
+        key_event_number,
+        coalesce(stage_rank = 3 and coalesce(cast(sum(case when stage_rank = 3 then 1 else 0 end) over earlier_events as integer), 0) = 0, false) as is_intent_start,
+        stage_rank,
+        last_value(stage_rank ignore nulls) over earlier_events as previous_stage_rank
+    from numbered
+    window earlier_events as (
+        partition by session_key_id, session_number order by key_event_number asc nulls first rows between unbounded preceding and 1 preceding
+    )
+),
+
 placed as (
     select
-        numbered.event_id,
+        compared.event_id,
         started.session_id,
         started.session_started_at,
-        numbered.key_event_number - started.key_event_number + 1 as event_number
-    from numbered
+        compared.key_event_number - started.key_event_number + 1 as event_number,
+        compared.is_intent_start,
+        coalesce(compared.stage_rank < compared.previous_stage_rank, false) as is_jump_back
+    from compared
     inner join started
-        on started.session_key_id = numbered.session_key_id
-        and started.session_number = numbered.session_number
+        on started.session_key_id = compared.session_key_id
+        and started.session_number = compared.session_number
 ),
 
 -- Customers: nearly always the first identifier's; the others are asked only where that one is nobody's.
@@ -101,6 +120,9 @@ sessionized as (
         events.stage,
         events.is_bot,
         events.is_internal,
+        coalesce(placed.is_intent_start, false) as is_intent_start,
+        coalesce(placed.is_jump_back, false) as is_jump_back,
+        events.device_type,
         events.is_counted,
         events.is_conversion_event,
         events.goals,

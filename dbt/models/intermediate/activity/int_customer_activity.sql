@@ -1,0 +1,255 @@
+{{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated_customer = restated('feature_customers', 'history') %}
+{%- set sums = added_measures() %}
+{%- set extremes = extreme_measures() %}
+{%- set kinds = {} %}
+{%- for name, expression, kind in sums %} {%- do kinds.update({name: kind}) %} {%- endfor %}
+
+with history as (
+    select history.node_id, history.customer_id, history.valid_from, history.valid_to
+    from {{ source('identity', 'membership_history') }} as history
+),
+
+node_days as (
+    select * from {{ ref('int_node_days') }}
+),
+
+-- data_now is a point of the grid by itself, unless it is a Monday's midnight. Days before live_from are whole for it; what came later is read by the event.
+clock as (
+    select
+        {{ data_now() }} as data_now,
+        {{ finished_data_now() }} as finished_data_now,
+        {{ x_add_days("date_trunc('day', " ~ data_now() ~ ")", -1 * (feature_days() | int)) }} as live_from,
+        {{ data_now() }} = date_trunc('week', {{ data_now() }}) as is_monday
+),
+
+weeks as (
+    {%- for week in range(1, 14) %}
+    select {{ week * 7 }} as days_ahead {{ "union all" if not loop.last }}
+    {%- endfor %}
+),
+
+{% if is_incremental() -%}
+-- Points that the last finished run reached are computed for the customers in scope alone.
+recent_days as (
+    select node_days.*
+    from node_days
+    cross join clock
+    where node_days.day_at >= {{ x_add_days('clock.finished_data_now', -1 - (feature_days() | int)) }}
+        or node_days.node_id in (select history.node_id from history where {{ is_restated_customer }})
+),
+
+{% endif -%}
+monday_pieces as (
+    select
+        {{ x_add_days("date_trunc('week', day.day_at)", 'weeks.days_ahead') }} as as_of_at,
+        {{ x_epoch_us('day.day_at') }} as piece_us,
+        day.node_id,
+        day.usable_from,
+        {%- for measure in sums + extremes %}
+        day.{{ measure[0] }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from {{ 'recent_days' if is_incremental() else 'node_days' }} as day
+    cross join weeks
+    cross join clock
+    where {{ x_add_days("date_trunc('week', day.day_at)", 'weeks.days_ahead') }} <= clock.data_now
+        and {{ x_add_days("date_trunc('week', day.day_at)", 'weeks.days_ahead') }} <= {{ x_add_days('day.day_at', feature_days()) }}
+),
+
+live_events as (
+    select event.*
+    from {{ ref('int_events_sessionized') }} as event
+    cross join clock
+    where event.is_counted and event.node_ids is not null and not clock.is_monday
+        and event.occurred_at >= clock.live_from and event.occurred_at < clock.data_now
+),
+
+over_shared as (
+    select node_id, over_shared_from from {{ source('identity', 'over_shared_since') }}
+),
+
+conversions as (
+    select conversion.event_id from {{ ref('int_conversions_deduplicated') }} as conversion
+    where conversion.goal = {{ sql_text(var('goals')[0].name) }}
+),
+
+-- The event's identifier as known at data_now: nearly always the first.
+doubtful as (
+    select live_events.event_id, nodes.element as node_id, nodes.position
+    from live_events
+    inner join over_shared as shared_first on shared_first.node_id = {{ x_list_element('live_events.node_ids', 1) }}
+    cross join clock
+    {{ x_unnest_with_position('live_events.node_ids', 'nodes') }}
+    left join over_shared on over_shared.node_id = nodes.element
+    where over_shared.over_shared_from is null or over_shared.over_shared_from >= clock.data_now
+),
+
+settled as (
+    select event_id, min_by(node_id, position) as node_id from doubtful group by event_id
+),
+
+live_anchors as (
+    select
+        live_events.event_id,
+        case when shared_first.node_id is null then {{ x_list_element('live_events.node_ids', 1) }} else settled.node_id end as node_id
+    from live_events
+    left join over_shared as shared_first on shared_first.node_id = {{ x_list_element('live_events.node_ids', 1) }}
+    left join settled on settled.event_id = live_events.event_id
+),
+
+live_pieces as (
+    select
+        clock.data_now as as_of_at,
+        {{ x_epoch_us('event.occurred_at') }} as piece_us,
+        live_anchors.node_id,
+        cast(null as timestamp) as usable_from,
+        {%- for name, expression, kind in sums %}
+        cast({{ expression }} as {{ kind }}) as {{ name }},
+        {%- endfor %}
+        {%- for name, expression, merge in extremes %}
+        {{ expression }} as {{ name }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from live_events as event
+    inner join live_anchors on live_anchors.event_id = event.event_id
+    cross join clock
+    left join conversions as conversion on event.is_conversion_event and conversion.event_id = event.event_id
+),
+
+pieces as (
+    select * from monday_pieces
+    union all
+    select * from live_pieces
+),
+
+aged as (
+    select
+        history.customer_id,
+        pieces.*,
+        cast(floor(({{ x_epoch_us('pieces.as_of_at') }} - 1 - pieces.piece_us) / cast(86400000000 as double)) as integer) as age_days
+    from pieces
+    inner join history
+        on history.node_id = pieces.node_id
+        and history.valid_from < pieces.as_of_at
+        and (history.valid_to is null or pieces.as_of_at <= history.valid_to)
+    {%- if is_incremental() %}
+    cross join clock
+    {%- endif %}
+    where (pieces.usable_from is null or pieces.usable_from < pieces.as_of_at)
+    {%- if is_incremental() %}
+        and (pieces.as_of_at >= clock.finished_data_now or {{ is_restated_customer }})
+    {%- endif %}
+),
+
+recent as (
+    select
+        customer_id,
+        as_of_at,
+        {%- for name, windows in measure_windows().items() %}
+        {%- for days in windows %}
+        cast(sum(case when age_days < {{ days }} then {{ name }} else 0 end) as {{ kinds[name] }}) as {{ name }}_{{ days }}d,
+        {%- endfor %}
+        {%- endfor %}
+        {%- for name in total_measures() %}
+        cast(sum({{ name }}) as {{ kinds[name] }}) as {{ name }}_total,
+        {%- endfor %}
+        {%- for name, expression, merge in extremes %}
+        {{ merge }}({{ name }}) as {{ name }},
+        {%- endfor %}
+        max(case when age_days < 28 then max_stage_rank end) as max_stage_rank_28d,
+        max(case when age_days < 90 then max_stage_rank end) as max_stage_rank_90d,
+        bit_or(case when age_days < 28 then cast(power(2, age_days) as bigint) end) as active_days,
+        {#- Half as much for every seven days of age, in 2^20ths. #}
+        cast(sum(case when age_days < {{ feature_days() }} then session_count * cast(round(1048576 * power(0.5, age_days / cast(7 as double))) as bigint) else 0 end) as bigint) as session_weight
+    from aged
+    group by customer_id, as_of_at
+    having min(age_days) < {{ feature_days() }}
+),
+
+-- What is older than the pieces: each identifier's sums up to one of its days hold until its next one.
+cumulated as (
+    select
+        node_id,
+        usable_from,
+        day_at,
+        lead(day_at) over node_order as next_day_at,
+        {%- for name in total_measures() %}
+        cast(sum({{ name }}) over up_to_here as {{ kinds[name] }}) as {{ name }},
+        {%- endfor %}
+        {%- for name, expression, merge in extremes %}
+        {{ merge }}({{ name }}) over up_to_here as {{ name }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from node_days
+    {%- if is_incremental() %}
+    where node_id in (select history.node_id from history where history.customer_id in (select recent.customer_id from recent))
+    {%- endif %}
+    window
+        node_order as (partition by node_id, usable_from order by day_at asc nulls first),
+        up_to_here as (partition by node_id, usable_from order by day_at asc nulls first rows unbounded preceding)
+),
+
+known_nodes as (
+    select
+        recent.customer_id,
+        recent.as_of_at,
+        history.node_id,
+        case when recent.as_of_at = date_trunc('week', recent.as_of_at) then {{ x_add_days('recent.as_of_at', -1 * (feature_days() | int)) }} else clock.live_from end as pieces_from
+    from recent
+    cross join clock
+    inner join history
+        on history.customer_id = recent.customer_id
+        and history.valid_from < recent.as_of_at
+        and (history.valid_to is null or recent.as_of_at <= history.valid_to)
+),
+
+identified as (
+    select customer_id, as_of_at, cast(count(*) as integer) as identifier_count from known_nodes group by customer_id, as_of_at
+),
+
+older as (
+    select
+        known_nodes.customer_id,
+        known_nodes.as_of_at,
+        {%- for name in total_measures() %}
+        cast(sum(cumulated.{{ name }}) as {{ kinds[name] }}) as {{ name }}_total,
+        {%- endfor %}
+        {%- for name, expression, merge in extremes %}
+        {{ merge }}(cumulated.{{ name }}) as {{ name }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from known_nodes
+    inner join cumulated
+        on cumulated.node_id = known_nodes.node_id
+        and cumulated.day_at < known_nodes.pieces_from
+        and (cumulated.next_day_at is null or known_nodes.pieces_from <= cumulated.next_day_at)
+        and (cumulated.usable_from is null or cumulated.usable_from < known_nodes.as_of_at)
+    group by known_nodes.customer_id, known_nodes.as_of_at
+),
+
+activity as (
+    select
+        recent.customer_id || '_' || cast({{ x_epoch_us('recent.as_of_at') }} as varchar) as customer_point_id,
+        recent.customer_id,
+        recent.as_of_at,
+        identified.identifier_count,
+        {%- for name, windows in measure_windows().items() %}
+        {%- for days in windows %}
+        recent.{{ name }}_{{ days }}d,
+        {%- endfor %}
+        {%- endfor %}
+        {%- for name in total_measures() %}
+        cast(recent.{{ name }}_total + coalesce(older.{{ name }}_total, 0) as {{ kinds[name] }}) as {{ name }}_total,
+        {%- endfor %}
+        {%- for name, expression, merge in extremes %}
+        {{ 'least' if merge == 'min' else 'greatest' }}(
+            coalesce(recent.{{ name }}, older.{{ name }}), coalesce(older.{{ name }}, recent.{{ name }})
+        ) as {{ name }},
+        {%- endfor %}
+        recent.max_stage_rank_28d,
+        recent.max_stage_rank_90d,
+        cast(bit_count(coalesce(recent.active_days, 0)) as integer) as active_day_count_28d,
+        recent.session_weight
+    from recent
+    inner join identified on identified.customer_id = recent.customer_id and identified.as_of_at = recent.as_of_at
+    left join older on older.customer_id = recent.customer_id and older.as_of_at = recent.as_of_at
+)
+
+select * from activity

@@ -1,0 +1,79 @@
+{{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set is_restated = restated('nodes', 'named') %}
+
+with events as (
+    select * from {{ ref('int_events_sessionized') }} as event
+    where event.is_counted and event.node_ids is not null
+    {%- if is_incremental() %}
+        and event.event_id in (
+            select named.event_id
+            from (
+                select listed.event_id, nodes.element as node_id
+                from {{ ref('int_events_sessionized') }} as listed {{ x_unnest_with_position('listed.node_ids', 'nodes') }}
+            ) as named
+            where {{ is_restated }}
+        )
+    {%- endif %}
+),
+
+over_shared as (
+    select node_id, over_shared_from from {{ source('identity', 'over_shared_since') }}
+),
+
+conversions as (
+    select conversion.event_id from {{ ref('int_conversions_deduplicated') }} as conversion
+    where conversion.goal = {{ sql_text(var('goals')[0].name) }}
+),
+
+-- An event counts for its first identifier. Where that one becomes over-shared, it counts for the next from then on, and so forth.
+doubtful as (
+    select events.event_id, nodes.element as node_id, nodes.position, over_shared.over_shared_from
+    from events
+    inner join over_shared as shared_first on shared_first.node_id = {{ x_list_element('events.node_ids', 1) }}
+    {{ x_unnest_with_position('events.node_ids', 'nodes') }}
+    left join over_shared on over_shared.node_id = nodes.element
+),
+
+followed as (
+    select
+        *,
+        max(over_shared_from) over earlier_nodes as usable_from,
+        cast(sum(case when over_shared_from is null then 1 else 0 end) over earlier_nodes as integer) as lasting_node_count
+    from doubtful
+    window earlier_nodes as (partition by event_id order by position asc nulls first rows between unbounded preceding and 1 preceding)
+),
+
+anchors as (
+    select event_id, {{ x_list_element('node_ids', 1) }} as node_id, cast(null as timestamp) as usable_from from events
+    union all
+    select event_id, node_id, usable_from from followed where position > 1 and lasting_node_count = 0
+),
+
+measured as (
+    select
+        anchor.node_id,
+        anchor.usable_from,
+        date_trunc('day', event.occurred_at) as day_at,
+        {%- for name, expression, kind in added_measures() %}
+        cast(sum({{ expression }}) as {{ kind }}) as {{ name }},
+        {%- endfor %}
+        {%- for name, expression, merge in extreme_measures() %}
+        {{ merge }}({{ expression }}) as {{ name }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from anchors as anchor
+    inner join events as event on event.event_id = anchor.event_id
+    left join conversions as conversion on event.is_conversion_event and conversion.event_id = event.event_id
+    group by anchor.node_id, anchor.usable_from, date_trunc('day', event.occurred_at)
+),
+
+days as (
+    select
+        cast(named.node_id as varchar) || '_' || cast({{ x_epoch_us('named.day_at') }} as varchar) || coalesce('_' || cast({{ x_epoch_us('named.usable_from') }} as varchar), '') as node_day_id,
+        named.*
+    from measured as named
+    {%- if is_incremental() %}
+    where {{ is_restated }}
+    {%- endif %}
+)
+
+select * from days

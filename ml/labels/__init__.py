@@ -1,0 +1,25 @@
+"""What is predicted. The SQL stands in dbt/models/features/label_conversion.sql."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Label:
+    """A yes or no about a customer at a point, known once the horizon has passed. horizon_setting: where waymark.yml says how many days that is."""
+
+    name: str
+    table: str
+    horizon_setting: str
+    meaning: str
+
+
+LABEL = Label(
+    name="is_converted",
+    table="features.label_conversion",
+    horizon_setting="learning.horizon_days",
+    meaning="the person converts (first goal) at or after the point and before the horizon ends, as known when it ends",
+)
+
+__all__ = ["LABEL", "Label"]
