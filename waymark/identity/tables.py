@@ -50,7 +50,10 @@ def replace_identity(connection: Connection) -> None:
 
 
 def clear_restatements(connection: Connection) -> None:
-    """Empties what dbt had to re-state, and notes up to when all is stated. Call it in the transaction that clears the pending batches, when the last model stands."""
+    """Empties what dbt had to re-state, and notes up to when all is stated.
+
+    Call it in the transaction that clears the pending batches, when the last model stands.
+    """
     for name in SCOPE_TABLES:
         connection.execute(f"delete from identity.{name}")
     connection.execute("delete from identity.finished_clock")
