@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+Z95 = 1.959963984540054
+NOTHING = (float("nan"), float("nan"), float("nan"))
+
 
 @dataclass(frozen=True)
 class Estimate:
