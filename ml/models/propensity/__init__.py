@@ -1,0 +1,1 @@
+"""Propensity: the probability that a customer converts within the horizon."""

@@ -1,0 +1,118 @@
+"""What training gives, in memory: whoever records, gates or plots it needs no more than this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ml.evaluation import Estimate
+
+if TYPE_CHECKING:
+    from ml.models.propensity.model import PropensityModel
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One parameter set that a candidate tried. loss: log-loss on the early-stopping part of the training split, never on calibration or test."""
+
+    params: Mapping[str, object]
+    loss: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """A candidate on the test split.
+
+    name: "base_rate", "rfm", "logistic" or "xgboost". metrics: "auc", "average_precision", "log_loss", "brier", "calibration_slope",
+    "calibration_intercept", "ece", "lift_top_decile". predictions: calibrated probabilities in test row order. trials: what was tried, the chosen one among it.
+    """
+
+    name: str
+    params: Mapping[str, object]
+    metrics: Mapping[str, Estimate]
+    predictions: Floats
+    trials: tuple[Trial, ...] = ()
+
+
+@dataclass(frozen=True)
+class TestSplit:
+    """The test split as the chosen model sees it; all arrays in row order (as_of_at, customer_id).
+
+    keys: customer_id (string), as_of_at (timestamp[us]). labels: 0 or 1. low, high: the interval that scores carry.
+    week: as_of_at's day. segments: by the segment's name ("activity", "channel"), the value of each row.
+    """
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    keys: pa.Table
+    labels: npt.NDArray[np.int8]
+    probabilities: Floats
+    low: Floats
+    high: Floats
+    week: npt.NDArray[np.datetime64]
+    segments: Mapping[str, npt.NDArray[np.str_]]
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """Rows of a split, how many of them convert, how many customers they belong to, and the first and last as_of_at."""
+
+    rows: int
+    positives: int
+    customers: int
+    first_as_of_at: datetime
+    last_as_of_at: datetime
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Which data it was. fingerprint: order-free digest of keys, features and labels, and of what was asked for. splits: "train", "calibration", "test".
+
+    sampled: the share of customers kept, 1.0 where nobody was left out.
+    """
+
+    fingerprint: str
+    splits: Mapping[str, SplitInfo]
+    fields: tuple[str, ...]
+    horizon_days: int
+    seed: int
+    sampled: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """candidates: all, evaluated on the same test rows. chosen: the one whose log-loss was least before the test split was looked at.
+
+    differences: candidate -> metric ("log_loss", "auc", "brier") -> that of the chosen minus that of the candidate, paired, with its interval.
+    stability: "week" or a segment's name -> value -> metric -> Estimate, of the chosen. curves: "reliability" (probability, observed, low, high, n),
+    "gain" (decile, share_of_positives, lift, low, high, n).
+    """
+
+    candidates: tuple[CandidateResult, ...]
+    chosen: str
+    model: PropensityModel
+    test: TestSplit
+    dataset: DatasetInfo
+    differences: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    stability: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
+    curves: Mapping[str, pa.Table] = field(default_factory=dict)
+
+    def candidate(self, name: str) -> CandidateResult:
+        """The candidate of that name. Raises KeyError where there is none."""
+        return {candidate.name: candidate for candidate in self.candidates}[name]
+
+
+@dataclass(frozen=True)
+class TrainingSkipped:
+    """Why nothing was trained: sentences with the numbers found and needed."""
+
+    reasons: tuple[str, ...]
