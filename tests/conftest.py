@@ -21,7 +21,7 @@ SHARED_RUNS = re.compile(r"\b(demo|shop|rees46): Ran\b")  # fixtures that cost a
 
 def group_of(nodeid: str) -> str:
     """What must stay in one process: a test's file, or all files that share a run. Equal for every test of a file."""
-    return _group_of_file(nodeid.split("::")[0])
+    return _group_of_file(nodeid.split("::", maxsplit=1)[0])
 
 
 @cache
