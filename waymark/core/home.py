@@ -38,6 +38,7 @@ class Home:
         self.scratch = root / "scratch"
         self.secret_file = root / "secret"
         self.lock_file = root / "writer.lock"
+        self.world = root / "world.json"
         self.unpublished = root / "unpublished"
         self.version_file = root / "schema_version"
 
