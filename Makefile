@@ -24,9 +24,9 @@ setup: .venv/.installed ## make .venv with the locked packages (run and test cal
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: setup ## the main job: a demo world, from raw files to published journeys
-	@$(BIN)/waymark world --project $(PROJECT) --customers $(CUSTOMERS)
-	@$(BIN)/waymark run --project $(PROJECT)
+run: setup ## the main job: from raw files to published journeys (PROJECT=DIR: your own; CUSTOMERS=N: the demo world's size)
+	@$(BIN)/waymark world --project "$(PROJECT)" --customers $(CUSTOMERS) --if-named
+	@$(BIN)/waymark run --project "$(PROJECT)"
 
 test: setup ## lint, types, import rules and the quick tests (under 8 minutes on 2 cores)
 	@$(MAKE) --no-print-directory lint
@@ -36,7 +36,7 @@ prove: setup ## the slow proofs: crashes, mutations, many seeds; writes benchmar
 	@$(BIN)/python -m pytest -m prove
 
 dev: setup ## the Dagster UI on 127.0.0.1:3000 (Ctrl-C stops it)
-	@$(BIN)/waymark dev --project $(PROJECT)
+	@$(BIN)/waymark dev --project "$(PROJECT)"
 
 bench: setup ## side-by-side measurements, as ratios
 	@$(BIN)/python -m benchmarks.run
@@ -46,8 +46,8 @@ lint: setup ## ruff, mypy, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-docs: setup ## the dbt docs of the demo project, into its home
-	@$(BIN)/waymark docs --project $(PROJECT)
+docs: setup ## the dbt docs of the project, into its home
+	@$(BIN)/waymark docs --project "$(PROJECT)"
 
 clean: ## remove the environment, caches and the demo's home
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/demo/.waymark examples/demo/truth build *.egg-info

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,13 +16,35 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 telemetry_off()
 
 
-@pytest.hookimpl(tryfirst=True)  # before the distributor reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests file by file, but what is run once for several files stays in one of them."""
-    for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        group = "demo" if "demo" in fixtures else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+SHARED_RUNS = re.compile(r"\b(demo|shop|rees46): Ran\b")  # fixtures that cost a whole run, as a test asks for them
+
+
+def group_of(nodeid: str) -> str:
+    """What must stay in one process: a test's file, or all files that share a run. Equal for every test of a file."""
+    return _group_of_file(nodeid.split("::", maxsplit=1)[0])
+
+
+@cache
+def _group_of_file(file: str) -> str:
+    found = SHARED_RUNS.search((REPOSITORY / file).read_text(encoding="utf-8"))
+    return found.group(1) if found else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Two processes share the tests file by file, but what is run once for several files stays in one of them.
+
+    pytest-xdist 3.8 carries its group marks in node ids that pytest 9.2 no longer lets it change, so they would be lost without a word.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
 
 
 @pytest.fixture(autouse=True)

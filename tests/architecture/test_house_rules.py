@@ -98,3 +98,9 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_two_public_classes_of_waymark_share_a_name() -> None:
+    texts = [path.read_text() for path in SOURCES if path.is_relative_to(REPOSITORY / "waymark")]
+    named = [name for text in texts for name in re.findall(r"^class ([A-Z]\w*)", text, flags=re.MULTILINE)]
+    assert sorted({name for name in named if named.count(name) > 1}) == []

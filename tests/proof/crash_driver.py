@@ -65,36 +65,16 @@ def _patch_python(boundary: int, home: str, log_file: Path | None) -> None:
     counting("unlink", str)
 
 
-def in_child(work: Callable[[], object]) -> tuple[int, Any]:
-    """Runs `work` in a forked child; returns its wait status and what it returned (None where it died)."""
-    reader, writer = os.pipe()
+def start_child(work: Callable[[], object], answer_to: int | None = None) -> int:
+    """Forks a child that runs `work` and writes what it returned, as JSON, to the file descriptor `answer_to`; returns its process id."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            os.close(reader)
-            result = json.dumps(work()).encode()
-            with os.fdopen(writer, "wb") as handle:
-                handle.write(result)
-            code = 0
-        except BaseException as error:
-            with open(2, "w", closefd=False) as errors:
-                errors.write(f"{type(error).__name__}: {error}\n")
-        finally:
-            os._exit(code)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as handle:
-        answer = handle.read()
-    _, status = os.waitpid(child, 0)
-    return status, json.loads(answer) if answer else None
-
-
-def start_child(work: Callable[[], object]) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
+            result = work()
+            if answer_to is not None:
+                with os.fdopen(answer_to, "wb") as handle:
+                    handle.write(json.dumps(result).encode())
             code = 0
         except BaseException as error:
             with open(2, "w", closefd=False) as errors:
@@ -102,6 +82,17 @@ def start_child(work: Callable[[], object]) -> int:
         finally:
             os._exit(code)
     return child
+
+
+def in_child(work: Callable[[], object]) -> tuple[int, Any]:
+    """Runs `work` in a forked child; returns its wait status and what it returned (None where it died)."""
+    reader, writer = os.pipe()
+    child = start_child(work, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as handle:
+        answer = handle.read()
+    _, status = os.waitpid(child, 0)
+    return status, json.loads(answer) if answer else None
 
 
 def published(project: Stepwise) -> dict[str, Any] | None:

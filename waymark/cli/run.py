@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,8 @@ import typer
 from waymark.cli.project import ProjectOption
 from waymark.core.errors import WaymarkError
 from waymark.core.settings import Project, load_project, set_environment, telemetry_off
+
+WORLD_SOURCE = "waymark_world"
 
 
 def register(app: typer.Typer) -> None:
@@ -85,19 +88,53 @@ def world(
     project: ProjectOption = Path("."),
     customers: Annotated[int, typer.Option(min=1, max=10_000_000, help="Persons in the world.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal worlds.")] = 1,
+    if_named: Annotated[bool, typer.Option("--if-named", help="Only where the project names the source waymark_world; else say so, and do nothing.")] = False,
 ) -> None:
     """Write the files of a world whose truth is known into the project's landing folder (once)."""
     from waymark.core.errors import SettingsError
+    from waymark.core.home import write_atomically
 
     opened = load_project(project)
-    if "waymark_world" not in opened.settings.sources:
-        raise SettingsError("the project has no source waymark_world", where=str(opened.directory), remedy="Use examples/demo, or add the source.")
-    landing = opened.home.landing / "waymark_world"
-    if landing.exists() and any(landing.iterdir()):
+    home, landing = opened.home, opened.home.landing / WORLD_SOURCE
+    if WORLD_SOURCE not in opened.settings.sources:
+        if if_named:
+            typer.echo(f"The project has no source {WORLD_SOURCE}, so no world is made for it: its own files are taken in.")
+            return
+        raise SettingsError(f"the project has no source {WORLD_SOURCE}", where=str(opened.directory), remedy="Use examples/demo, or add the source.")
+    if _has_world(opened, customers, seed):
         typer.echo(f"The world's files are there already: {landing}")
         return
     from ml.simulator import WorldSpec, generate_world
 
-    opened.home.ensure()
-    report = generate_world(landing, opened.directory / "truth", WorldSpec(customers=customers, seed=seed))
+    home.ensure()
+    wait = opened.settings.ingestion.lock_timeout_seconds
+    with home.writer_lock(timeout_seconds=wait, on_wait=lambda holder: typer.echo(f"Waiting for {holder}.", err=True)):
+        if _has_world(opened, customers, seed):
+            typer.echo(f"The world's files are there already: {landing}")
+            return
+        report = generate_world(landing, opened.directory / "truth", WorldSpec(customers=customers, seed=seed))
+        write_atomically(home.world, json.dumps({"customers": customers, "seed": seed}) + "\n")  # last: files without it are of a world that was cut short
     typer.echo(f"A world of {customers:,} persons: {report.rows:,} rows in {report.files} files, {report.seconds:.1f} s")
+
+
+def _has_world(project: Project, customers: int, seed: int) -> bool:
+    """Whether this very world stands in the landing folder. Raises StorageError where other files do."""
+    from waymark.core.errors import StorageError
+    from waymark.core.home import read_json
+
+    home, landing = project.home, project.home.landing / WORLD_SOURCE
+    if not landing.exists() or not any(landing.iterdir()):
+        return False
+    there = read_json(home.world)
+    if there == {"customers": customers, "seed": seed}:
+        return True
+    what, keep = "there are files here that are not those of a whole world that this command made", ""
+    if there:
+        what = f"another world stands here already: of --customers {there.get('customers')} --seed {there.get('seed')}"
+        keep = "Give the same --customers and --seed to keep it. "
+    raise StorageError(
+        what,
+        where=str(landing),
+        remedy=f"{keep}For a world of --customers {customers} --seed {seed} set WAYMARK_HOME to another folder, or remove this home with all that was "
+        f"made from it, then do it again: rm -r {home.root} {project.directory / 'truth'}",
+    )

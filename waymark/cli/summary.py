@@ -9,7 +9,8 @@ from rich.console import Console
 
 from waymark.cli.query import print_table
 from waymark.core.settings import Project
-from waymark.pipeline.progress import Refusal, StageReport
+from waymark.ingestion import Refusal
+from waymark.pipeline.progress import StageReport
 from waymark.pipeline.published import open_published
 
 EXAMPLES = {
@@ -48,7 +49,7 @@ class RunView:
             self.stages.append(news)
             self.console.print(f"  {news.stage:<28} {news.seconds:6.1f} s   {news.detail}", highlight=False, soft_wrap=True)
         elif isinstance(news, Refusal):
-            self.refused.append(news.text)
+            self.refused.append(str(news))
         else:
             self._status.update(news)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ class Home:
         self.scratch = root / "scratch"
         self.secret_file = root / "secret"
         self.lock_file = root / "writer.lock"
+        self.world = root / "world.json"
         self.unpublished = root / "unpublished"
         self.version_file = root / "schema_version"
 
@@ -120,6 +122,31 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     finally:
         os.close(handle)
     rename_durably(temporary, path)
+
+
+def write_once(path: Path, text: str, *, mode: int = 0o644) -> bool:
+    """Writes a small file whole unless there is one of that name; of several processes at once exactly one is told True. Durable when it returns."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        try:
+            os.fchmod(handle, mode)
+            os.write(handle, text.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+                raise
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))  # a disk without hard links: claim the name, then fill it
+            os.replace(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
 
 
 def rename_durably(source: Path, target: Path) -> None:

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from waymark.ingestion.ingest import ingest_source, mark_transformed, open_raw, prepare_raw
     from waymark.ingestion.lake import recover
     from waymark.ingestion.mapping import Mapping, load_mapping
-    from waymark.ingestion.report import FileOutcome, IngestReport
+    from waymark.ingestion.report import FileOutcome, IngestReport, Refusal
 
 __all__ = [
     "CANONICAL_COLUMNS",
     "FileOutcome",
     "IngestReport",
     "Mapping",
+    "Refusal",
     "ingest_source",
     "known_files",
     "load_mapping",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 _LATE = {
-    "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Mapping": "mapping", "load_mapping": "mapping",
+    "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping", "load_mapping": "mapping",
     "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "recover": "lake",
 }  # fmt: skip
 

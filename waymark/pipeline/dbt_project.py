@@ -112,17 +112,19 @@ class DbtProject:
     def assemble(self) -> None:
         """Writes the folder: shipped files, the user's sources, the profile. Touches only what changed, so that dbt's parse cache holds."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = set()
+        sources = self.folder / "models" / "staging" / "_sources.yml"
+        kept = {sources}
         for path in shipped_files():
             target = self.folder / path.relative_to(SHIPPED)
+            if target == sources:
+                continue  # the shipped one stands for a project of the demo's source; the user's is written below
             kept.add(target)
             if not target.exists() or target.read_bytes() != path.read_bytes():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-        sources = self.folder / "models" / "staging" / "_sources.yml"
         self._write(sources, yaml.safe_dump(sources_document(sorted(self.project.settings.sources)), sort_keys=False))
         for part in PARTS:
-            for stale in (path for path in (self.folder / part).rglob("*") if path.is_file() and path not in kept and path != sources):
+            for stale in (path for path in (self.folder / part).rglob("*") if path.is_file() and path not in kept):
                 stale.unlink()
         settings = connection_config(self.project.settings.engine, self.project.home.scratch)
         profile = {

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 
+from waymark.ingestion import Refusal
+
 
 @dataclass(frozen=True)
 class StageReport:
@@ -17,13 +19,6 @@ class StageReport:
     rows: int
     seconds: float
     detail: str = ""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A file that was refused, and why; the run goes on without it and its exit code says so."""
-
-    text: str
 
 
 Listener = Callable[[StageReport | Refusal | str], None]
@@ -46,10 +41,10 @@ def tell(message: str) -> None:
         listener(message)
 
 
-def refuse(text: str) -> None:
-    """Says that a file was refused."""
+def refuse(refusal: Refusal) -> None:
+    """Says that a file was refused: the run goes on without it, and its exit code says so."""
     if listener := _listener.get():
-        listener(Refusal(text))
+        listener(refusal)
 
 
 class Stage:

@@ -109,7 +109,7 @@ def ingest(run: Run, source: str) -> IngestReport:
         stage.rows = report.rows_read
         stage.detail = f"{report.rows_accepted:,} accepted, {report.rows_duplicate:,} duplicate, {report.rows_quarantined:,} quarantined"
     for refusal in report.refused:
-        refuse(str(refusal))
+        refuse(refusal)
     return report
 
 

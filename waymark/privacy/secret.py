@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from waymark.core.errors import SecretError, StorageError
-from waymark.core.home import Home, write_atomically
+from waymark.core.home import Home, write_once
 from waymark.core.settings import Project, environment
 
 SECRET_VARIABLE = "WAYMARK_SECRET"
@@ -81,12 +81,7 @@ def _own_secret(home: Home, notice: Callable[[str], None] | None) -> Secret:
         return Secret(given.encode())
     path = home.secret_file
     if path.exists():
-        text = _read(path)
-        if len(text) < _SHORTEST:
-            raise SecretError(
-                "the secret's file is empty or too short", where=str(path), remedy="Restore it from your backup, or start a fresh home (WAYMARK_HOME)."
-            )
-        return Secret(text.encode())
+        return _kept(path)
     if (home.root / FINGERPRINT_FILE).exists():
         raise SecretError(
             "the secret that this home was made with is gone",
@@ -96,13 +91,23 @@ def _own_secret(home: Home, notice: Callable[[str], None] | None) -> Secret:
     text = secrets.token_hex(32)
     try:
         home.root.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text + "\n", mode=0o600)
+        if not write_once(path, text + "\n", mode=0o600):
+            return _kept(path)  # another run made it at this moment: both use that one
     except OSError as error:
         raise StorageError(
             f"the secret cannot be kept ({error.strerror})", where=str(path), remedy=f"Grant write permission, or set {SECRET_VARIABLE}."
         ) from error
     if notice:
         notice(f"Made a secret for hashing identifiers: {path} (mode 600). Keep a copy: without it, new events cannot be joined to old ones.")
+    return Secret(text.encode())
+
+
+def _kept(path: Path) -> Secret:
+    text = _read(path)
+    if len(text) < _SHORTEST:
+        raise SecretError(
+            "the secret's file is empty or too short", where=str(path), remedy="Restore it from your backup, or start a fresh home (WAYMARK_HOME)."
+        )
     return Secret(text.encode())
 
 
@@ -119,18 +124,17 @@ def _read(path: Path) -> str:
 
 def _check_fingerprint(home: Home, secret: Secret) -> None:
     path = home.root / FINGERPRINT_FILE
-    if path.exists():
-        known = path.read_text(encoding="utf-8").strip()
-        if known != secret.fingerprint:
-            raise SecretError(
-                f"this is not the secret that the home was made with (its fingerprint is {known}, this one's {secret.fingerprint})",
-                where=str(home.root), remedy=f"Set {SECRET_VARIABLE} to the old secret, or run into a fresh home (WAYMARK_HOME) and ingest again.",
-            )  # fmt: skip
-        return
     try:
         home.root.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, secret.fingerprint + "\n")
+        if not path.exists() and write_once(path, secret.fingerprint + "\n"):
+            return
+        known = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise StorageError(
             f"the home cannot be written ({error.strerror})", where=str(path), remedy="Grant write permission, or set WAYMARK_HOME to another folder."
         ) from error
+    if known != secret.fingerprint:
+        raise SecretError(
+            f"this is not the secret that the home was made with (its fingerprint is {known}, this one's {secret.fingerprint})",
+            where=str(home.root), remedy=f"Set {SECRET_VARIABLE} to the old secret, or run into a fresh home (WAYMARK_HOME) and ingest again.",
+        )  # fmt: skip

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,7 @@ from time import sleep
 import pytest
 
 from waymark.core.errors import LockHeldError, StorageError
-from waymark.core.home import Home, write_atomically
+from waymark.core.home import Home, write_atomically, write_once
 
 
 def _hold(root: Path, ready: multiprocessing.synchronize.Event) -> None:
@@ -61,3 +62,16 @@ def test_an_atomic_write_leaves_the_new_text_the_mode_and_no_other_file(tmp_path
     assert target.read_text() == "new"
     assert target.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_that_is_written_once_is_never_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool) -> None:
+    def refused(source: str, target: Path) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "kept"
+    assert write_once(path, "first\n", mode=0o600)
+    assert not write_once(path, "second\n")
+    assert path.read_text() == "first\n" and path.stat().st_mode & 0o777 == 0o600 and list(tmp_path.iterdir()) == [path]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from waymark.core.errors import SecretError
 from waymark.core.settings import Project, load_project
 from waymark.privacy import PUBLIC_DEMO_SECRET, Secret, load_secret
+from waymark.privacy import secret as secret_module
 
 
 def project_in(folder: Path, text: str = "name: t\nsources: {shop: {mapping: m.yml, files: [f]}}\n") -> Project:
@@ -27,6 +31,45 @@ def test_a_secret_is_made_once_for_its_owner_alone_and_said(tmp_path: Path) -> N
     assert project.home.secret_file.read_text().strip() not in told[0]
     assert load_secret(project, told.append).fingerprint == first.fingerprint
     assert len(told) == 1
+
+
+def _load_at_once(folder: str, start: Barrier, found: Queue[str]) -> None:
+    project = load_project(folder)
+    start.wait()
+    try:
+        found.put(load_secret(project).fingerprint)
+    except Exception as error:
+        found.put(repr(error))
+
+
+def test_first_runs_at_once_agree_on_one_secret(tmp_path: Path) -> None:
+    processes = get_context("fork")
+    for attempt in range(10):
+        project = project_in(tmp_path / str(attempt))
+        start, found = processes.Barrier(3), processes.Queue()
+        runs = [processes.Process(target=_load_at_once, args=(str(project.directory), start, found)) for _ in range(3)]
+        for run in runs:
+            run.start()
+        said = [found.get(timeout=30) for _ in runs]
+        for run in runs:
+            run.join()
+        assert said == [load_secret(project).fingerprint] * 3
+        assert sorted(path.name for path in project.home.root.iterdir()) == ["secret", "secret_fingerprint"]
+
+
+def test_a_secret_made_by_another_run_in_between_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = project_in(tmp_path)
+    made = secret_module.secrets.token_hex
+
+    def slowly(size: int) -> str:
+        monkeypatch.setattr(secret_module.secrets, "token_hex", made)
+        others.append(load_secret(project).fingerprint)
+        return made(size)
+
+    others: list[str] = []
+    told: list[str] = []
+    monkeypatch.setattr(secret_module.secrets, "token_hex", slowly)
+    assert [load_secret(project, told.append).fingerprint] == others and told == []
 
 
 def test_the_environment_comes_first_and_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,78 @@
+"""`waymark world` and `make run`: the world that was asked for, or a word about the one that stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.conftest import REPOSITORY
+from waymark.cli.main import app
+from waymark.core.errors import SettingsError, StorageError
+
+
+def world(project: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["world", "--project", str(project), *options])
+
+
+@pytest.fixture
+def demo_folder(tmp_path: Path) -> Path:
+    shutil.copytree(REPOSITORY / "examples" / "sources", tmp_path / "sources")
+    (tmp_path / "demo").mkdir()
+    shutil.copyfile(REPOSITORY / "examples" / "demo" / "waymark.yml", tmp_path / "demo" / "waymark.yml")
+    return tmp_path / "demo"
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path) -> Path:
+    (tmp_path / "waymark.yml").write_text("name: own\nsources: {shop: {mapping: shop.yml, files: [f]}}\n")
+    return tmp_path
+
+
+def test_the_same_world_again_is_left_as_it_is_and_another_is_refused_with_a_remedy(demo_folder: Path) -> None:
+    assert world(demo_folder, "--customers", "30").exit_code == 0
+    files = {path: path.read_bytes() for path in (demo_folder / ".waymark" / "landing" / "waymark_world").iterdir()}
+    again = world(demo_folder, "--customers", "30")
+    assert again.exit_code == 0 and "there already" in again.output
+    for other in (["--customers", "31"], ["--customers", "30", "--seed", "2"]):
+        refused = world(demo_folder, *other)
+        assert isinstance(refused.exception, StorageError)
+        assert "--customers 30 --seed 1" in str(refused.exception) and f"rm -r {demo_folder / '.waymark'}" in str(refused.exception)
+    assert files == {path: path.read_bytes() for path in (demo_folder / ".waymark" / "landing" / "waymark_world").iterdir()}
+
+
+def test_a_world_that_was_cut_short_is_not_taken_for_a_whole_one(demo_folder: Path) -> None:
+    assert world(demo_folder, "--customers", "30").exit_code == 0
+    (demo_folder / ".waymark" / "world.json").unlink()
+    refused = world(demo_folder, "--customers", "30")
+    assert isinstance(refused.exception, StorageError) and "not those of a whole world" in str(refused.exception)
+
+
+def test_a_project_without_the_worlds_source_gets_none_and_is_told(own_folder: Path) -> None:
+    assert isinstance(world(own_folder).exception, SettingsError)
+    told = world(own_folder, "--if-named")
+    assert told.exit_code == 0 and "no world is made" in told.output and not (own_folder / ".waymark").exists()
+
+
+def test_make_run_fits_any_project(own_folder: Path) -> None:
+    """The commands that make would give the shell, with a command line that notes its arguments in place of Waymark's."""
+    noted = own_folder / "waymark"
+    noted.write_text('#!/bin/sh\nprintf "%s|" "$@" >> "$(dirname "$0")/said"; echo >> "$(dirname "$0")/said"\n')
+    noted.chmod(0o755)
+    spaced = own_folder / "a project"
+    variables = [f"PROJECT={spaced}", f"BIN={own_folder}", "CUSTOMERS=7"]
+    dry = subprocess.run(["make", "-n", "run", *variables], cwd=REPOSITORY, capture_output=True, text=True, check=True, env={**os.environ, "MAKEFLAGS": ""})
+    for line in re.findall(r"^.*/waymark .*$", dry.stdout, flags=re.MULTILINE):
+        subprocess.run(["bash", "-c", line], check=True)
+    assert (own_folder / "said").read_text().splitlines() == [f"world|--project|{spaced}|--customers|7|--if-named|", f"run|--project|{spaced}|"]
+
+
+def test_what_stands_there_is_written_down_last(demo_folder: Path) -> None:
+    assert world(demo_folder, "--customers", "30", "--seed", "5").exit_code == 0
+    assert json.loads((demo_folder / ".waymark" / "world.json").read_text()) == {"customers": 30, "seed": 5}
