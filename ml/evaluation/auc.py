@@ -74,4 +74,4 @@ def _codes(clusters: npt.ArrayLike | None, rows: int) -> Ints:
 
 def _interval(value: float, variance: float, rows: int) -> Estimate:
     half = Z95 * float(np.sqrt(variance))
-    return Estimate(value, max(0.0, value - half), min(1.0, value + half), rows) if half == half else Estimate(value, float("nan"), float("nan"), rows)
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half), rows) if np.isfinite(half) else Estimate(value, float("nan"), float("nan"), rows)

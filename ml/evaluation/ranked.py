@@ -121,7 +121,7 @@ def _starts(rows: int, bins: int) -> npt.NDArray[np.int64]:
 
 
 def _ece(value: float, replicates: Floats, rows: int) -> Estimate:
-    low, high = np.quantile(replicates, (0.025, 0.975))
+    high = np.quantile(replicates, 0.975)
     return Estimate(value, max(0.0, 2 * value - float(high)), max(value, float(high)), rows)
 
 

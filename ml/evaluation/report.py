@@ -125,7 +125,7 @@ def mean_estimate(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None) 
 
 
 def curves(labels: npt.ArrayLike, probabilities: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *, seed: int = 0) -> dict[str, pa.Table]:
-    """reliability: probability, observed, low, high, n of 20 equal-mass bins (Clopper-Pearson 95 %). gain: decile (1 = highest), lift and gain with low, high."""
+    """reliability: probability, observed, low, high, n of 20 equal-mass bins (Clopper-Pearson 95 %). gain: decile (1 = top), lift and gain with low, high."""
     bins = reliability(labels, probabilities, seed=seed)
     by_rank = ranked(labels, probabilities, clusters, seed=seed)
     exact = [clopper_pearson(positives, rows) for _, _, positives, rows in bins]

@@ -47,7 +47,7 @@ def _behavior() -> Iterator[Field]:
     yield Field("session_recency_weight", "number", 90, "sessions of the last 90 days, each half as much for every 7 days of age", ("session_count",))
     between = ("first_session_us", "last_session_us", "session_count")
     yield Field("hours_between_sessions_mean", "number", None, "mean hours between starts of sessions; none with fewer than two", between)
-    yield Field("events_per_session_28d", "number", 28, "events per session begun in the last 28 days; none without a session", ("event_count", "session_count"))
+    yield Field("events_per_session_28d", "number", 28, "events per session of the last 28 days; none without one", ("event_count", "session_count"))
     yield Field("page_views_per_session_28d", "number", 28, "page views per session begun in the last 28 days", ("page_view_count", "session_count"))
     yield Field("last_visit_event_count", "integer", None, "events of the latest visit (at most 1,023)", ("last_visit_event_key",))
     yield Field("last_visit_stage_rank", "integer", None, "furthest stage of the latest visit with one: 1 awareness to 5 post-sale", ("last_visit_stage_key",))
@@ -89,7 +89,7 @@ def _value() -> Iterator[Field]:
     yield from _windows("refund_count", (90,))
     yield from _windows("refund_amount", (90,))
     for window in (28, 90):
-        yield Field(f"max_stage_rank_{window}d", "integer", window, f"furthest stage of the last {window} days: 1 awareness to 5 post-sale", ("max_stage_rank",))
+        yield Field(f"max_stage_rank_{window}d", "integer", window, f"furthest stage of the last {window} days (1 to 5)", ("max_stage_rank",))
     yield Field("max_stage_rank_total", "integer", None, "furthest stage ever: 1 awareness to 5 post-sale", ("max_stage_rank",))
 
 

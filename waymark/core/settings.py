@@ -93,9 +93,14 @@ class EngineSettings(_Strict):
 
 
 class LearningSettings(_Strict):
-    """Full refresh: horizon_days."""
+    """Full refresh: horizon_days. The others bind the next training."""
 
     horizon_days: int = Field(7, ge=1, le=90, description="a label says whether somebody converts within so many days")
+    maturity_days: int = Field(0, ge=0, le=90, description="labels of the last so many days are left out, for sources whose events arrive late")
+    min_positives: int = Field(200, ge=20, description="a split with fewer converting rows trains nothing")
+    max_training_rows: int = Field(60_000, ge=1_000, description="of larger splits a sample of customers is kept")
+    retrain_after_days: int = Field(7, ge=1, description="a champion older than this, in days of data, is challenged")
+    seed: int = 7
 
 
 class Goal(_Strict):

@@ -1,0 +1,184 @@
+"""From a model's margin to a probability that can be taken at its word, learnt on rows that the model has not seen.
+
+The score is an inductive Venn-Abers predictor's (Vovk & Petej 2014, "Venn-Abers predictors"; Vovk, Petej & Fedorova 2015): p0 and p1 are what isotonic
+regression of the calibration rows gives at a new row's margin once the row is added with outcome 0, or 1; the score is p1 / (1 - p0 + p1), the minimax
+choice for log-loss. p0 and p1 are a pair of probabilities, not an interval of a stated level. The interval beside the score is therefore a pointwise band
+at 90 % of a smooth calibration curve (logistic regression on a natural cubic spline of the margin), whose covariance is summed by customer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.evaluation import sigmoid
+
+Floats = npt.NDArray[np.float64]
+
+LEVEL = 0.90
+_Z = 1.6448536269514722
+_KNOTS = (0.02, 0.35, 0.65, 0.9, 0.99)
+_STEPS = 60
+_RIDGE = 1e-6
+# Margins are told apart to this much; finer differences than a thousandth of a logit are noise.
+_GRAIN = 1e-3
+
+
+@dataclass(frozen=True)
+class VennAbers:
+    """points: the distinct margins of the calibration rows, rising. p0, p1: (2k + 1) values; place 2i is the gap before points[i], 2i + 1 the point itself."""
+
+    points: Floats
+    p0: Floats
+    p1: Floats
+
+    @classmethod
+    def fit(cls, margins: npt.ArrayLike, labels: npt.ArrayLike) -> VennAbers:
+        """margins: any real numbers; labels: 0 or 1; at least one row."""
+        points, places = np.unique(grained(margins), return_inverse=True)
+        weights = np.bincount(places).astype(np.float64)
+        hits = np.bincount(places, np.asarray(labels, dtype=np.float64))
+        return cls(points, _inserted(weights, hits, 0.0), _inserted(weights, hits, 1.0))
+
+    def predict(self, margins: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """(p0, p1) of each margin."""
+        wanted = grained(margins)
+        left, right = np.searchsorted(self.points, wanted, "left"), np.searchsorted(self.points, wanted, "right")
+        places = left + right
+        return self.p0[places], self.p1[places]
+
+
+def grained(margins: npt.ArrayLike) -> Floats:
+    """Margins in steps of a thousandth."""
+    return np.asarray(np.round(np.asarray(margins, dtype=np.float64) / _GRAIN) * _GRAIN)
+
+
+def _inserted(weights: Floats, hits: Floats, label: float) -> Floats:
+    """The isotonic fit at a row of weight 1 and this label, for each place where it can stand among k groups: 2k + 1 values.
+
+    Isotonic regression is the slope of the greatest convex minorant of the cumulative sums. The row adds the segment from the last point to its left to the
+    first to its right, moved by (1, label); its slope is that of the common tangent of the hulls on both sides, or max over the left vertices of the least
+    slope to the right ones. Hulls have few vertices, so each place costs little.
+    """
+    count = len(weights)
+    x, y = np.concatenate(([0.0], np.cumsum(weights))), np.concatenate(([0.0], np.cumsum(hits)))
+    right_hulls = _suffix_hulls(x, y)
+    left: list[int] = []
+    found = np.empty(2 * count + 1)
+    for place in range(count + 1):
+        _push(left, place, x, y)
+        found[2 * place] = _tangent(x, y, left, right_hulls[place], label)
+        if place < count:  # at the point itself its group is on neither side
+            found[2 * place + 1] = _tangent(x, y, left, right_hulls[place + 1], label)
+    return found
+
+
+def _push(hull: list[int], vertex: int, x: Floats, y: Floats) -> None:
+    """Adds a vertex on the right to a lower hull."""
+    while len(hull) > 1:
+        a, b = hull[-2], hull[-1]
+        if (y[b] - y[a]) * (x[vertex] - x[b]) >= (y[vertex] - y[b]) * (x[b] - x[a]):
+            hull.pop()
+        else:
+            break
+    hull.append(vertex)
+
+
+def _suffix_hulls(x: Floats, y: Floats) -> list[tuple[int, ...]]:
+    """The lower hull of points i … k, for each i, as vertices from left to right."""
+    hull: list[int] = []  # from right to left
+    found: list[tuple[int, ...]] = [()] * len(x)
+    for vertex in range(len(x) - 1, -1, -1):
+        while len(hull) > 1:
+            a, b = hull[-2], hull[-1]
+            if (y[b] - y[vertex]) * (x[a] - x[b]) >= (y[a] - y[b]) * (x[b] - x[vertex]):
+                hull.pop()
+            else:
+                break
+        hull.append(vertex)
+        found[vertex] = tuple(reversed(hull))
+    return found
+
+
+def _tangent(x: Floats, y: Floats, left: list[int], right: tuple[int, ...], label: float) -> float:
+    a, b = np.asarray(left), np.asarray(right)
+    slopes = (y[b] + label - y[a][:, None]) / (x[b] + 1.0 - x[a][:, None])
+    return float(slopes.min(axis=1).max())
+
+
+@dataclass(frozen=True)
+class CalibrationBand:
+    """knots: of the natural cubic spline over margins. coefficients and their covariance: of a logistic regression on [1, spline]."""
+
+    knots: Floats
+    coefficients: Floats
+    covariance: Floats
+
+    @classmethod
+    def fit(cls, margins: npt.ArrayLike, labels: npt.ArrayLike, customers: npt.ArrayLike) -> CalibrationBand:
+        """customers: each row's customer as a number; rows of one customer are not taken to be independent."""
+        m, target = grained(margins), np.asarray(labels, dtype=np.float64)
+        knots = np.unique(np.quantile(m, _KNOTS))
+        design = _spline(m, knots)
+        beta = np.zeros(design.shape[1])
+        rate = np.clip(target.mean(), 1e-6, 1 - 1e-6)
+        beta[0] = np.log(rate / (1 - rate))
+        ridge = _RIDGE * np.eye(design.shape[1])
+        for _ in range(_STEPS):
+            p = sigmoid(design @ beta)
+            step = np.linalg.solve(design.T @ (design * (p * (1 - p))[:, None]) + ridge, design.T @ (target - p) - _RIDGE * beta)
+            beta = beta + np.clip(step, -5, 5)
+            if np.abs(step).max() < 1e-9:
+                break
+        p = sigmoid(design @ beta)
+        bread = np.linalg.pinv(design.T @ (design * (p * (1 - p))[:, None]) + ridge)
+        codes = np.unique(np.asarray(customers), return_inverse=True)[1]
+        scores = np.column_stack([np.bincount(codes, design[:, column] * (target - p)) for column in range(design.shape[1])])
+        return cls(knots, beta, bread @ (scores.T @ scores) @ bread)
+
+    def interval(self, margins: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """The 90 % band of P(outcome | margin)."""
+        design = _spline(grained(margins), self.knots)
+        center = design @ self.coefficients
+        half = _Z * np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", design, self.covariance, design), 0.0))
+        return sigmoid(center - half), sigmoid(center + half)
+
+
+def _spline(margins: Floats, knots: Floats) -> Floats:
+    """Columns 1, m and the natural cubic basis of the knots (Hastie, Tibshirani & Friedman, 5.2.1), scaled; linear beyond the outer knots."""
+    if len(knots) < 3:
+        spread = max(float(np.ptp(knots)), 1.0)
+        return np.column_stack((np.ones(len(margins)), (margins - knots[0]) / spread)) if len(knots) > 1 else np.ones((len(margins), 1))
+    scale = knots[-1] - knots[0]
+    m, k = (margins - knots[0]) / scale, (knots - knots[0]) / scale
+
+    def cubed(place: int) -> Floats:
+        return np.asarray((np.maximum(m - k[place], 0) ** 3 - np.maximum(m - k[-1], 0) ** 3) / (k[-1] - k[place]))
+
+    last = cubed(len(k) - 2)
+    return np.column_stack([np.ones(len(m)), m, *(cubed(place) - last for place in range(len(k) - 2))])
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """Margins to (score, low, high)."""
+
+    venn_abers: VennAbers
+    band: CalibrationBand
+
+    @classmethod
+    def fit(cls, margins: npt.ArrayLike, labels: npt.ArrayLike, customers: npt.ArrayLike) -> Calibrator:
+        return cls(VennAbers.fit(margins, labels), CalibrationBand.fit(margins, labels, customers))
+
+    def score(self, margins: npt.ArrayLike) -> Floats:
+        """Calibrated probabilities in (0, 1)."""
+        p0, p1 = self.venn_abers.predict(margins)
+        return np.asarray(p1 / (1 - p0 + p1))
+
+    def interval(self, margins: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """The band at 90 %, widened where it must be to hold the score."""
+        score = self.score(margins)
+        low, high = self.band.interval(margins)
+        return np.minimum(low, score), np.maximum(high, score)
