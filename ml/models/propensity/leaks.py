@@ -1,0 +1,68 @@
+"""Features that know too much. The first line compares stored features with ones that were built from a log cut off at the point; the second looks at
+what a single feature does to the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from ml.datasets import Dataset
+from ml.evaluation import auc
+from ml.features import Field
+from ml.models.propensity.result import TrainingResult
+
+# A single feature that ranks this well says the answer rather than predicts it: behaviour before a purchase is never so clear.
+SUSPICIOUS_AUC = 0.97
+
+
+@dataclass(frozen=True)
+class Leak:
+    """feature: its name. how: "recomputed" (its stored value needs later events) or "univariate". sentence: with the numbers."""
+
+    feature: str
+    how: str
+    sentence: str
+
+
+def recomputed_leaks(stored: pa.Table, recomputed: pa.Table, fields: Sequence[Field]) -> tuple[Leak, ...]:
+    """Fields whose stored values differ from those built without anything at or after the point.
+
+    stored, recomputed: columns customer_id, as_of_at and the fields'; any order of rows. A row that only one of them has counts as different in all fields.
+    """
+    keys = [_keys(table) for table in (stored, recomputed)]
+    if set(keys[0]) != set(keys[1]):
+        missing = len(set(keys[0]) ^ set(keys[1]))
+        return tuple(Leak(field.name, "recomputed", f"{missing} of {len(set(keys[0]) | set(keys[1]))} feature rows stand on one side only") for field in fields[:1])
+    orders = [np.argsort(np.asarray(key)) for key in keys]
+    found = []
+    for field in fields:
+        left, right = (table.column(field.name).combine_chunks().take(pa.array(order)) for table, order in zip((stored, recomputed), orders, strict=True))
+        different = sum(1 for a, b in zip(left.to_pylist(), right.to_pylist(), strict=True) if a != b)
+        if different:
+            found.append(Leak(field.name, "recomputed", f"{field.name} needs events at or after the point: {different} of {len(left)} sampled values change without them"))
+    return tuple(found)
+
+
+def _keys(table: pa.Table) -> list[str]:
+    return [f"{customer}|{point}" for customer, point in zip(table.column("customer_id").to_pylist(), table.column("as_of_at").to_pylist(), strict=True)]
+
+
+def univariate_leaks(dataset: Dataset, result: TrainingResult) -> tuple[Leak, ...]:
+    """Fields that rank the test split by themselves better than SUSPICIOUS_AUC, up or down. The interval's lower end must lie above it."""
+    test = dataset.splits["test"]
+    matrix = dataset.encoder.encode(test.table)
+    found: list[Leak] = []
+    for place, (name, category) in enumerate(dataset.encoder.columns):
+        column = matrix[:, place].astype(np.float64)
+        known = np.isfinite(column)
+        if known.sum() < 50 or not 0 < test.labels[known].sum() < known.sum():
+            continue
+        for sign in (1.0, -1.0):
+            estimate = auc(test.labels[known], sign * column[known], test.customers[known])
+            if estimate.low > SUSPICIOUS_AUC and name not in {leak.feature for leak in found}:
+                said = name if category is None else f"{name} = {category}"
+                found.append(Leak(name, "univariate", f"{said} alone ranks the test split with AUC {estimate}; over {SUSPICIOUS_AUC:g} it says the answer"))
+    return tuple(found)
