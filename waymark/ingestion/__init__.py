@@ -9,9 +9,10 @@ from waymark.ingestion.files import known_files, new_files, source_files
 
 if TYPE_CHECKING:
     from waymark.ingestion.event import CANONICAL_COLUMNS
-    from waymark.ingestion.ingest import ingest_source, mark_transformed, open_raw, prepare_raw
+    from waymark.ingestion.ingest import ingest_source, mark_transformed, open_raw, prepare_raw, restate_clock
     from waymark.ingestion.lake import recover
     from waymark.ingestion.mapping import Mapping, load_mapping
+    from waymark.ingestion.quarantine import purge_expired
     from waymark.ingestion.report import FileOutcome, IngestReport, Refusal
 
 __all__ = [
@@ -27,13 +28,16 @@ __all__ = [
     "new_files",
     "open_raw",
     "prepare_raw",
+    "purge_expired",
     "recover",
+    "restate_clock",
     "source_files",
 ]
 
 _LATE = {
     "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping", "load_mapping": "mapping",
-    "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "recover": "lake",
+    "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
+    "purge_expired": "quarantine",
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from waymark.ingestion.files import Known, save_known, source_files, stamp
 from waymark.ingestion.group import Group
 from waymark.ingestion.lake import recover, scratch_folder
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, load_mapping
-from waymark.ingestion.quarantine import purge_quarantine
+from waymark.ingestion.quoting import literal
 from waymark.ingestion.readers import READ, drop_read, load_records
 from waymark.ingestion.report import FileOutcome, IngestReport
 from waymark.ingestion.tables import build_quarantine_view, build_views, create_tables
@@ -49,6 +49,18 @@ def open_raw(connection: Connection, sources: Iterable[str], home: Home) -> None
     create_tables(connection, home.root)
     build_views(connection, sorted(sources))
     build_quarantine_view(connection)
+
+
+def restate_clock(connection: Connection, sources: Iterable[str]) -> None:
+    """Sets data_now to the greatest received_at that the lake holds of these sources (NULL where it holds nothing).
+
+    Batches only move it forward; this is for when tables are rebuilt, because the project may name other sources than it did.
+    """
+    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
+    paths = rows(connection, "select path from raw.lake_files where list_contains($sources, source) order by path", {"sources": sorted(sources)})
+    listed = ", ".join(literal(str(root / str(path))) for (path,) in paths)
+    newest = f"(select max(received_at) from read_parquet([{listed}], hive_partitioning = false))" if paths else "NULL"
+    connection.execute(f"update raw.run_clock set data_now = {newest}")
 
 
 def mark_transformed(connection: Connection, sources: Iterable[str], batch_ids: Iterable[int] | None = None) -> None:
@@ -94,7 +106,6 @@ class _Ingestion:
         started = perf_counter()
         create_tables(self.connection, self.home.root)
         build_views(self.connection, [self.source])
-        purge_quarantine(self.connection, self.home, self.source, self.project.settings.ingestion.quarantine_days)
         files = source_files(self.project, self.source)
         self.report.files_found = len(files)
         if not files:

@@ -123,6 +123,12 @@ def purge_quarantine(connection: Connection, home: Home, source: str, days: int,
     return sum(int(str(count)) for _, count in expired)
 
 
+def purge_expired(connection: Connection, home: Home, days: int, now: datetime | None = None) -> int:
+    """The same for every source that has refused rows, one that the project no longer names included: its rows expire like any others."""
+    sources = [str(source) for (source,) in rows(connection, "select distinct source from raw.quarantine_files order by source nulls last")]
+    return sum(purge_quarantine(connection, home, source, days, now) for source in sources)
+
+
 def _exchange(connection: Connection, home: Home, source: str, *, batch_id: int, gone: list[str], written: list[tuple[str, int, int]]) -> None:
     """Registers the written files in place of those that go, and then removes these."""
     connection.execute("begin")

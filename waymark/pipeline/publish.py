@@ -89,7 +89,10 @@ def _write_snapshot(connection: Connection, path: Path, snapshot_id: str, run: R
     for schema, name in wanted:
         tell(f"publish: {schema}.{name}")
         connection.execute(f"create schema if not exists snapshot.{schema}")
-        connection.execute(f'create table snapshot.{schema}."{name}" as from {schema}."{name}"')
+        # The log of a source that the project no longer names stays in the warehouse: here it would tell of rows that the marts lack.
+        named = "" if schema == "marts" else " where list_contains($sources, source)"
+        parameters = {"sources": sorted(run.mappings)} if named else None
+        connection.execute(f'create table snapshot.{schema}."{name}" as from {schema}."{name}"{named}', parameters)
         for column, text in rows(connection, _COMMENTS, [schema, name]):
             quoted = str(text).replace("'", "''")
             connection.execute(f'comment on column snapshot.{schema}."{name}"."{column}" is \'{quoted}\'')

@@ -16,7 +16,7 @@ from waymark.core.home import Home, write_atomically
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows, storage_problem
 from waymark.identity import IdentityReport, clear_restatements, prepare_identity, resolve_identities
-from waymark.ingestion import IngestReport, Mapping, ingest_source, load_mapping, mark_transformed, prepare_raw
+from waymark.ingestion import IngestReport, Mapping, ingest_source, load_mapping, mark_transformed, prepare_raw, purge_expired, restate_clock
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
 from waymark.pipeline.progress import Stage, refuse, tell
@@ -76,11 +76,13 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
     mark_unpublished(run.project.home)
     with run.open_warehouse() as connection:
         prepare_raw(connection, run.mappings, run.project.home)
+        purge_expired(connection, run.project.home, run.project.settings.ingestion.quarantine_days)
         prepare_identity(connection)
         connection.execute("create table if not exists raw.build_state (full_refresh_needed boolean, settings_digest varchar, build_digest varchar)")
         settings, code = run.project.refresh_digest, build_digest(run.project)
         state = rows(connection, "select full_refresh_needed, settings_digest, build_digest from raw.build_state")
         if not state:
+            restate_clock(connection, run.mappings)
             connection.execute("insert into raw.build_state values (true, ?, ?)", [settings, code])
             return True
         needed, built_settings, built_code = state[0]
@@ -92,6 +94,8 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
         if built_code != code and not needed:
             tell("the models or the sources changed since the last run: every table is rebuilt")
         rebuild = bool(needed) or full_refresh or built_code != code
+        if rebuild:
+            restate_clock(connection, run.mappings)
         connection.execute("update raw.build_state set full_refresh_needed = ?, settings_digest = ?, build_digest = ?", [rebuild, settings, code])
         return rebuild
 

@@ -10,7 +10,7 @@ from waymark.core.errors import StorageError
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.identity import prepare_identity
-from waymark.ingestion import open_raw
+from waymark.ingestion import open_raw, restate_clock
 from waymark.pipeline.dbt_project import DbtProject
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, preflight, resolve, transform_events, transform_marts
@@ -92,6 +92,7 @@ def _prepare_scratch(scratch: Run) -> None:
     """Makes the views and empty tables of a full refresh. `prepare` would also tidy the home's lake by the scratch registry."""
     with scratch.open_warehouse() as connection:
         open_raw(connection, scratch.mappings, scratch.project.home)
+        restate_clock(connection, scratch.mappings)
         prepare_identity(connection)
         connection.execute("create table raw.build_state as select true as full_refresh_needed")
 
