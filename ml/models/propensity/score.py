@@ -1,0 +1,120 @@
+"""Scores of all customers at the latest point, streamed: batches of features from DuckDB, scores back, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from ml.datasets import feature_sql
+from ml.explain import top_contributions
+from ml.models.propensity.model import PropensityModel
+from waymark.core.warehouse import Connection, rows
+
+TABLE = "marts.fct_propensity_scores"
+COLUMNS = {
+    "customer_id": "VARCHAR", "as_of_at": "TIMESTAMP", "score": "DOUBLE", "score_low": "DOUBLE", "score_high": "DOUBLE", "decile": "INTEGER",
+    "model_version": "VARCHAR", "reasons": "VARCHAR",
+}  # fmt: skip
+_COMMENTS = {
+    "customer_id": "The customer.",
+    "as_of_at": "The point: what came at or after it was not known to the score.",
+    "score": "Calibrated probability of a conversion within learning.horizon_days of the point.",
+    "score_low": "Lower end of the score's 90 % interval.",
+    "score_high": "Upper end of the score's 90 % interval.",
+    "decile": "1 for the tenth with the highest scores, to 10.",
+    "model_version": "Version in the registry of the model that gave the score.",
+    "reasons": "Top decile: JSON list of feature, value, log_odds and sentence, by exact SHAP contributions; NULL for others (waymark why CUSTOMER).",
+}
+BATCH_ROWS = 50_000
+TOP_REASONS = 3
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """rows: customers scored; version: of the model, None where there is none and the table was emptied."""
+
+    rows: int
+    version: str | None
+
+
+def prepare_scores(connection: Connection) -> None:
+    """Makes the table, empty, where it does not exist."""
+    connection.execute("create schema if not exists marts")
+    connection.execute(f"create table if not exists {TABLE} ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})")
+    for name, text in _COMMENTS.items():
+        connection.execute(f"comment on column {TABLE}.{name} is '{text.replace(chr(39), chr(39) * 2)}'")
+
+
+def score_customers(connection: Connection, model: PropensityModel | None, version: str | None, *, batch_rows: int = BATCH_ROWS) -> ScoreReport:
+    """Replaces the scores by those of all customers with features at the latest point (data_now); leaves none where there is no model.
+
+    Deciles are equal parts by (score, customer_id). Reasons are the exact contributions of the top decile.
+    """
+    prepare_scores(connection)
+    if model is None or version is None:
+        connection.execute(f"delete from {TABLE}")
+        return ScoreReport(0, None)
+    connection.execute("create or replace temp table fresh_scores (customer_id VARCHAR, as_of_at TIMESTAMP, score DOUBLE, score_low DOUBLE, score_high DOUBLE)")
+    where = "points.as_of_at = (select data_now from raw.run_clock)"
+    source = connection.cursor()
+    reader = source.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_reader(batch_rows)
+    for batch in reader:
+        scores = model.predict(batch)
+        scored = pa.table({
+            "customer_id": batch.column("customer_id"), "as_of_at": batch.column("as_of_at"), "score": scores.score, "score_low": scores.low, "score_high": scores.high,
+        })  # fmt: skip
+        connection.register("scored_batch", scored)
+        connection.execute("insert into temp.fresh_scores from scored_batch")
+        connection.unregister("scored_batch")
+    source.close()
+    connection.execute("""
+        create or replace temp table ranked_scores as
+        select *, cast(floor((row_number() over (order by score desc, customer_id) - 1) * 10.0 / count(*) over ()) as integer) + 1 as decile from temp.fresh_scores
+    """)
+    reasons = _reasons(connection, model)
+    connection.register("reasons_of_the_top", reasons)
+    connection.begin()
+    try:
+        connection.execute(f"delete from {TABLE}")
+        connection.execute(
+            f"""
+            insert into {TABLE}
+            select s.customer_id, s.as_of_at, s.score, s.score_low, s.score_high, s.decile, ?, r.reasons
+            from temp.ranked_scores s left join reasons_of_the_top r on r.customer_id = s.customer_id
+            order by s.score desc, s.customer_id
+            """,
+            [version],
+        )
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    finally:
+        connection.unregister("reasons_of_the_top")
+        connection.execute("drop table if exists temp.fresh_scores")
+        connection.execute("drop table if exists temp.ranked_scores")
+    count = rows(connection, f"select count(*) from {TABLE}")[0][0]
+    return ScoreReport(int(str(count)), version)
+
+
+def _reasons(connection: Connection, model: PropensityModel) -> pa.Table:
+    where = "points.as_of_at = (select data_now from raw.run_clock) and points.customer_id in (select customer_id from temp.ranked_scores where decile = 1)"
+    table = connection.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_table()
+    customers = table.column("customer_id").to_pylist()
+    contributions = model.contributions(model.encoder.encode(table)) if customers else np.empty((0, 1))
+    values = table.select(list(model.fields)).to_pylist()
+    texts = [reasons_json(model, row, value) for row, value in zip(contributions, values, strict=True)]
+    return pa.table({"customer_id": pa.array(customers, pa.string()), "reasons": pa.array(texts, pa.string())})
+
+
+def reasons_json(model: PropensityModel, contributions: np.ndarray[tuple[int], np.dtype[np.float64]], values: dict[str, object], count: int = TOP_REASONS) -> str:
+    """The top contributions of one row as JSON."""
+    found: Sequence[object] = [
+        {"feature": item.feature, "value": item.value, "log_odds": round(item.log_odds, 6), "sentence": item.sentence}
+        for item in top_contributions(model.encoder.fields, contributions, values, count=count)
+    ]
+    return json.dumps(found)

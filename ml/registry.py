@@ -1,0 +1,151 @@
+"""MLflow, and nothing else of ours imports it: one experiment a model, a run a training with a nested run a candidate, versions, and the alias `champion`.
+
+Decision: who is champion stands in MLflow's own store (the alias), so that a promotion by hand in MLflow's UI takes effect. Scoring asks only for that
+alias and for the folder of the model, and reads them from the store by SQL, because importing MLflow costs seconds. Consequence: two table names of a
+pinned MLflow stand here; a test holds both ways of asking to the same answer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from waymark.core.clock import wall_now
+from waymark.core.home import Home
+from waymark.core.settings import telemetry_off
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from ml.evaluation import Estimate
+
+ALIAS = "champion"
+MODEL_FOLDER = "model"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that scores. folder: where its model lies. data_now: of the training, as text."""
+
+    version: str
+    run_id: str
+    folder: Path
+    data_now: str
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A nested run: a candidate, or a trial of one."""
+
+    name: str
+    params: Mapping[str, object]
+    metrics: Mapping[str, float]
+
+
+def champion(home: Home, model: str) -> Champion | None:
+    """The version with the alias, or None. Does not import MLflow."""
+    store = home.mlflow / "mlflow.db"
+    if not store.exists():
+        return None
+    connection = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
+    try:
+        found = connection.execute(
+            "select v.version, v.run_id from registered_model_aliases a join model_versions v on v.name = a.name and v.version = a.version"
+            " where a.name = ? and a.alias = ?",
+            (model, ALIAS),
+        ).fetchone()
+        if found is None:
+            return None
+        clock = connection.execute("select value from tags where run_uuid = ? and key = 'waymark.data_now'", (found[1],)).fetchone()
+    except sqlite3.OperationalError:
+        return None  # a store that MLflow has only begun to make
+    finally:
+        connection.close()
+    return Champion(str(found[0]), str(found[1]), artifacts_of(home, found[1]) / MODEL_FOLDER / "data", str(clock[0]) if clock else "")
+
+
+def artifacts_of(home: Home, run_id: str) -> Path:
+    """Where a run's artifacts lie, wherever the home stands today."""
+    return home.mlflow / "artifacts" / run_id / "artifacts"
+
+
+class Recorder:
+    """One training as a run of MLflow. The alias is set last, so whatever kills the process before leaves the champion as it was."""
+
+    def __init__(self, home: Home, model: str, *, tags: Mapping[str, str]) -> None:
+        telemetry_off()
+        from mlflow import MlflowClient
+
+        self.home, self.model = home, model
+        home.mlflow.mkdir(parents=True, exist_ok=True)
+        store = f"sqlite:///{home.mlflow / 'mlflow.db'}"
+        self.client: MlflowClient = MlflowClient(store, store)
+        known = self.client.get_experiment_by_name(model)
+        artifacts = (home.mlflow / "artifacts").as_uri()
+        self.experiment = known.experiment_id if known else self.client.create_experiment(model, artifact_location=artifacts)
+        self.run_id = str(self.client.create_run(self.experiment, tags=dict(tags)).info.run_id)
+
+    def log(self, *, params: Mapping[str, object], metrics: Mapping[str, Estimate], tags: Mapping[str, str] | None = None) -> None:
+        """Estimates are kept as name, name_low, name_high."""
+        flat = {f"{name}{end}": value for name, estimate in metrics.items() for end, value in _ends(estimate).items()}
+        _log_batch(self.client, self.run_id, params, flat, tags or {})
+
+    def nested(self, runs: tuple[Nested, ...]) -> None:
+        for run in runs:
+            tags = {"mlflow.parentRunId": self.run_id, "mlflow.runName": run.name}
+            run_id = str(self.client.create_run(self.experiment, tags=tags).info.run_id)
+            _log_batch(self.client, run_id, run.params, run.metrics, {})
+            self.client.set_terminated(run_id)
+
+    def artifact(self, name: str, content: str | bytes) -> None:
+        path = artifacts_of(self.home, self.run_id) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def log_model(self, data: Path, loader: str, example: Mapping[str, list[Any]], output: Mapping[str, list[Any]]) -> None:
+        """The model folder `data` as an MLflow model: signature and a synthetic example, loaded by module `loader`."""
+        import pandas as pd
+        from mlflow.models import infer_signature
+        from mlflow.pyfunc import save_model
+
+        frame = pd.DataFrame(dict(example))
+        folder = artifacts_of(self.home, self.run_id) / MODEL_FOLDER
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        signature = infer_signature(frame, pd.DataFrame(dict(output)))
+        save_model(str(folder), loader_module=loader, data_path=str(data), signature=signature, input_example=frame, pip_requirements=["waymark"])
+
+    def register(self, *, description: str, promote: bool, tags: Mapping[str, str]) -> str:
+        """Makes a version of the run's model; gives it the alias if `promote`. Returns the version."""
+        if not any(known.name == self.model for known in self.client.search_registered_models(f"name = '{self.model}'")):
+            self.client.create_registered_model(self.model)
+        source = (artifacts_of(self.home, self.run_id) / MODEL_FOLDER).as_uri()
+        version = str(self.client.create_model_version(self.model, source=source, run_id=self.run_id, tags=dict(tags), description=description).version)
+        self.client.set_terminated(self.run_id)
+        if promote:
+            self.client.set_registered_model_alias(self.model, ALIAS, version)
+        return version
+
+    def failed(self) -> None:
+        """Marks the run as failed."""
+        self.client.set_terminated(self.run_id, status="FAILED")
+
+
+def _ends(estimate: Estimate) -> dict[str, float]:
+    return {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
+
+
+def _log_batch(client: MlflowClient, run_id: str, params: Mapping[str, object], metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(wall_now().replace(tzinfo=UTC).timestamp() * 1000)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in metrics.items() if isfinite(value)],
+        params=[Param(name, str(value)) for name, value in params.items()],
+        tags=[RunTag(name, value) for name, value in tags.items()],
+    )

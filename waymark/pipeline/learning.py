@@ -1,0 +1,174 @@
+"""Training and scoring as steps of a run: when a model is trained, what is recorded of it, who becomes champion, who is scored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import waymark
+from waymark.core.home import read_json, write_atomically
+from waymark.core.warehouse import rows
+from waymark.pipeline.code import code_digest
+from waymark.pipeline.progress import Stage, tell
+from waymark.pipeline.steps import Run
+
+if TYPE_CHECKING:
+    from ml.models.propensity.result import TrainingResult
+
+MODEL = "propensity"
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """outcome: trained, skipped or kept (the champion is young enough). sentences: why; version, run_id: in the registry; metrics: name -> text."""
+
+    outcome: str
+    sentences: tuple[str, ...]
+    version: str = ""
+    run_id: str = ""
+    promoted: bool = False
+    metrics: tuple[tuple[str, str], ...] = ()
+
+    def as_metadata(self) -> dict[str, str]:
+        said = {"outcome": self.outcome, "why": "; ".join(self.sentences), "version": self.version, "mlflow_run_id": self.run_id}
+        return {name: text for name, text in {**said, **dict(self.metrics)}.items() if text}
+
+
+def train(run: Run, *, run_id: str = "", force: bool = False) -> TrainingReport:
+    """Trains a challenger where it is due, records it, and promotes it if the gate lets it.
+
+    Due: no training has been tried by these models and settings, or data_now has moved by learning.retrain_after_days since the last one; or `force`.
+    """
+    with Stage("propensity") as stage:
+        report = _train(run, run_id, force)
+        stage.detail = "; ".join(report.sentences)
+        remembered = run.project.home.mlflow / "last_training.json"
+        if report.outcome != "kept":
+            remembered.parent.mkdir(parents=True, exist_ok=True)
+            state = {"data_now": _data_now(run), "inputs": _inputs(run), "outcome": report.outcome, "sentences": list(report.sentences)}
+            write_atomically(remembered, json.dumps(state | {"metrics": dict(report.metrics), "version": report.version}, indent=2) + "\n")
+    return report
+
+
+def _train(run: Run, run_id: str, force: bool) -> TrainingReport:
+    last = read_json(run.project.home.mlflow / "last_training.json")
+    if last and not force and last.get("inputs") == _inputs(run) and last.get("outcome") == "trained" and not _is_due(run, last):
+        return TrainingReport("kept", (f"the last training is younger than {run.project.settings.learning.retrain_after_days} days of data",))
+    from ml.features import VIEWS, model_fields
+    from ml.models.propensity.result import TrainingSkipped
+    from ml.models.propensity.train import train_propensity
+
+    with run.open_warehouse() as connection:
+        result = train_propensity(connection, run.project.settings.learning, model_fields(VIEWS), champion=_champion_model(run), progress=tell)
+    if isinstance(result, TrainingSkipped):
+        return TrainingReport("skipped", tuple(f"not trained: {reason}" for reason in result.reasons))
+    return _record(run, result, run_id)
+
+
+def _is_due(run: Run, last: dict[str, object]) -> bool:
+    now, before = _data_now(run), str(last.get("data_now") or "")
+    if not now or not before:
+        return True
+    return datetime.fromisoformat(now) - datetime.fromisoformat(before) >= timedelta(days=run.project.settings.learning.retrain_after_days)
+
+
+def _inputs(run: Run) -> str:
+    return f"{code_digest()}:{run.project.refresh_digest}:{run.project.settings.learning.model_dump_json()}"
+
+
+def _data_now(run: Run) -> str:
+    with run.open_warehouse() as connection:
+        found = rows(connection, "select data_now from raw.run_clock")
+    return str(found[0][0] or "") if found else ""
+
+
+def _champion_model(run: Run) -> Any:
+    from ml.models.propensity.model import PropensityModel
+    from ml.registry import champion
+
+    known = champion(run.project.home, MODEL)
+    return PropensityModel.load(known.folder) if known and known.folder.is_dir() else None
+
+
+def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
+    import numpy as np
+
+    from ml.explain import importances
+    from ml.models.propensity.card import model_card
+    from ml.models.propensity.gate import judge
+    from ml.models.propensity.plots import plots
+    from ml.registry import Nested, Recorder
+    from waymark.pipeline.leaks import check_leaks
+
+    tell("propensity: leaks")
+    leaks = (*result.leaks, *check_leaks(run, seed=result.dataset.seed))
+    verdict = judge(result, leaks)
+    tell("propensity: recording")
+    facts = {
+        "waymark.data_now": _data_now(run), "waymark.version": waymark.__version__, "waymark.code_digest": code_digest(),
+        "waymark.settings_digest": run.project.refresh_digest, "waymark.dataset_fingerprint": result.dataset.fingerprint,
+        "waymark.model_digest": result.model.digest, "dagster.run_id": run_id,
+    }  # fmt: skip
+    home = run.project.home
+    recorder = Recorder(home, MODEL, tags={"mlflow.runName": f"training {facts['waymark.data_now'][:10]}", **facts})
+    try:
+        chosen = result.candidate(result.chosen)
+        fields = result.model.encoder.fields
+        sample = result.sample
+        contributions = result.model.contributions(result.model.encoder.encode(sample))
+        values = {
+            field.name: np.asarray(sample.column(field.name).to_numpy(zero_copy_only=False), dtype=np.float64)
+            for field in fields
+            if field.dtype not in ("category", "boolean")
+        }
+        importance = importances(fields, contributions, values)
+        tags = {"waymark.gate": "promoted" if verdict.promote else "refused", "waymark.gate_reasons": ", ".join(reason.code for reason in verdict.reasons)}
+        params = {**chosen.params, "horizon_days": result.dataset.horizon_days, "seed": result.dataset.seed, "features": len(fields)}
+        recorder.log(params=params, metrics=chosen.metrics, tags={**tags, "mlflow.note.content": verdict.summary})
+        recorder.nested(
+            tuple(
+                Nested(item.name, item.params, {name: estimate.value for name, estimate in item.metrics.items()})
+                for item in result.candidates
+            )
+            + tuple(
+                Nested(f"{item.name} trial {number}", trial.params, {"stopping_log_loss": trial.loss, "rounds": float(trial.rounds)})
+                for item in result.candidates
+                for number, trial in enumerate(item.trials, 1)
+            )
+        )
+        for name, picture in plots(result, importance).items():
+            recorder.artifact(f"plots/{name}", picture)
+        recorder.artifact("card.md", model_card(result, verdict, importance, {field.name: field.meaning for field in fields}, facts))
+        folder = home.scratch / "propensity_model"
+        result.model.save(folder)
+        example: dict[str, list[object]] = {
+            field.name: ["direct"] if field.dtype == "category" else [True] if field.dtype == "boolean" else [1.0] for field in fields
+        }
+        recorder.log_model(folder, "ml.models.propensity.serving", example, {"score": [0.1], "score_low": [0.05], "score_high": [0.2]})
+        shutil.rmtree(folder, ignore_errors=True)
+        version = recorder.register(description=verdict.summary, promote=verdict.promote, tags={"waymark.model_digest": result.model.digest})
+    except BaseException:
+        recorder.failed()
+        raise
+    shown = ("auc", "average_precision", "log_loss", "calibration_slope", "lift_top_decile")
+    metrics = tuple((name, str(chosen.metrics[name])) for name in shown)
+    return TrainingReport("trained", (f"version {version} {verdict.summary}",), version, recorder.run_id, verdict.promote, metrics)
+
+
+def score(run: Run) -> str:
+    """Scores all customers by the champion; returns a sentence for the summary."""
+    from ml.models.propensity.model import PropensityModel
+    from ml.models.propensity.score import score_customers
+    from ml.registry import champion
+
+    with Stage("scores") as stage:
+        known = champion(run.project.home, MODEL)
+        model = PropensityModel.load(known.folder) if known else None
+        with run.open_warehouse() as connection:
+            report = score_customers(connection, model, known.version if known else None)
+        stage.rows = report.rows
+        stage.detail = f"{report.rows:,} customers by version {report.version}" if report.version else "no champion yet, so nobody is scored"
+    return stage.detail
