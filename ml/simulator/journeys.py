@@ -152,9 +152,9 @@ def journey_steps(people: People, spec: WorldSpec, stream: Stream, state: State 
         active = active[state.time[active] < last_start_ms(spec)]
         if not len(active):
             break
-        visits = _visits(people, state, active, step, tables, stream)
+        visits = _visits(people, state, active, step, stream, tables=tables)
         rows, ended = visit_rows(people, visits, spec, stream)
-        moved = _move_on(people, state, visits, ended, tables, stream)
+        moved = _move_on(people, state, visits, ended, stream, tables=tables)
         yield Step(visits, rows, ended, moved)
         active = active[moved != GONE]
 
@@ -165,7 +165,7 @@ def _at_a_daytime(times: Array, draws: Floats) -> Array:
     return np.asarray(times // DAY_MS * DAY_MS + (hours * HOUR_MS).astype(np.int64), dtype=np.int64)
 
 
-def _visits(people: People, state: State, who: Array, step: int, tables: Tables, stream: Stream) -> Visits:
+def _visits(people: People, state: State, who: Array, step: int, stream: Stream, *, tables: Tables) -> Visits:
     """Draws what the visits of this step are, and renews cookies, sign-ups and log-ins in the state."""
     key = (people.number[who] << CUSTOMER_SHIFT) | (step << SLOT_BITS)
     stage = state.stage[who]
@@ -198,7 +198,7 @@ def _visits(people: People, state: State, who: Array, step: int, tables: Tables,
     )  # fmt: skip
 
 
-def _move_on(people: People, state: State, visits: Visits, ended: Array, tables: Tables, stream: Stream) -> Array:
+def _move_on(people: People, state: State, visits: Visits, ended: Array, stream: Stream, *, tables: Tables) -> Array:
     """Draws next stages and times; returns the stages, GONE for who will not come again."""
     who: Array = visits.who
     stage, key = visits.stage, visits.key

@@ -14,8 +14,28 @@ from ml.simulator.people import Bools
 from ml.simulator.rows import Array
 from ml.simulator.streams import Floats
 from ml.simulator.visits import (
-    ACCOUNT, BROWSE, BROWSE_MEAN, BROWSES, CALL, CART, CART_RATE, CHAT_STARTED, CHECKOUT, CHECKOUT_RATE, MAIL_ONLY, ORDER, PAGES_BASE, PHONE_AT_CHECKOUT, POST_SALE_STAGE,
-    PRODUCT_SHARE, REVIEW, REVIEW_RATE, SITE, SLOTS, STORE, SUBSCRIBED,
+    ACCOUNT,
+    BROWSE,
+    BROWSE_MEAN,
+    BROWSES,
+    CALL,
+    CART,
+    CART_RATE,
+    CHAT_STARTED,
+    CHECKOUT,
+    CHECKOUT_RATE,
+    MAIL_ONLY,
+    ORDER,
+    PAGES_BASE,
+    PHONE_AT_CHECKOUT,
+    POST_SALE_STAGE,
+    PRODUCT_SHARE,
+    REVIEW,
+    REVIEW_RATE,
+    SITE,
+    SLOTS,
+    STORE,
+    SUBSCRIBED,
 )  # fmt: skip
 
 _APP = KINDS.index("app")
@@ -41,7 +61,7 @@ def way_in_shares(weights: Floats, reachable: bool, is_app: bool) -> Floats:
     else:
         shares[:, DIRECT] += shares[:, PUSH]
         shares[:, PUSH] = 0.0
-    return shares
+    return np.asarray(shares, dtype=np.float64)
 
 
 def contents_likelihood(visits: Observed, known: Observed, tables: Tables, through: Array | None = None) -> Floats:

@@ -1,9 +1,9 @@
 """Exact forward filtering of a hidden semi-Markov model: what a person's visits say about the type, the stages and two facts that are not seen.
 
-The hidden state at a visit is (is_existing, has_phone, type, stage); the first three stay as they are. With L_v the likelihood of visit v's contents, A(x_v) the
-true table of moves given what the visit did, and f the law of the wait before a visit by type and stage moved to, the recursion is the forward algorithm
-(Rabiner 1989, section III; Yu 2010 for explicit durations): a_v = L_v * sum over stages of a_{v-1} A f. Because the wait's end is seen as the next visit,
-the state needs no clock, and filtering is exact with 80 numbers a visit.
+The hidden state at a visit is (is_existing, has_phone, type, stage); the first three stay as they are. With L_v the likelihood of visit v's contents,
+A(x_v) the true table of moves given what the visit did, and f the law of the wait before a visit by type and stage moved to, the recursion is the
+forward algorithm (Rabiner 1989, section III; Yu 2010 for explicit durations): a_v = L_v * sum over stages of a_{v-1} A f. Because a wait's end is
+seen as the next visit, the state needs no clock, and filtering is exact with 80 numbers a visit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml.simulator.journeys import (
-    AWARENESS, CHAT_EFFECT, EMAIL, EMAIL_AFTER_SOCIAL, ENTRY_EFFECT, FORWARD, GONE, POST_SALE, SOCIAL_ENTRIES, TYPE_FORWARD, TYPE_LEAVING, Tables,
+    AWARENESS,
+    CHAT_EFFECT,
+    EMAIL,
+    EMAIL_AFTER_SOCIAL,
+    ENTRY_EFFECT,
+    FORWARD,
+    GONE,
+    POST_SALE,
+    SOCIAL_ENTRIES,
+    TYPE_FORWARD,
+    TYPE_LEAVING,
+    Tables,
 )  # fmt: skip
 from ml.simulator.oracle.emissions import contents_likelihood
 from ml.simulator.oracle.observed import Observed, happened_before

@@ -1,8 +1,8 @@
 """From a state at an instant to the probability of an order before a horizon: dynamic programming over the hours until it, backwards.
 
-V(cell, type, stage, what is known of the person) is the probability that a visit which starts in that hour, or a later visit before the horizon, brings an order.
-It is 1 in the stage of purchase, where each visit has one; elsewhere it is the mean, over all that a visit can be, over the stage moved to and over the hour of
-the next visit, of V there. The only approximation is that a visit is taken to end at one point of its hour (README: measured error).
+V(cell, type, stage, what is known of the person) is the probability that a visit which starts in that hour, or a later one before the horizon, brings
+an order. It is 1 in the stage of purchase, where each visit has one; elsewhere it is the mean, over all that a visit can be, over the stage moved to and
+over the hour of the next visit, of V there. The only approximation is that a visit is taken to end at one point of its hour (README: measured error).
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ import numpy as np
 
 from ml.simulator import catalogue as cat
 from ml.simulator.journeys import (
-    CHAT, CHAT_EFFECT, DEVICE_WEIGHTS, EMAIL, EMAIL_AFTER_SOCIAL, ENTRY_EFFECT, GONE, PURCHASE, SIGN_UP, SOCIAL_ENTRIES, SUBSCRIBE, Tables,
+    CHAT,
+    CHAT_EFFECT,
+    DEVICE_WEIGHTS,
+    EMAIL,
+    EMAIL_AFTER_SOCIAL,
+    ENTRY_EFFECT,
+    GONE,
+    PURCHASE,
+    SIGN_UP,
+    SOCIAL_ENTRIES,
+    SUBSCRIBE,
+    Tables,
 )  # fmt: skip
 from ml.simulator.oracle.emissions import contact_shares, way_in_shares
 from ml.simulator.oracle.filtering import move_shares
@@ -45,7 +56,7 @@ APP_SHARES, APP_PLACE = np.unique(_APP_SHARES, return_inverse=True)
 
 @dataclass
 class Outlook:
-    """V from an instant at midnight on. hours: (app share, after_social, type, stage, day, hour, reachable, has_phone); days: its mean over each day's curve."""
+    """V from a midnight on. hours: (app share, after_social, type, stage, day, hour, reachable, has_phone); days: its mean over each day's curve."""
 
     hours: Floats
     days: Floats
@@ -56,7 +67,7 @@ def outlook(tables: Tables, as_of: int, end: int, days: int) -> Outlook:
     visit = np.stack([_visit_outcomes(tables, regime) for regime in (0, 1)])
     regime = tables.regime(as_of + np.arange(days) * DAY_MS)
     # by the hour in which a visit starts: (hour, type, stage, day ahead * 24 + hour)
-    starts = np.concatenate([start_shares(np.arange(24) + 0.5 + VISIT_HOURS, day) for day in range(days)], axis=3)
+    starts = np.concatenate([start_shares(np.arange(24.0) + 0.5 + VISIT_HOURS, day) for day in range(days)], axis=3)
     alive = np.clip((end - as_of) / HOUR_MS - np.arange(days * 24), 0.0, 1.0)
     value = np.zeros((4, 5, days * 24, 2, 2, 2, len(APP_SHARES)))  # type, stage, cell, after_social, reachable, has_phone, app share
     for cell in range(days * 24 - 1, -1, -1):

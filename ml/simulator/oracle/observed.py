@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from ml.simulator import catalogue as cat
-from ml.simulator.catalogue import EVENT, among
+from ml.simulator.catalogue import among
 from ml.simulator.journeys import DIRECT, EMAIL, PUSH
 from ml.simulator.people import Bools
 from ml.simulator.rows import SLOT_BITS, Array, Rows, steps_of
@@ -69,8 +70,7 @@ def observed_visits(rows: Rows, *, is_identified: bool) -> Observed:
     visit = steps_of(rows.serial)
     starts = np.flatnonzero(np.concatenate([[True], visit[1:] != visit[:-1]])[: len(visit)])
     if not len(starts):
-        none = np.zeros(0, dtype=np.int64)
-        return Observed(**{column.name: none if column.type == "Array" else none.astype(np.bool_) for column in fields(Observed)})
+        return _nobody()
 
     def most(values: Array) -> Array:
         return np.maximum.reduceat(values, starts)
@@ -99,12 +99,19 @@ def observed_visits(rows: Rows, *, is_identified: bool) -> Observed:
     )  # fmt: skip
 
 
+def _nobody() -> Observed:
+    values: Array = np.zeros(0, dtype=np.int64)
+    flags: Bools = np.zeros(0, dtype=np.bool_)
+    empty: dict[str, Any] = {column.name: flags if column.type == "Bools" else values for column in fields(Observed)}
+    return Observed(**empty)
+
+
 def happened_before(happens: Bools, group: Array) -> Bools:
     """Whether it happened at an earlier entry of the same group. Entries are in the order of time within each group."""
     if not len(group):
         return happens
     order = np.argsort(group, kind="stable")
-    total = np.cumsum(happens[order]) - happens[order]
+    total: Array = np.cumsum(happens[order]) - happens[order]
     opens = np.concatenate([[True], group[order][1:] != group[order][:-1]])
     since = total - np.maximum.accumulate(np.where(opens, total, 0))
     found = np.empty(len(group), dtype=np.bool_)

@@ -47,7 +47,7 @@ def oracle_scores(spec: WorldSpec, as_of: Sequence[datetime] | None = None, hori
     """One row for each person seen before an instant and each instant of `as_of` (UTC midnights; default: `mondays`), ordered by both.
 
     p_observable: P(an order in [as_of_at, as_of_at + horizon) | all rows of the person before as_of_at), exact but for what the README measures.
-    p_visit_state: the same, knowing in addition the type, whether the person had an account before the window, the phone, the devices and the last visit's stage.
+    p_visit_state: knowing in addition the type, whether there was an account before the window, the phone, the devices and the last visit's stage.
     p_latent: knowing the stage that the person has moved to as well, or that they left for good. is_converted: what happened.
     Raises SettingsError for an instant that is no midnight UTC inside the window, or for a horizon under a day.
     """
@@ -64,7 +64,7 @@ def oracle_scores(spec: WorldSpec, as_of: Sequence[datetime] | None = None, hori
         kinds[key] = kinds.get(key) or outlook(tables, instant, instant + key[0], horizon_days)
         ahead.append(kinds[key])
     parts = [
-        _block_scores(spec, first, min(BLOCK_CUSTOMERS, spec.customers - first), tables, instants, ahead, horizon_days)
+        _block_scores(spec, first, tables=tables, instants=instants, ahead=ahead, horizon_days=horizon_days)
         for first in range(0, spec.customers, BLOCK_CUSTOMERS)
     ]
     return pa.concat_tables(parts)
@@ -94,7 +94,8 @@ class _Points:
     grid: Array
 
 
-def _block_scores(spec: WorldSpec, first: int, count: int, tables: Tables, instants: Array, ahead: list[Outlook], horizon_days: int) -> pa.Table:
+def _block_scores(spec: WorldSpec, first: int, *, tables: Tables, instants: Array, ahead: list[Outlook], horizon_days: int) -> pa.Table:
+    count = min(BLOCK_CUSTOMERS, spec.customers - first)
     people = draw_people(spec, first, count, Stream(spec.seed, "people"))
     steps = list(journey_steps(people, spec, Stream(spec.seed, "journeys")))
     rows = in_order([step.rows for step in steps])
@@ -103,8 +104,8 @@ def _block_scores(spec: WorldSpec, first: int, count: int, tables: Tables, insta
     if not len(points.visit):
         return SCHEMA.empty_table()
     filtered = filter_visits(visits, tables, spec)
-    seen = _Seen(visits, filtered, tables, people, steps)
-    after, ongoing = _states_at(visits, filtered, rows, points, tables, spec)
+    seen = _Seen(visits, filtered, people, steps)
+    after, ongoing = _states_at(seen, points, rows, tables, spec)
     moves = move_shares(tables.moves[tables.regime(visits.first_at[points.visit])], filtered.pull[points.visit])
     believed = np.einsum("nefks,nkst->nefkt", after, moves)
     knows_stage, knows_all = seen.known(points, moves)
@@ -112,7 +113,7 @@ def _block_scores(spec: WorldSpec, first: int, count: int, tables: Tables, insta
     found = np.zeros((3, len(points.visit)))
     for grid, view in enumerate(ahead):
         here = np.flatnonzero(points.grid == grid)
-        looks = _Look(visits, seen, points, here, view, horizon_days)
+        looks = _Look(visits, seen, points, here, view)
         found[0, here] = looks.chance(believed[here], devices[here])
         true_devices = seen.true_devices[visits.local[points.visit[here]]]
         found[1, here] = looks.chance(knows_stage[here], true_devices)
@@ -150,7 +151,7 @@ def _points(visits: Observed, count: int, instants: Array) -> _Points:
 class _Seen:
     """What a block's visits tell of devices and reachability, and what is true behind them."""
 
-    def __init__(self, visits: Observed, filtered: Filtered, tables: Tables, people: People, steps: list[Step]) -> None:
+    def __init__(self, visits: Observed, filtered: Filtered, people: People, steps: list[Step]) -> None:
         self.visits, self.filtered = visits, filtered
         self.people = people
         keys = np.concatenate([step.visits.key for step in steps])
@@ -191,14 +192,14 @@ class _Seen:
 class _Look:
     """Points of one instant with what lies ahead of them."""
 
-    def __init__(self, visits: Observed, seen: _Seen, points: _Points, here: Array, view: Outlook, days: int) -> None:
+    def __init__(self, visits: Observed, seen: _Seen, points: _Points, here: Array, view: Outlook) -> None:
         at, place = points.at[here], points.visit[here]
         ended = np.minimum(visits.ended_at[place], at - 1)
         hours_in, past = ended % DAY_MS / HOUR_MS, at // DAY_MS - ended // DAY_MS
         self.view, self.reachable = view, seen.reachable[place]
         self.social = seen.filtered.after_social[place].astype(np.int64)
         self.stays = not_started(hours_in, past)
-        self.starts = np.stack([day_share(hours_in, past + day) for day in range(days)], axis=3)
+        self.starts = np.stack([day_share(hours_in, past + day) for day in range(view.days.shape[4])], axis=3)
         # after the first midnight, a visit's hour still depends on when the last one ended
         self.near = np.flatnonzero(past == 1)
         self.near_starts = start_shares(hours_in[self.near], 1)
@@ -222,12 +223,13 @@ class _Look:
         return np.asarray(hits / left)
 
 
-def _states_at(visits: Observed, filtered: Filtered, rows: Rows, points: _Points, tables: Tables, spec: WorldSpec) -> tuple[Floats, Floats]:
+def _states_at(seen: _Seen, points: _Points, rows: Rows, tables: Tables, spec: WorldSpec) -> tuple[Floats, Floats]:
     """P(existing, phone, type, stage of the last visit | what was seen), and P(an order of a visit under way is still to come), at each point.
 
     A visit whose last row before the instant is under nine minutes old may go on. With C the likelihood of what was seen if that was all, P that of it as a
     beginning, and G the share of gaps that are longer than the silence, its likelihood is C + (P - C) G.
     """
+    visits, filtered = seen.visits, seen.filtered
     after, ongoing = filtered.after[points.visit].copy(), np.zeros(len(points.visit))
     numbers = steps_of(rows.serial)
     near = np.flatnonzero(visits.ended_at[points.visit] > points.at - GAP_MOST_MS)

@@ -35,7 +35,7 @@ def day_share(hours_in: Floats, day: Array | int) -> Floats:
 
 def day_curve(hours: Floats) -> Floats:
     """H: the share of visits before an hour of the day."""
-    return np.interp(hours, np.arange(25.0), DAY_CURVE)
+    return np.asarray(np.interp(hours, np.arange(25.0), DAY_CURVE), dtype=np.float64)
 
 
 def rest_share(hours_in: Floats) -> Floats:
