@@ -86,7 +86,7 @@ def _epoch_ms(moment: datetime, spec: WorldSpec) -> int:
 
 
 @dataclass
-class _Points:
+class Points:
     """Persons at instants: place of the last visit that began before the instant, the instant, and its place in the grid."""
 
     visit: Array
@@ -100,7 +100,7 @@ def _block_scores(spec: WorldSpec, first: int, *, tables: Tables, instants: Arra
     steps = list(journey_steps(people, spec, Stream(spec.seed, "journeys")))
     rows = in_order([step.rows for step in steps])
     visits = observed_visits(rows, is_identified=spec.is_identified)
-    points = _points(visits, count, instants)
+    points = points_at(visits, count, instants)
     if not len(points.visit):
         return SCHEMA.empty_table()
     filtered = filter_visits(visits, tables, spec)
@@ -136,7 +136,7 @@ def _instants(milliseconds: Array) -> pa.Array:
     return pa.array(milliseconds * 1000).cast(pa.timestamp("us"))
 
 
-def _points(visits: Observed, count: int, instants: Array) -> _Points:
+def points_at(visits: Observed, count: int, instants: Array) -> Points:
     """By person, then instant."""
     # one long sorted line of (person, first row): a person's visits before an instant end where the instant would be put in
     span = np.int64(1) << 44
@@ -145,7 +145,7 @@ def _points(visits: Observed, count: int, instants: Array) -> _Points:
     places = np.searchsorted(line, wanted) - 1
     opens = np.searchsorted(visits.local, np.arange(count))
     person, grid = np.nonzero(places >= opens[:, None])
-    return _Points(places[person, grid], instants[grid], grid)
+    return Points(places[person, grid], instants[grid], grid)
 
 
 class _Seen:
@@ -169,7 +169,7 @@ class _Seen:
         in_app = (weights * np.isin(people.agents, cat.APPS)).sum(axis=1) / weights.sum(axis=1)
         self.true_devices = (np.abs(in_app[:, None] - APP_SHARES) < 1e-9).astype(np.float64)
 
-    def devices(self, points: _Points) -> Floats:
+    def devices(self, points: Points) -> Floats:
         """P(app share | the devices seen), (n, shares)."""
         with np.errstate(divide="ignore"):
             table = np.maximum(np.log(KIND_SHARES), -1e6)
@@ -179,7 +179,7 @@ class _Seen:
         np.add.at(folded.T, APP_PLACE, weight.T)
         return np.asarray(folded / folded.sum(axis=1, keepdims=True))
 
-    def known(self, points: _Points, moves: Floats) -> tuple[Floats, Floats]:
+    def known(self, points: Points, moves: Floats) -> tuple[Floats, Floats]:
         """The same as a filtered state, by who knows type and stage of the last visit, and by who knows the stage moved to: (n, 2, 2, 4, 6) each."""
         local, every = self.visits.local[points.visit], np.arange(len(points.visit))
         e, f, k = self.people.is_existing[local].astype(np.int64), self.people.has_phone[local].astype(np.int64), self.people.type[local]
@@ -192,7 +192,7 @@ class _Seen:
 class _Look:
     """Points of one instant with what lies ahead of them."""
 
-    def __init__(self, visits: Observed, seen: _Seen, points: _Points, here: Array, view: Outlook) -> None:
+    def __init__(self, visits: Observed, seen: _Seen, points: Points, here: Array, view: Outlook) -> None:
         at, place = points.at[here], points.visit[here]
         ended = np.minimum(visits.ended_at[place], at - 1)
         hours_in, past = ended % DAY_MS / HOUR_MS, at // DAY_MS - ended // DAY_MS
@@ -223,7 +223,7 @@ class _Look:
         return np.asarray(hits / left)
 
 
-def _states_at(seen: _Seen, points: _Points, rows: Rows, tables: Tables, spec: WorldSpec) -> tuple[Floats, Floats]:
+def _states_at(seen: _Seen, points: Points, rows: Rows, tables: Tables, spec: WorldSpec) -> tuple[Floats, Floats]:
     """P(existing, phone, type, stage of the last visit | what was seen), and P(an order of a visit under way is still to come), at each point.
 
     A visit whose last row before the instant is under nine minutes old may go on. With C the likelihood of what was seen if that was all, P that of it as a
