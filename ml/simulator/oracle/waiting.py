@@ -21,16 +21,16 @@ HOUR_SHARES = np.diff(DAY_CURVE)
 _SCALE_DAYS = TYPE_PACE[:, None] * SOJOURN_DAYS
 
 
-def waited(days: Floats) -> Floats:
-    """P(W <= days) for each type and next stage: (n,) -> (n, 4, 5)."""
+def waits_longer(days: Floats) -> Floats:
+    """P(W > days) for each type and next stage: (n,) -> (n, 4, 5)."""
     powers = np.maximum(days, 0.0)[:, None] ** SOJOURN_SHAPE
-    return np.asarray(-np.expm1(-powers[:, None, :] * _SCALE_DAYS**-SOJOURN_SHAPE), dtype=np.float64)
+    return np.asarray(np.exp(-powers[:, None, :] * _SCALE_DAYS**-SOJOURN_SHAPE), dtype=np.float64)
 
 
 def day_share(hours_in: Floats, day: Array | int) -> Floats:
     """p(day): that E + W falls on the day-th day after E's. hours_in: e, (n,). Returns (n, 4, 5); 0 for days before E's."""
     ends = np.asarray(day, dtype=np.float64) + 1.0 - hours_in / 24.0
-    return waited(ends) - waited(ends - 1.0)
+    return waits_longer(ends - 1.0) - waits_longer(ends)
 
 
 def day_curve(hours: Floats) -> Floats:
@@ -55,7 +55,7 @@ def start_shares(hours_in: Floats, day: int) -> Floats:
 
 def not_started(hours_in: Floats, days: Array) -> Floats:
     """P(the next visit starts at or after the midnight `days` >= 1 days after that of E's day), (n, 4, 5)."""
-    plain = 1.0 - waited(days - hours_in / 24.0)
+    plain = waits_longer(days - hours_in / 24.0)
     # before the first midnight the rest matters: it can carry a visit over it; six hours never reach the second
     kept = 1.0 - day_curve(hours_in + REST_HOURS)
     reached = np.clip((24.0 - hours_in - REST_HOURS) / REST_SPREAD_HOURS, 0.0, 1.0)

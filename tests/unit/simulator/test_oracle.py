@@ -19,7 +19,7 @@ from ml.simulator.journeys import State, first_state, in_order, journey_steps, l
 from ml.simulator.oracle import mondays, oracle_scores
 from ml.simulator.oracle.horizon import APP_SHARES, outlook
 from ml.simulator.oracle.observed import KINDS, Observed, observed_visits
-from ml.simulator.oracle.scores import points_at
+from ml.simulator.oracle.points import places_at
 from ml.simulator.oracle.waiting import HOUR_SHARES, not_started, start_shares, wait_likelihood
 from ml.simulator.people import People, draw_people
 from ml.simulator.spec import DAY_MS
@@ -228,15 +228,17 @@ def test_no_part_of_what_was_seen_tells_more_than_the_probability_says() -> None
     table = scores_of(4_000, 11)
     _, visits, _ = journeys_of(IDENTIFIED)
     at = np.array([(moment - datetime(1970, 1, 1)) // timedelta(milliseconds=1) for moment in mondays(IDENTIFIED)])
-    points = points_at(visits, IDENTIFIED.customers, at)
-    last, chance, happened = visits.take(points.visit), numbers(table, "p_observable"), numbers(table, "is_converted")
+    places = places_at(visits, IDENTIFIED.customers, at)
+    person, week = np.nonzero(places >= 0)
+    place = places[person, week]
+    last, chance, happened = visits.take(place), numbers(table, "p_observable"), numbers(table, "is_converted")
     opens = np.searchsorted(visits.local, last.local)
-    age = (points.at - last.ended_at) // DAY_MS
+    age = (at[week] - last.ended_at) // DAY_MS
     groups = {name: getattr(last, name) for name in (
         "contact", "kind", "way_in", "phone", "chats", "signs_up", "logs_in", "subscribes", "fills", "checks_out", "buys", "reviews", "was_logged_in",
         "browsed", "products",
     )}  # fmt: skip
-    groups |= {"visits": np.minimum(points.visit - opens, 9), "days since": np.minimum(age, 30), "hour": last.ended_at % DAY_MS // HOUR_MS, "week": points.grid}
+    groups |= {"visits": np.minimum(place - opens, 9), "days since": np.minimum(age, 30), "hour": last.ended_at % DAY_MS // HOUR_MS, "week": week}
     surprises = {name: misses(chance, happened, np.asarray(group, dtype=np.int64) + 1) for name, group in groups.items()}
     tried = sum(len(found) for found in surprises.values())
     assert tried > 100
