@@ -291,6 +291,41 @@ def test_a_drifted_world_has_its_own_true_probabilities() -> None:
     assert numbers(table, "is_converted")[drifted == 1].mean() < 0.7 * numbers(blind, "is_converted").mean()
 
 
+@pytest.mark.prove
+def test_orders_of_visits_under_way_are_foreseen(record_property: pytest.RecordProperty) -> None:
+    spec = WorldSpec(customers=16_000, seed=3, mechanisms={}, is_identified=True)
+    days = [datetime.combine(spec.start, datetime.min.time()) + timedelta(days=day) for day in range(1, spec.days - 1)]
+    table = oracle_scores(spec, days, 1)
+    age = (table["as_of_at"].to_numpy() - table["last_seen_at"].to_numpy()) / np.timedelta64(1, "s")
+    chance, happened = numbers(table, "p_observable"), numbers(table, "is_converted")
+    under_way = age < 120
+    record_property("claim", "orders whose visit spans the instant are foreseen as often as they happen")
+    record_property("n", int(under_way.sum()))
+    record_property("seed", 3)
+    record_property("interval", "normal band at 1e-4")
+    assert np.abs(misses(chance, happened, under_way.astype(np.int64))).max() < Z
+    assert (chance[under_way] > 0.9).sum() >= 3, "a checkout seconds ago is followed by an order"
+
+
+@pytest.mark.prove
+def test_the_probabilities_are_calibrated_in_a_large_world(record_property: pytest.RecordProperty) -> None:
+    table = scores_of(40_000, 21)
+    happened = numbers(table, "is_converted")
+    record_property("claim", "p_observable, p_visit_state and p_latent are calibrated: slope, intercept, 20 bins of equally many expected orders")
+    record_property("n", table.num_rows)
+    record_property("seed", 21)
+    record_property("interval", "normal bands at 1e-4")
+    for name in PROBABILITIES:
+        chance = numbers(table, name)
+        order = np.argsort(chance)
+        bins = np.empty(len(chance), dtype=np.int64)
+        bins[order] = np.minimum(np.cumsum(chance[order]) / chance.sum() * 20, 19).astype(np.int64)
+        assert np.abs(misses(chance, happened, bins)).max() < Z, name
+        inside = (chance > 0) & (chance < 1)
+        found, error = calibration(chance[inside], happened[inside])
+        assert np.abs((found - [0.0, 1.0]) / error).max() < Z, name
+
+
 def test_scores_are_the_same_whoever_else_is_in_the_world_and_ordered() -> None:
     few, more = (oracle_scores(WorldSpec(customers=count, mechanisms={}), mondays(WorldSpec())[3:5]) for count in (40, 60))
     assert few.equals(more.slice(0, few.num_rows))
