@@ -99,7 +99,8 @@ class Look:
         by_existing = np.stack([np.where(self.reachable[:, None, None, None], value[:, :, :, 1], value[:, :, :, 0]), value[:, :, :, 1]], axis=1)
         hits = np.einsum("nefks,neksf->n", state[..., :GONE], by_existing)
         left = np.einsum("nefks,nks->n", state[..., :GONE], self.stays) + state[..., GONE].sum(axis=(1, 2, 3))
-        return np.asarray(hits / left)
+        # nothing is left where a visit under way can only be a purchase
+        return np.asarray(np.divide(hits, left, out=np.zeros_like(hits), where=left > 0))
 
 
 def moves_after(seen: Seen, place: Array, tables: Tables) -> Floats:

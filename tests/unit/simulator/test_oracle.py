@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,16 @@ from ml.simulator import Drift, WorldSpec
 from ml.simulator.catalogue import EVENT
 from ml.simulator.journeys import State, first_state, in_order, journey_steps, last_start_ms, tables_of
 from ml.simulator.oracle import mondays, oracle_scores
+from ml.simulator.oracle.filtering import filter_visits
 from ml.simulator.oracle.horizon import APP_SHARES, outlook
 from ml.simulator.oracle.observed import KINDS, Observed, observed_visits
-from ml.simulator.oracle.points import places_at
+from ml.simulator.oracle.points import Look, Seen, believed_states, places_at
 from ml.simulator.oracle.waiting import HOUR_SHARES, not_started, start_shares, wait_likelihood
 from ml.simulator.people import People, draw_people
+from ml.simulator.rows import steps_of
 from ml.simulator.spec import DAY_MS
 from ml.simulator.streams import Stream
-from ml.simulator.visits import HOUR_MS, SITE
+from ml.simulator.visits import GAP_MOST_MS, HOUR_MS, SITE
 from waymark.core.errors import SettingsError
 
 Floats = npt.NDArray[np.float64]
@@ -289,6 +291,38 @@ def test_a_drifted_world_has_its_own_true_probabilities() -> None:
     assert len(surprise) == 2 and np.abs(surprise).max() < Z
     blind = oracle_scores(WorldSpec(customers=2_500, seed=2, mechanisms={}))
     assert numbers(table, "is_converted")[drifted == 1].mean() < 0.7 * numbers(blind, "is_converted").mean()
+
+
+def test_of_visits_under_way_that_share_ends_in_an_order_that_was_foreseen() -> None:
+    people = draw_people(IDENTIFIED, 0, IDENTIFIED.customers, Stream(IDENTIFIED.seed, "people"))
+    steps = list(journey_steps(people, IDENTIFIED, Stream(IDENTIFIED.seed, "journeys")))
+    rows = in_order([step.rows for step in steps])
+    visits = observed_visits(rows, is_identified=True)
+    tables = tables_of(IDENTIFIED)
+    seen = Seen(visits, filter_visits(visits, tables, IDENTIFIED), people, steps)
+    bought = rows.event == EVENT["order_completed"]
+    ordered_at = np.zeros(len(visits), dtype=np.int64)
+    ordered_at[np.searchsorted(np.unique(steps_of(rows.serial)), steps_of(rows.serial[bought]))] = rows.occurred[bought]
+    chance, happened = [], []
+    for day, hour in product(range(181), range(10, 23, 2)):  # not at midnight, when few are there
+        instant = IDENTIFIED.start_ms + day * DAY_MS + hour * HOUR_MS
+        places = places_at(visits, IDENTIFIED.customers, np.array([instant]))[:, 0]
+        place = places[(places >= 0) & (visits.ended_at[places] > instant - GAP_MOST_MS)]
+        state, coming = believed_states(seen, place, instant, rows, tables=tables, spec=IDENTIFIED)
+        assert np.allclose(state.sum(axis=(1, 2, 3, 4)) + (coming > 1 - 1e-12), 1)
+        chance.append(coming)
+        happened.append(ordered_at[place] >= instant)
+    foreseen, came = np.concatenate(chance), np.concatenate(happened).astype(np.float64)
+    assert came.sum() > 30 and foreseen.max() > 0.99
+    bins = np.searchsorted([0.02, 0.08, 0.2, 0.5, 0.9], foreseen)
+    for place in range(6):
+        expected, variance = foreseen[bins == place].sum(), (foreseen * (1 - foreseen))[bins == place].sum()
+        assert abs(came[bins == place].sum() - expected) < Z * np.sqrt(variance) + 1, place
+    # where nothing but a purchase is possible, nothing else is left to look ahead from
+    midnight = IDENTIFIED.start_ms + 90 * DAY_MS
+    one = places_at(visits, IDENTIFIED.customers, np.array([midnight])).max(axis=0)
+    look = Look(seen, one, midnight, outlook(tables, midnight, midnight + DAY_MS, 1))
+    assert look.chance(np.zeros((1, 2, 2, 4, 6)), seen.devices(one)).tolist() == [0.0]
 
 
 @pytest.mark.prove
