@@ -68,7 +68,12 @@ def test_noise_costs_area_and_log_loss_beyond_the_interval(world: PropensityWorl
     assert noisy.auc_gap.value == pytest.approx(noisy.auc_oracle - noisy.auc)
 
 
-def test_intervals_are_as_wide_as_resampling_persons_makes_them(world: PropensityWorld) -> None:
+@pytest.mark.prove
+def test_intervals_are_as_wide_as_resampling_persons_makes_them(world: PropensityWorld, record_property: pytest.RecordProperty) -> None:
+    record_property("claim", "the grade's intervals (area, calibration, log-loss, coverage) are as wide as those of resampled persons")
+    record_property("n", 60)
+    record_property("seed", 4)
+    record_property("interval", "a factor of 1.45")
     truth = world.oracle()
     random = np.random.default_rng(4)
     chance = np.clip(np.exp(np.log(chances(truth)) + random.normal(0, 0.7, truth.num_rows)), 1e-6, 0.99)

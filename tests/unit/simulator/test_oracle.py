@@ -304,7 +304,7 @@ def test_of_visits_under_way_that_share_ends_in_an_order_that_was_foreseen() -> 
     ordered_at = np.zeros(len(visits), dtype=np.int64)
     ordered_at[np.searchsorted(np.unique(steps_of(rows.serial)), steps_of(rows.serial[bought]))] = rows.occurred[bought]
     chance, happened = [], []
-    for day, hour in product(range(181), range(10, 23, 2)):  # not at midnight, when few are there
+    for day, hour in product(range(181), (10, 14, 18, 21)):  # not at midnight, when few are there
         instant = IDENTIFIED.start_ms + day * DAY_MS + hour * HOUR_MS
         places = places_at(visits, IDENTIFIED.customers, np.array([instant]))[:, 0]
         place = places[(places >= 0) & (visits.ended_at[places] > instant - GAP_MOST_MS)]
@@ -313,7 +313,7 @@ def test_of_visits_under_way_that_share_ends_in_an_order_that_was_foreseen() -> 
         chance.append(coming)
         happened.append(ordered_at[place] >= instant)
     foreseen, came = np.concatenate(chance), np.concatenate(happened).astype(np.float64)
-    assert came.sum() > 30 and foreseen.max() > 0.99
+    assert came.sum() > 15 and foreseen.max() > 0.99
     bins = np.searchsorted([0.02, 0.08, 0.2, 0.5, 0.9], foreseen)
     for place in range(6):
         expected, variance = foreseen[bins == place].sum(), (foreseen * (1 - foreseen))[bins == place].sum()

@@ -231,7 +231,7 @@ def app_shares(visits: list[Visit]) -> dict[float, float]:
 
 
 def test_the_probability_is_the_mean_over_all_hidden_paths_and_next_visits() -> None:
-    spec = WorldSpec(customers=160, days=182, seed=29, mechanisms={}, is_identified=True)
+    spec = WorldSpec(customers=150, days=182, seed=29, mechanisms={}, is_identified=True)
     by_person, _ = true_visits(spec)
     as_of = datetime(2026, 4, 6)
     instant = (as_of - datetime(1970, 1, 1)) // timedelta(milliseconds=1)
@@ -241,7 +241,7 @@ def test_the_probability_is_the_mean_over_all_hidden_paths_and_next_visits() -> 
     tried = near = 0
     for number, every in enumerate(by_person):
         visits = [visit for visit in every if visit["first"] < instant]
-        if not 1 <= len(visits) <= 3 or (instant - visits[-1]["ended"] > 9 * DAY_MS and number % 4):
+        if not 1 <= len(visits) <= 3 or (instant - visits[-1]["ended"] > DAY_MS and number % 4):
             continue
         believed, last, earlier = twin(visits, spec), visits[-1], visits[:-1]
         past = round((instant - last["ended"] // DAY_MS * DAY_MS) / DAY_MS)
@@ -263,7 +263,7 @@ def test_the_probability_is_the_mean_over_all_hidden_paths_and_next_visits() -> 
                         hits += believed[existing, phone, kind, stage] * moves[to] * ahead * weight / sum(devices.values())
         assert isclose(told[f"p{number:07d}"], hits / left, rel_tol=1e-6), visits
         tried, near = tried + 1, near + (past == 1)
-    assert tried >= 12 and near >= 1, (tried, near)
+    assert tried >= 10 and near >= 1, (tried, near)
 
 
 @pytest.mark.parametrize("before", [(0, 1, 1, 1, 1, 0), (3, 2, 1, 0, 1, 0), (2, 1, 0, 0, 0, 0), (3, 4, 0, 1, 0, 1)])
