@@ -238,15 +238,18 @@ def test_the_probability_is_the_mean_over_all_hidden_paths_and_next_visits() -> 
     table = oracle_scores(spec, [as_of])
     told = dict(zip(table["person_id"].to_pylist(), table["p_observable"].to_pylist(), strict=True))
     view = outlook(tables_of(spec), instant, instant + 7 * DAY_MS, 7)
-    tried = near = 0
+    tried = near = can_be_reached = 0
     for number, every in enumerate(by_person):
         visits = [visit for visit in every if visit["first"] < instant]
-        if not 1 <= len(visits) <= 3 or (instant - visits[-1]["ended"] > DAY_MS and number % 4):
+        if not 1 <= len(visits) <= 3:
+            continue
+        age = instant - visits[-1]["ended"]
+        reached = any(visit["signs_up"] or visit["subscribes"] or visit["buys"] for visit in visits)
+        if age > DAY_MS and number % 6 and not (reached and age < 25 * DAY_MS):
             continue
         believed, last, earlier = twin(visits, spec), visits[-1], visits[:-1]
         past = round((instant - last["ended"] // DAY_MS * DAY_MS) / DAY_MS)
         social = int(is_after_social(visits))
-        reached = any(visit["signs_up"] or visit["subscribes"] or visit["buys"] for visit in visits)
         devices = app_shares(visits)
         hits = left = 0.0
         for kind, stage in product(range(4), range(5)):
@@ -262,8 +265,8 @@ def test_the_probability_is_the_mean_over_all_hidden_paths_and_next_visits() -> 
                         ahead = (shares * value[:, :, int(existing or reached), phone]).sum()
                         hits += believed[existing, phone, kind, stage] * moves[to] * ahead * weight / sum(devices.values())
         assert isclose(told[f"p{number:07d}"], hits / left, rel_tol=1e-6), visits
-        tried, near = tried + 1, near + (past == 1)
-    assert tried >= 10 and near >= 1, (tried, near)
+        tried, near, can_be_reached = tried + 1, near + (past == 1), can_be_reached + reached
+    assert tried >= 10 and near >= 1 and can_be_reached >= 3, (tried, near, can_be_reached)
 
 
 @pytest.mark.parametrize("before", [(0, 1, 1, 1, 1, 0), (3, 2, 1, 0, 1, 0), (2, 1, 0, 0, 0, 0), (3, 4, 0, 1, 0, 1)])
