@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from ml.simulator.mechanisms import MECHANISMS
-from ml.simulator.spec import DEFAULT_MECHANISMS, WorldSpec
+from ml.simulator.oracle import write_propensity
+from ml.simulator.spec import DEFAULT_MECHANISMS, Drift, WorldSpec
 from ml.simulator.world import generate_world
 from waymark.core.errors import WaymarkError
 
@@ -24,11 +25,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--file-days", type=int, default=default.file_days, help="days of arrival in one file; default: %(default)s")
     parser.add_argument("--plain", action="store_true", help="write .csv instead of .csv.gz")
     parser.add_argument("--rate", action="append", default=[], metavar="NAME=RATE", help=f"a mechanism's rate, 0 is off: {', '.join(MECHANISMS)}")
+    parser.add_argument("--identified", action="store_true", help="every row of a customer names the account")
+    parser.add_argument("--drift", metavar="DAY=FACTOR", help="from that day of the world on, the odds of moving forward are multiplied")
+    parser.add_argument("--propensity", action="store_true", help="write the oracle's probabilities, too (truth_propensity)")
     given = parser.parse_args(arguments)
     try:
-        rates = {**DEFAULT_MECHANISMS, **dict(_rate(text) for text in given.rate)}
-        spec = WorldSpec(given.customers, days=given.days, seed=given.seed, file_days=given.file_days, gzip=not given.plain, mechanisms=rates)
+        rates = {**DEFAULT_MECHANISMS, **dict(_pair(text, "--rate") for text in given.rate)}
+        day, factor = _pair(given.drift, "--drift") if given.drift else ("", 1.0)
+        if day and not day.isdecimal():
+            raise WaymarkError(f"'{day}' is no day of a world", where="--drift", remedy="Write, for instance: --drift 120=0.5")
+        spec = WorldSpec(
+            given.customers, days=given.days, seed=given.seed, file_days=given.file_days, gzip=not given.plain, mechanisms=rates,
+            drift=Drift(int(day), forward=factor) if day else None, is_identified=given.identified,
+        )  # fmt: skip
         report = generate_world(given.landing, given.truth, spec)
+        if given.propensity:
+            write_propensity(given.truth, spec)
     except WaymarkError as error:
         print(f"ml.simulator: {error}", file=sys.stderr)
         return error.exit_code
@@ -38,12 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _rate(text: str) -> tuple[str, float]:
+def _pair(text: str, option: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
         return name, float(value)
     except ValueError as error:
-        raise WaymarkError(f"'{text}' is not NAME=RATE", where="--rate", remedy="Write, for instance: --rate late=0.05") from error
+        examples = {"--rate": ("NAME=RATE", "late=0.05"), "--drift": ("DAY=FACTOR", "120=0.5")}
+        form, example = examples[option]
+        raise WaymarkError(f"'{text}' is not {form}", where=option, remedy=f"Write, for instance: {option} {example}") from error
 
 
 if __name__ == "__main__":

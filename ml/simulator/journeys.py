@@ -7,6 +7,7 @@ The tables below are the model; the README of this folder explains them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from ml.simulator import catalogue as cat
 from ml.simulator.people import COOKIES_PER_DEVICE, DEVICE_SLOTS, Bools, People
 from ml.simulator.rows import CUSTOMER_SHIFT, SLOT_BITS, STEP_BITS, Array, Rows
-from ml.simulator.spec import DAY_MS, WorldSpec
+from ml.simulator.spec import DAY_MS, Drift, WorldSpec
 from ml.simulator.streams import Floats, Stream
 from ml.simulator.visits import CALL, GAP_MOST_MS, HOUR_MS, LAST_SITE_SLOT, MAIL_ONLY, SITE, Visits, visit_rows
 
@@ -68,12 +69,34 @@ DEVICE_WEIGHTS = np.array([0.6, 0.25, 0.1, 0.05])
 
 _IS_APP = np.array([agent.is_app for agent in cat.AGENTS])
 _HOUR_WEIGHTS = np.array([2, 1, 1, 1, 1, 2, 4, 7, 9, 10, 10, 11, 13, 12, 10, 10, 11, 12, 14, 17, 18, 16, 10, 5], dtype=np.float64)
-_DAY_CURVE = np.concatenate([[0.0], np.cumsum(_HOUR_WEIGHTS) / _HOUR_WEIGHTS.sum()])
+DAY_CURVE = np.concatenate([[0.0], np.cumsum(_HOUR_WEIGHTS) / _HOUR_WEIGHTS.sum()])  # share of visits before each hour
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What holds at a time: before a drift (place 0) and from it on (place 1). moves: (2, 5, 6); ways_in: (2, 5, entry channels)."""
+
+    drift_at: int
+    moves: Floats
+    ways_in: Floats
+
+    def regime(self, times: Array) -> Array:
+        """0 or 1 for each instant."""
+        return (times >= self.drift_at).astype(np.int64)
+
+
+def tables_of(spec: WorldSpec) -> Tables:
+    """The tables of a world; without a drift, place 1 equals place 0 and is never reached."""
+    drift = spec.drift or Drift(day=spec.days)
+    factors = np.where(FORWARD, drift.forward, 1.0)
+    factors[:, GONE] = drift.leaving
+    channels = np.array([drift.channels.get(name, 1.0) for name in cat.ENTRY_CHANNELS])
+    return Tables(spec.start_ms + drift.day * DAY_MS, np.stack([MOVES, MOVES * factors]), np.stack([ENTRY_WEIGHTS, ENTRY_WEIGHTS * channels]))
 
 
 @dataclass
-class _State:
-    """Where each customer stands; arrays over the block."""
+class State:
+    """Where each customer stands; arrays over the block. time and stage: of the next visit."""
 
     time: Array
     stage: Array
@@ -84,37 +107,65 @@ class _State:
     after_social: Bools
 
 
+@dataclass
+class Step:
+    """One visit of each customer who makes one: its rows, when it ended (epoch ms) and the stage that follows (GONE: none)."""
+
+    visits: Visits
+    rows: Rows
+    ended: Array
+    moved: Array
+
+
 def simulate_journeys(people: People, spec: WorldSpec, stream: Stream) -> Rows:
     """All events of a block's customers inside the window, ordered by customer, step and slot."""
-    count = len(people)
-    state = _State(
-        time=_at_a_daytime(people.first_touch, stream.uniform("first_hour", people.number)), stage=np.where(people.is_existing, POST_SALE, AWARENESS),
-        registered=people.is_existing.copy(), reachable=people.is_existing.copy(), renewals=np.zeros((count, DEVICE_SLOTS), dtype=np.int64),
-        logged_in=np.zeros((count, DEVICE_SLOTS), dtype=np.bool_), after_social=np.zeros(count, dtype=np.bool_),
-    )  # fmt: skip
-    parts: list[Rows] = []
-    active: Array = np.arange(count, dtype=np.int64)
-    # a visit that starts later than this could outlive the window
-    last_start = spec.end_ms - LAST_SITE_SLOT * GAP_MOST_MS - HOUR_MS
-    for step in range(MAX_STEPS):
-        active = active[state.time[active] < last_start]
-        if not len(active):
-            break
-        visits = _visits(people, state, active, step, stream)
-        rows, ended = visit_rows(people, visits, spec, stream)
-        parts.append(rows)
-        active = _move_on(people, state, visits, ended, stream)
+    return in_order([step.rows for step in journey_steps(people, spec, stream)])
+
+
+def in_order(parts: list[Rows]) -> Rows:
+    """The steps' rows as one table, ordered by customer, step and slot."""
     joined = Rows.joined(parts)
     return joined.take(np.argsort(joined.serial, kind="stable"))
 
 
+def first_state(people: People, stream: Stream) -> State:
+    """Before anybody's first visit."""
+    count = len(people)
+    return State(
+        time=_at_a_daytime(people.first_touch, stream.uniform("first_hour", people.number)), stage=np.where(people.is_existing, POST_SALE, AWARENESS),
+        registered=people.is_existing.copy(), reachable=people.is_existing.copy(), renewals=np.zeros((count, DEVICE_SLOTS), dtype=np.int64),
+        logged_in=np.zeros((count, DEVICE_SLOTS), dtype=np.bool_), after_social=np.zeros(count, dtype=np.bool_),
+    )  # fmt: skip
+
+
+def last_start_ms(spec: WorldSpec) -> int:
+    """A visit that starts at this instant or later could outlive the window, and is not made."""
+    return spec.end_ms - LAST_SITE_SLOT * GAP_MOST_MS - HOUR_MS
+
+
+def journey_steps(people: People, spec: WorldSpec, stream: Stream, state: State | None = None) -> Iterator[Step]:
+    """The visits of a block's customers, step by step, from `state` (default: their first visit) to the end of the window."""
+    state = first_state(people, stream) if state is None else state
+    tables = tables_of(spec)
+    active: Array = np.arange(len(people), dtype=np.int64)
+    for step in range(MAX_STEPS):
+        active = active[state.time[active] < last_start_ms(spec)]
+        if not len(active):
+            break
+        visits = _visits(people, state, active, step, stream, tables=tables)
+        rows, ended = visit_rows(people, visits, spec, stream)
+        moved = _move_on(people, state, visits, ended, stream, tables=tables)
+        yield Step(visits, rows, ended, moved)
+        active = active[moved != GONE]
+
+
 def _at_a_daytime(times: Array, draws: Floats) -> Array:
     """The same days, at an hour as shops see them."""
-    hours = np.interp(draws, _DAY_CURVE, np.arange(25.0))
+    hours = np.interp(draws, DAY_CURVE, np.arange(25.0))
     return np.asarray(times // DAY_MS * DAY_MS + (hours * HOUR_MS).astype(np.int64), dtype=np.int64)
 
 
-def _visits(people: People, state: _State, who: Array, step: int, stream: Stream) -> Visits:
+def _visits(people: People, state: State, who: Array, step: int, stream: Stream, *, tables: Tables) -> Visits:
     """Draws what the visits of this step are, and renews cookies, sign-ups and log-ins in the state."""
     key = (people.number[who] << CUSTOMER_SHIFT) | (step << SLOT_BITS)
     stage = state.stage[who]
@@ -125,7 +176,7 @@ def _visits(people: People, state: _State, who: Array, step: int, stream: Stream
     device = stream.chosen("device", key, np.where(np.arange(DEVICE_SLOTS) < people.device_count[who][:, None], DEVICE_WEIGHTS, 0.0))
     agent = people.agents[who, device]
     is_app = _IS_APP[agent]
-    way_in = stream.chosen("way_in", key, ENTRY_WEIGHTS[stage])
+    way_in = stream.chosen("way_in", key, tables.ways_in[tables.regime(state.time[who]), stage])
     way_in = np.where(contact == MAIL_ONLY, EMAIL, np.where((way_in == EMAIL) & ~state.reachable[who], DIRECT, way_in))
     way_in = np.where(is_app & on_site, np.where(way_in >= EMAIL, PUSH, DIRECT), np.where(way_in == PUSH, DIRECT, way_in))
 
@@ -147,25 +198,25 @@ def _visits(people: People, state: _State, who: Array, step: int, stream: Stream
     )  # fmt: skip
 
 
-def _move_on(people: People, state: _State, visits: Visits, ended: Array, stream: Stream) -> Array:
-    """Draws next stages and times; returns who is still there."""
+def _move_on(people: People, state: State, visits: Visits, ended: Array, stream: Stream, *, tables: Tables) -> Array:
+    """Draws next stages and times; returns the stages, GONE for who will not come again."""
     who: Array = visits.who
     stage, key = visits.stage, visits.key
     kind = people.type[who]
     on_site = visits.contact == SITE
     by_mail = np.where(on_site, visits.way_in == EMAIL, visits.contact == MAIL_ONLY)
     effect = np.where(on_site, ENTRY_EFFECT[visits.way_in], 0.0) + CHAT_EFFECT * visits.chats + EMAIL_AFTER_SOCIAL * (by_mail & state.after_social[who])
-    weights = MOVES[stage] * np.where(FORWARD[stage], (TYPE_FORWARD[kind] * np.exp(effect))[:, None], 1.0)
+    weights = tables.moves[tables.regime(visits.start), stage] * np.where(FORWARD[stage], (TYPE_FORWARD[kind] * np.exp(effect))[:, None], 1.0)
     weights[:, GONE] *= TYPE_LEAVING[kind]
     moved = stream.chosen("move", key, weights)
     state.after_social[who] |= on_site & SOCIAL_ENTRIES[visits.way_in]
     state.reachable[who] |= visits.buys
 
     stays = moved != GONE
-    who, moved, key, ended = who[stays], moved[stays], key[stays], ended[stays]
-    wait_days = SOJOURN_DAYS[moved] * TYPE_PACE[people.type[who]] * stream.weibull("sojourn", key, SOJOURN_SHAPE[moved])
+    who, stage, key, ended = who[stays], moved[stays], key[stays], ended[stays]
+    wait_days = SOJOURN_DAYS[stage] * TYPE_PACE[people.type[who]] * stream.weibull("sojourn", key, SOJOURN_SHAPE[stage])
     wished = _at_a_daytime(ended + (wait_days * DAY_MS).astype(np.int64), stream.uniform("hour", key))
     earliest = ended + REST_MS
     state.time[who] = np.where(wished >= earliest, wished, earliest + (stream.uniform("rest", key) * 4 * HOUR_MS).astype(np.int64))
-    state.stage[who] = moved
-    return who
+    state.stage[who] = stage
+    return moved

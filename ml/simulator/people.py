@@ -19,7 +19,10 @@ TYPE_WEIGHTS = np.array([0.16, 0.40, 0.27, 0.17])
 DEVICE_SLOTS = 4
 COOKIES_PER_DEVICE = 16
 EXISTING_SHARE = 0.15
-FIRST_TOUCH_SPAN = 0.92
+FIRST_TOUCH_SPAN, EXISTING_SPAN = 0.92, 0.3  # of the window but its last day, in which first touches lie
+HAS_PHONE_SHARE = 0.6
+DEVICE_COUNT_WEIGHTS = np.array([0.45, 0.33, 0.17, 0.05])
+LEAD_DEVICE_WEIGHTS = np.array([0.55, 0.35, 0.02, 0.08])
 
 Bools = npt.NDArray[np.bool_]
 
@@ -51,18 +54,18 @@ def draw_people(spec: WorldSpec, first: int, count: int, stream: Stream) -> Peop
     """The customers numbered first … first + count - 1."""
     number = np.arange(first, first + count, dtype=np.int64)
     is_existing = stream.uniform("existing", number) < EXISTING_SHARE
-    spread = stream.uniform("first_touch", number) * np.where(is_existing, 0.3, FIRST_TOUCH_SPAN)
+    spread = stream.uniform("first_touch", number) * np.where(is_existing, EXISTING_SPAN, FIRST_TOUCH_SPAN)
     kinds = np.stack([_picked(stream, name, number, options) for name, options in _device_tables()], axis=1)
-    device_count = 1 + stream.chosen("device_count", number, np.array([0.45, 0.33, 0.17, 0.05]))
+    device_count = 1 + stream.chosen("device_count", number, DEVICE_COUNT_WEIGHTS)
     # the first device is a phone for most; the order of the further ones rotates with it
-    lead = stream.chosen("lead_device", number, np.array([0.55, 0.35, 0.02, 0.08]))
+    lead = stream.chosen("lead_device", number, LEAD_DEVICE_WEIGHTS)
     order = (lead[:, None] + np.arange(DEVICE_SLOTS)) % DEVICE_SLOTS
     agents = np.where(np.arange(DEVICE_SLOTS) < device_count[:, None], np.take_along_axis(kinds, order, axis=1), 0)
     place = stream.chosen("place", number, np.array([0.17, 0.14, 0.1, 0.14, 0.1, 0.07, 0.09, 0.07, 0.06, 0.06]))
     return People(
         number=number, type=stream.chosen("type", number, TYPE_WEIGHTS), first_touch=spec.start_ms + (spread * (spec.days - 1) * DAY_MS).astype(np.int64),
         is_existing=is_existing, device_count=device_count, agents=agents, place=place, consent=stream.chosen("consent", number, np.array([0.78, 0.14, 0.08])),
-        has_phone=stream.uniform("has_phone", number) < 0.6, other_spelling=stream.uniform("other_spelling", number) < 0.1,
+        has_phone=stream.uniform("has_phone", number) < HAS_PHONE_SHARE, other_spelling=stream.uniform("other_spelling", number) < 0.1,
         is_euro=np.isin(place, cat.EURO_PLACES), user_id=_user_ids(number), email=_emails(number, stream), phone=_phones(number, place),
     )  # fmt: skip
 

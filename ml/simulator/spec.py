@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from ml.simulator.catalogue import ENTRY_CHANNELS
 from waymark.core.errors import SettingsError
 
 MAX_CUSTOMERS = 10_000_000  # as many as there are phone numbers of seven digits
@@ -19,11 +20,33 @@ DEFAULT_MECHANISMS: Mapping[str, float] = {
 
 
 @dataclass(frozen=True)
+class Drift:
+    """A change of the world from 00:00 UTC of a day on (counted from the world's start): what was learned before holds less after it.
+
+    forward, leaving: factors on the odds of moving to a later stage and of leaving for good. channels: factors on the weights of ways in, by the
+    names of catalogue.ENTRY_CHANNELS. Raises SettingsError for a factor that is not positive or a channel that does not exist.
+    """
+
+    day: int
+    forward: float = 1.0
+    leaving: float = 1.0
+    channels: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.channels) - set(ENTRY_CHANNELS))
+        if unknown:
+            raise SettingsError(f"there is no way in '{unknown[0]}'", where="Drift.channels", remedy=f"Known are: {', '.join(ENTRY_CHANNELS)}.")
+        if self.day < 0 or min(self.forward, self.leaving, *self.channels.values()) <= 0:
+            raise SettingsError("a drift needs a day of the world and positive factors", where="Drift", remedy="1 leaves things as they are.")
+
+
+@dataclass(frozen=True)
 class WorldSpec:
     """A world: how many customers, for how long, and which mechanisms at which rate.
 
     days: length of the window in which things happen; files may arrive later. file_days: days of arrival in one file.
-    mechanisms: name -> rate in [0, 1]. Raises SettingsError for a value that makes no world.
+    mechanisms: name -> rate in [0, 1]. drift: a change of the world in its course. is_identified: every row of a customer carries the account's id,
+    from the first on, so that a pipeline's customers are the persons. Raises SettingsError for a value that makes no world.
     """
 
     customers: int = 20_000
@@ -33,6 +56,8 @@ class WorldSpec:
     file_days: int = 7
     gzip: bool = True
     mechanisms: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_MECHANISMS))
+    drift: Drift | None = None
+    is_identified: bool = False
 
     def __post_init__(self) -> None:
         bounds = {"customers": (1, MAX_CUSTOMERS), "days": (14, 3650), "file_days": (1, 3650), "seed": (0, 2**63 - 1)}

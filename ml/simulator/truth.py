@@ -17,6 +17,7 @@ from ml.simulator.catalogue import EVENT
 from ml.simulator.people import COOKIES_PER_DEVICE, DEVICE_SLOTS, TYPES
 from ml.simulator.rendering import anonymous_ids, order_ids
 from ml.simulator.rows import Array, Rows, cookie_keys, customers_of, steps_of
+from ml.simulator.spec import WorldSpec
 
 # Nodes of a person: account, e-mail, phone, then cookies.
 USER, EMAIL, PHONE, FIRST_COOKIE = range(4)
@@ -67,12 +68,12 @@ class TruthWriter:
             writer.close()
 
 
-def block_truth(block: Block) -> dict[str, pa.Table]:
+def block_truth(block: Block, spec: WorldSpec) -> dict[str, pa.Table]:
     """The truth of a block's customers."""
     extra = Rows.joined([batch.rows for batch in block.batches if batch.kind == "double_report"])
     parts = _components(block, [block.events, extra])
     return {
-        "truth_persons": _persons(block, extra, parts),
+        "truth_persons": _persons(block, spec, extra, parts),
         "truth_devices": _devices(block, parts),
         "truth_sessions": _sessions(block),
         "truth_orders": _orders(block, extra),
@@ -108,14 +109,15 @@ def _components(block: Block, counted: list[Rows]) -> _Components:
     return _Components(np.where(seen, labels, ABSENT), sizes[labels] == 1)
 
 
-def _person_ids(numbers: Array) -> pa.Array:
+def person_ids(numbers: Array) -> pa.Array:
+    """The ids of persons in the truth, by their numbers in the world."""
     return pc.binary_join_element_wise("p", pc.utf8_lpad(pc.cast(pa.array(numbers), _TEXT), width=7, padding="0"), "")
 
 
 def _component_ids(block: Block, labels: Array) -> pa.Array:
     """`<person>/<least node>`, null where the identifier was never seen."""
     present = labels != ABSENT
-    texts = pc.binary_join_element_wise(_person_ids(block.people.number[np.maximum(labels, 0) // NODES]), pc.cast(pa.array(labels % NODES), _TEXT), "/")
+    texts = pc.binary_join_element_wise(person_ids(block.people.number[np.maximum(labels, 0) // NODES]), pc.cast(pa.array(labels % NODES), _TEXT), "/")
     return pc.if_else(pa.array(present), texts, pa.scalar(None, _TEXT))
 
 
@@ -123,7 +125,7 @@ def _instants(milliseconds: Array, present: np.ndarray[tuple[int, ...], np.dtype
     return pa.array(milliseconds * 1000, mask=None if present is None else ~present).cast(_TIME)
 
 
-def _persons(block: Block, extra: Rows, parts: _Components) -> pa.Table:
+def _persons(block: Block, spec: WorldSpec, extra: Rows, parts: _Components) -> pa.Table:
     people, events, count = block.people, block.events, len(block.people)
     base = np.arange(count) * NODES
     signed_up = np.zeros(count, dtype=np.int64)
@@ -132,9 +134,9 @@ def _persons(block: Block, extra: Rows, parts: _Components) -> pa.Table:
     far = np.iinfo(np.int64).max
     first = np.full(count, far)
     np.minimum.at(first, events.local, block.counted)
-    has_account = people.is_existing | (signed_up > 0)
+    has_account = people.is_existing | (signed_up > 0) | spec.is_identified
     return pa.table({
-        "person_id": _person_ids(people.number), "person_type": pa.array(TYPES).take(pa.array(people.type)),
+        "person_id": person_ids(people.number), "person_type": pa.array(TYPES).take(pa.array(people.type)),
         "country": pa.array([country for country, _, _ in cat.PLACES]).take(pa.array(people.place)),
         "user_id": pc.if_else(pa.array(has_account), people.user_id, pa.scalar(None, _TEXT)), "email": people.email,
         "phone": pc.if_else(pa.array(people.has_phone), people.phone, pa.scalar(None, _TEXT)), "is_existing": people.is_existing,
@@ -156,7 +158,7 @@ def _devices(block: Block, parts: _Components) -> pa.Table:
     np.maximum.at(latest, place, times)
     one = events.take(with_cookie[first])
     return pa.table({
-        "person_id": _person_ids(customers_of(one.serial)), "device_number": one.cookie // COOKIES_PER_DEVICE, "anonymous_id": anonymous_ids(cookie_keys(one)),
+        "person_id": person_ids(customers_of(one.serial)), "device_number": one.cookie // COOKIES_PER_DEVICE, "anonymous_id": anonymous_ids(cookie_keys(one)),
         "first_seen_at": _instants(earliest), "last_seen_at": _instants(latest), "event_count": count, "is_linked": ~parts.is_alone[nodes],
         "component_id": _component_ids(block, parts.labels[nodes]),
     })  # fmt: skip
@@ -171,7 +173,7 @@ def _sessions(block: Block) -> pa.Table:
     first, last = (np.minimum.reduceat(times, starts), np.maximum.reduceat(times, starts)) if len(starts) else (times, times)
     one = rows.take(starts)
     return pa.table({
-        "person_id": _person_ids(customers_of(one.serial)), "anonymous_id": anonymous_ids(cookie_keys(one)),
+        "person_id": person_ids(customers_of(one.serial)), "anonymous_id": anonymous_ids(cookie_keys(one)),
         "stage": pa.array(cat.STAGES).take(pa.array(one.stage)),
         "started_at": _instants(first), "ended_at": _instants(last),
         "event_count": np.diff(np.append(starts, len(visits))),
@@ -184,7 +186,7 @@ def _orders(block: Block, extra: Rows) -> pa.Table:
     twice = np.isin(rows.serial, extra.serial)
     cents = pa.array(rows.amount).cast(pa.decimal128(19, 0))
     return pa.table({
-        "person_id": _person_ids(customers_of(rows.serial)), "order_id": order_ids(rows.order), "event_at": _instants(block.counted[picked]),
+        "person_id": person_ids(customers_of(rows.serial)), "order_id": order_ids(rows.order), "event_at": _instants(block.counted[picked]),
         "event_type": pa.array([name for name, _ in cat.EVENTS]).take(pa.array(rows.event)), "value": pc.multiply(cents, pa.scalar(Decimal("0.01"))),
         "currency": pa.array(["USD", "EUR"]).take(pa.array(block.people.is_euro[rows.local].astype(np.int64))), "report_count": 1 + twice.astype(np.int64),
     })  # fmt: skip

@@ -27,11 +27,13 @@ PURCHASE_STAGE, POST_SALE_STAGE = 3, 4
 # the mean number of pages after the landing page and the share of them that are products, by stage
 BROWSE_MEAN = np.array([1.95, 3.4, 3.2, 2.4, 1.5])
 PRODUCT_SHARE = np.array([0.25, 0.6, 0.65, 0.5, 0.15])
+PAGES_BASE = 0.35  # added before the number of pages is rounded down
 CART_RATE = np.array([0.01, 0.08, 0.55, 0.85, 0.02])
 CHECKOUT_RATE = np.array([0.0, 0.01, 0.35, 1.0, 0.0])
 GAP_MEAN_MS, GAP_LEAST_MS, GAP_MOST_MS = 45_000, 2_000, 9 * 60_000
 HOUR_MS = 3_600_000
 TICKET_RATE, REFUND_RATE, REVIEW_RATE = 0.09, 0.07, 0.10
+PHONE_AT_CHECKOUT = 0.4
 
 _TRIGGER_EVENT = np.array([
     {"paid_search": EVENT["ad_clicked"], "display": EVENT["ad_clicked"], "paid_social": EVENT["ad_clicked"], "social": EVENT["social_post_clicked"],
@@ -106,7 +108,7 @@ def _events(visits: Visits, stream: Stream) -> Array:
     codes[:, LANDING] = EVENT["page_viewed"] * on_site
     codes[:, ACCOUNT] = np.where(visits.signs_up, EVENT["signed_up"], np.where(visits.logs_in, EVENT["logged_in"], 0))
 
-    pages = np.minimum(stream.exponential("pages", key) * BROWSE_MEAN[stage] + 0.35, BROWSES).astype(np.int64) * on_site
+    pages = np.minimum(stream.exponential("pages", key) * BROWSE_MEAN[stage] + PAGES_BASE, BROWSES).astype(np.int64) * on_site
     slot_keys = key[:, None] + np.arange(BROWSE, BROWSE + BROWSES)
     is_product = stream.uniform("is_product", slot_keys) < PRODUCT_SHARE[stage][:, None]
     browsed = np.where(is_product, EVENT["product_viewed"], EVENT["page_viewed"])
@@ -162,7 +164,7 @@ def _filled(people: People, visits: Visits, cells: _Cells, stream: Stream) -> Ro
     calls, checks_out = event == EVENT["crm_call_logged"], event == EVENT["checkout_started"]
     gives_mail = checks_out | among(event, "signed_up", "newsletter_subscribed", "order_completed", "support_ticket_opened", "support_ticket_solved")
     gives_mail |= (mailed | (event == EVENT["order_refunded"])) & ~registered
-    gives_phone = people.has_phone[local] & ((checks_out & (stream.uniform("phone", serial) < 0.4)) | calls)
+    gives_phone = people.has_phone[local] & ((checks_out & (stream.uniform("phone", serial) < PHONE_AT_CHECKOUT)) | calls)
     gives_mail |= calls & ~registered & ~gives_phone
     # the shop's forms keep what was typed: some customers write their address with capitals, and call centres write numbers with spaces
     spelling = 1 + people.other_spelling[local].astype(np.int64)

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from ml.simulator.block import Batch, Block
-from ml.simulator.catalogue import CHANNEL
+from ml.simulator.catalogue import CHANNEL, among
 from ml.simulator.journeys import simulate_journeys
 from ml.simulator.landing import Spill, file_name, write_files
 from ml.simulator.mechanisms import MECHANISMS
 from ml.simulator.people import draw_people
 from ml.simulator.rendering import DAMAGES, render_damaged, render_lines
-from ml.simulator.rows import Array
+from ml.simulator.rows import Array, Rows
 from ml.simulator.spec import DAY_MS, WorldSpec
 from ml.simulator.streams import Stream
 from ml.simulator.truth import TruthWriter, block_truth
@@ -105,6 +105,8 @@ def _make_block(spill: Spill, spec: WorldSpec, first: int, count: int) -> tuple[
     delay = _delivery_delays(events.channel, events.serial, Stream(spec.seed, "delivery"))
     events.received = events.occurred + delay
     events.delivered = events.received.copy()
+    if spec.is_identified:
+        _identify(events)
     block = Block.of(people, events)
     for name, apply in MECHANISMS.items():
         if spec.rate(name) > 0:
@@ -116,7 +118,13 @@ def _make_block(spill: Spill, spec: WorldSpec, first: int, count: int) -> tuple[
         delivered, order = (np.concatenate([extra[place] for extra in extras]) for place in (1, 2))
         by_arrival = np.argsort(delivered, kind="stable")
         spill.add(pa.concat_arrays([extra[0] for extra in extras]).take(pa.array(by_arrival)), delivered[by_arrival], order[by_arrival])
-    return block_truth(block), counted
+    return block_truth(block, spec), counted
+
+
+def _identify(events: Rows) -> None:
+    """Every row names the account, and rows that would name an address for want of an account name no address: they are told apart by nothing."""
+    events.user[:] = 1
+    events.email[among(events.event, "email_opened", "email_clicked", "crm_call_logged", "order_refunded")] = 0
 
 
 def _delivery_delays(channel: Array, serial: Array, stream: Stream) -> Array:

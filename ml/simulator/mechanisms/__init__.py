@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ml.simulator.block import Block
-from ml.simulator.mechanisms import broken, conflicts, crawlers, double_reports, duplicates, kiosks, late, skewed, staff
+from ml.simulator.mechanisms import broken, conflicts, crawlers, double_reports, duplicates, kiosks, late, leaks, skewed, staff
 from ml.simulator.streams import Stream
 
 Mechanism = Callable[[Block, float, Stream], None]
@@ -16,6 +16,7 @@ Mechanism = Callable[[Block, float, Stream], None]
 MECHANISMS: Mapping[str, Mechanism] = {
     "late": late.apply, "duplicates": duplicates.apply, "conflicts": conflicts.apply, "broken": broken.apply, "skewed": skewed.apply,
     "crawlers": crawlers.apply, "staff": staff.apply, "double_reports": double_reports.apply, "kiosks": kiosks.apply,
+    "leaks": leaks.apply,
 }  # fmt: skip
 
 __all__ = ["MECHANISMS", "Mechanism"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from ml.simulator import WorldSpec, generate_world, landing
+from ml.simulator import Drift, WorldSpec, generate_world, landing
 from ml.simulator.__main__ import main
+from ml.simulator.oracle import oracle_scores
 from waymark.core.errors import StorageError
 
 
@@ -34,6 +36,17 @@ def test_the_command_writes_a_world_and_says_what_is_in_it(tmp_path: Path, capsy
     assert said.startswith("40 customers, ") and "broken_time" in said and "late" not in said
     assert {path.suffix for path in (tmp_path / "l").iterdir()} == {".csv"}
     assert sorted(path.stem for path in (tmp_path / "t").iterdir()) == ["truth_devices", "truth_dirt", "truth_orders", "truth_persons", "truth_sessions"]
+
+
+def test_the_command_makes_identified_and_drifted_worlds_with_their_oracle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--landing", str(tmp_path / "l"), "--truth", str(tmp_path / "t"), "--customers", "40", "--days", "42"]
+    assert main([*options, "--identified", "--drift", "20=0.5", "--propensity"]) == 0
+    found = pq.read_table(tmp_path / "t" / "truth_propensity.parquet")
+    spec = WorldSpec(customers=40, days=42, is_identified=True, drift=Drift(20, forward=0.5))
+    assert found.equals(oracle_scores(spec)) and found.num_rows > 20
+    for drift, message in (("20", "DAY=FACTOR"), ("soon=2", "no day"), ("20=0", "positive factors")):
+        assert main([*options, "--drift", drift]) != 0
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

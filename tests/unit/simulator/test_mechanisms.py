@@ -11,12 +11,13 @@ import pytest
 from scipy import stats
 
 from ml.simulator import DEFAULT_MECHANISMS, WorldSpec
+from ml.simulator import catalogue as cat
 from ml.simulator.mechanisms import MECHANISMS
 from tests.unit.simulator.conftest import NAMES, World, is_crawler, make_world, parsed
 from waymark.core.errors import SettingsError
 
 CUSTOMERS, DAYS = 400, 84
-ALL = {**DEFAULT_MECHANISMS, "kiosks": 0.6}
+ALL = {**DEFAULT_MECHANISMS, "kiosks": 0.6, "leaks": 0.9}
 OWN_KIND = {
     "duplicates": "duplicate",
     "conflicts": "conflict",
@@ -25,6 +26,7 @@ OWN_KIND = {
     "staff": "staff",
     "double_reports": "double_report",
     "kiosks": "kiosk",
+    "leaks": "leak",
 }
 RECEIVED = NAMES.index("received_at")
 
@@ -145,6 +147,28 @@ def test_kiosks_link_strangers_and_the_truth_still_tells_them_apart(everything: 
     shared = {cookie for cookie, users in cookies.items() if len(users) > 1}
     assert shared
     assert not shared & {device["anonymous_id"] for device in everything.truth("devices")}
+
+
+def test_a_leak_is_dated_before_the_week_of_its_order_and_received_after_it(tmp_path: Path) -> None:
+    leaking = make_world(tmp_path, spec_with(leaks=0.9))
+    rows = [row for lines in leaking.lines().values() for line in lines if (row := parsed(line))]
+    ordered: dict[str, list[str]] = {}
+    for row in rows:
+        if row["event_name"] == "order_placed":
+            ordered.setdefault(row["email"].lower(), []).append(row["occurred_at"])
+    accounts = {row["user_id"]: row["email"].lower() for row in rows if row["user_id"] and row["email"]}
+    leaks = [row for row in rows if row["event_name"] == "newsletter_signup" and not row["anonymous_id"]]
+    assert len(leaks) == leaking.report.rows_by_kind["leak"] > 50
+    for row in leaks:
+        assert not (row["user_id"] and row["email"]), "a leak links nobody"
+        assert row["consent"] in cat.CONSENTS
+        buys = ordered.get(row["email"].lower() or accounts.get(row["user_id"], ""), [])
+        assert any(row["occurred_at"] < _monday(at) <= at < row["received_at"] for at in buys), row
+
+
+def _monday(moment: str) -> str:
+    day = date.fromisoformat(moment[:10])
+    return (day - timedelta(days=day.weekday())).isoformat()
 
 
 def test_unknown_mechanisms_and_impossible_rates_are_refused(tmp_path: Path) -> None:
