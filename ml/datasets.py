@@ -127,7 +127,8 @@ def plan_splits(points: Sequence[datetime], horizon_days: int) -> SplitPlan:
     calibration, rest = rest[-size:], rest[:-size]
     train = _purged(rest, calibration[0], horizon_days) if calibration else []
     if len(train) < 2 or len(calibration) < 2:
-        raise NotEnoughHistoryError([f"after gaps of {horizon_days} days, {len(train)} points are left to train and {len(calibration)} to calibrate; 2 are needed"])
+        left = f"{len(train)} points are left to train and {len(calibration)} to calibrate"
+        raise NotEnoughHistoryError([f"after gaps of {horizon_days} days, {left}; 2 are needed"])
     return SplitPlan({"train": tuple(train), "calibration": tuple(calibration), "test": tuple(test)})
 
 
@@ -156,7 +157,7 @@ def load_dataset(
     plan = plan_splits(list(counted), horizon_days)
     largest = max(sum(counted[point] for point in points) for points in plan.points.values())
     sampled = min(1.0, max_training_rows / largest)
-    loaded = {name: _load_split(connection, fields, name, points, sampled, seed) for name, points in plan.points.items()}
+    loaded = {name: _load_split(connection, fields, points, sampled=sampled, seed=seed) for name, points in plan.points.items()}
     lacking = [
         f"the {name} split has {int(table.column(LABEL.name).to_numpy().sum()):,} converting rows of {table.num_rows:,}; {min_positives:,} are needed"
         for name, table in loaded.items()
@@ -208,13 +209,12 @@ def feature_sql(fields: Sequence[Field], *, where: str, label: bool = False) -> 
     """
 
 
-def _load_split(connection: Connection, fields: Sequence[Field], name: str, points: Sequence[datetime], sampled: float, seed: int) -> pa.Table:
+def _load_split(connection: Connection, fields: Sequence[Field], points: Sequence[datetime], *, sampled: float, seed: int) -> pa.Table:
     listed = ", ".join(f"timestamp '{point.isoformat(sep=' ')}'" for point in points)
     where = f"points.as_of_at in ({listed})"
     if sampled < 1:
         where += f" and md5_number_lower(points.customer_id || '|{int(seed)}') % 1000000 < {int(sampled * 1_000_000)}"
-    reader = connection.execute(feature_sql(fields, where=where, label=True)).to_arrow_reader(_BATCH_ROWS)
-    return reader.read_all()
+    return connection.sql(feature_sql(fields, where=where, label=True)).to_arrow_table(_BATCH_ROWS)
 
 
 def _fingerprint(tables: Mapping[str, pa.Table], asked: str) -> str:

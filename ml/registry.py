@@ -7,6 +7,7 @@ pinned MLflow stand here; a test holds both ways of asking to the same answer.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +67,12 @@ def champion(home: Home, model: str) -> Champion | None:
         return None  # a store that MLflow has only begun to make
     finally:
         connection.close()
-    return Champion(str(found[0]), str(found[1]), artifacts_of(home, found[1]) / MODEL_FOLDER / "data", str(clock[0]) if clock else "")
+    return Champion(str(found[0]), str(found[1]), artifacts_of(home, found[1]) / MODEL_FOLDER / "data" / data_folder(model), str(clock[0]) if clock else "")
+
+
+def data_folder(model: str) -> str:
+    """The name of the folder that holds a model's own files, inside and outside MLflow."""
+    return f"{model}_model"
 
 
 def artifacts_of(home: Home, run_id: str) -> Path:
@@ -80,6 +86,9 @@ class Recorder:
     def __init__(self, home: Home, model: str, *, tags: Mapping[str, str]) -> None:
         telemetry_off()
         from mlflow import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it sets its own level
+        logging.getLogger("alembic").setLevel(logging.WARNING)
 
         self.home, self.model = home, model
         home.mlflow.mkdir(parents=True, exist_ok=True)

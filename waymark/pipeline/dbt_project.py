@@ -154,6 +154,10 @@ class DbtProject:
             self._manifest = result.result
         return self._manifest
 
+    def share_manifest(self, other: DbtProject) -> None:
+        """Takes over what another folder of the same models and settings has parsed. The files of both warehouses must have one name."""
+        self._manifest = other.manifest()
+
     def build(
         self, *, select: str | None = None, exclude: str | None = None, full_refresh: bool = False, on_node: Callable[[NodeResult], None] | None = None
     ) -> list[NodeResult]:

@@ -13,7 +13,7 @@ from waymark.pipeline.dbt_project import DbtProject
 from waymark.pipeline.steps import BEFORE_IDENTITY, Run, resolve
 
 if TYPE_CHECKING:
-    from ml.models.propensity.leaks import Leak
+    from ml.models.propensity.result import Leak
 
 SAMPLED_CUSTOMERS = 150
 _FEATURES = "+feat_customer_behavior +feat_customer_channels +feat_customer_value"
@@ -36,7 +36,9 @@ def check_leaks(run: Run, *, seed: int) -> tuple[Leak, ...]:
             return ()
         point = random.Random(seed).choice(points[len(points) // 2 :])
         _sample(connection, point, seed)
-        stored = connection.sql(feature_sql(fields, where=f"points.as_of_at = timestamp '{point}' and points.customer_id in (select customer_id from temp.sampled)")).to_arrow_table()
+        at_point = f"points.as_of_at = timestamp '{point}'"
+        sampled = f"{at_point} and points.customer_id in (select customer_id from temp.sampled)"
+        stored = connection.sql(feature_sql(fields, where=sampled)).to_arrow_table()
         folder = run.project.home.scratch / "leaks"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -53,7 +55,7 @@ def check_leaks(run: Run, *, seed: int) -> tuple[Leak, ...]:
         resolve(scratch, quiet=True)
         scratch.dbt.build(select=_FEATURES, exclude=f"{BEFORE_IDENTITY} resource_type:test", full_refresh=True)
         with scratch.open_warehouse() as connection:
-            recomputed = connection.sql(feature_sql(fields, where=f"points.as_of_at = timestamp '{point}'")).to_arrow_table()
+            recomputed = connection.sql(feature_sql(fields, where=at_point)).to_arrow_table()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return recomputed_leaks(stored, recomputed, fields)
@@ -61,7 +63,7 @@ def check_leaks(run: Run, *, seed: int) -> tuple[Leak, ...]:
 
 def _sample(connection: Connection, point: object, seed: int) -> None:
     """Fills temp.sampled (customer_id as known at the point), temp.sampled_nodes and temp.sampled_events."""
-    connection.execute(f"""
+    connection.execute("""
         create or replace temp table tainted as
         with hubs as (select node_id from identity.over_shared_since)
         select node_a as node_id from identity.edges where node_b in (select node_id from hubs)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import waymark
+from waymark.core.errors import StorageError
 from waymark.core.home import read_json, write_atomically
 from waymark.core.warehouse import rows
 from waymark.pipeline.code import code_digest
@@ -100,7 +101,7 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
     from ml.models.propensity.card import model_card
     from ml.models.propensity.gate import judge
     from ml.models.propensity.plots import plots
-    from ml.registry import Nested, Recorder
+    from ml.registry import Nested, Recorder, data_folder
     from waymark.pipeline.leaks import check_leaks
 
     tell("propensity: leaks")
@@ -118,6 +119,7 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
         chosen = result.candidate(result.chosen)
         fields = result.model.encoder.fields
         sample = result.sample
+        assert sample is not None
         contributions = result.model.contributions(result.model.encoder.encode(sample))
         values = {
             field.name: np.asarray(sample.column(field.name).to_numpy(zero_copy_only=False), dtype=np.float64)
@@ -142,7 +144,7 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
         for name, picture in plots(result, importance).items():
             recorder.artifact(f"plots/{name}", picture)
         recorder.artifact("card.md", model_card(result, verdict, importance, {field.name: field.meaning for field in fields}, facts))
-        folder = home.scratch / "propensity_model"
+        folder = home.scratch / data_folder(MODEL)
         result.model.save(folder)
         example: dict[str, list[object]] = {
             field.name: ["direct"] if field.dtype == "category" else [True] if field.dtype == "boolean" else [1.0] for field in fields
@@ -166,6 +168,11 @@ def score(run: Run) -> str:
 
     with Stage("scores") as stage:
         known = champion(run.project.home, MODEL)
+        if known and not known.folder.is_dir():
+            raise StorageError(
+                f"the champion's files are gone (version {known.version})", where=str(known.folder),
+                remedy="Put them back, give the alias champion to another version in MLflow, or: waymark train",
+            )  # fmt: skip
         model = PropensityModel.load(known.folder) if known else None
         with run.open_warehouse() as connection:
             report = score_customers(connection, model, known.version if known else None)

@@ -50,15 +50,17 @@ def refuse(refusal: Refusal) -> None:
 class Stage:
     """Times one stage and reports it: `with stage("ingest shop_events") as done: done.rows = 5`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, quiet: bool = False) -> None:
+        self.quiet = quiet
         self.name, self.rows, self.detail, self.seconds = name, 0, "", 0.0
 
     def __enter__(self) -> Stage:
         self._start = monotonic()
-        tell(self.name)
+        if not self.quiet:
+            tell(self.name)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.seconds = monotonic() - self._start
-        if kind is None and (listener := _listener.get()):
+        if kind is None and not self.quiet and (listener := _listener.get()):
             listener(StageReport(self.name, self.rows, self.seconds, self.detail))

@@ -21,7 +21,10 @@ from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, audit
 
+PUBLISHED_SCHEMAS = ("marts", "features")
 PUBLISHED_RAW = ("ingestion_log",)
+# Depends on which model was trained when.
+LOG_TABLES = ("marts.fct_propensity_scores",)
 _COMMENTS = """
     select column_name, comment from duckdb_columns()
     where database_name = current_database() and schema_name = ? and table_name = ? and comment is not null
@@ -66,8 +69,8 @@ def publish(run: Run, *, run_id: str = "") -> Snapshot:
 
 
 def pure_marts(connection: Connection) -> list[str]:
-    """All marts: every one is declared pure."""
-    return [f"marts.{name}" for name in _tables(connection, "marts")]
+    """All marts but those that are logs."""
+    return [name for name in (f"marts.{table}" for table in _tables(connection, "marts")) if name not in LOG_TABLES]
 
 
 def _tables(connection: Connection, schema: str) -> list[str]:
@@ -84,13 +87,13 @@ def _tables(connection: Connection, schema: str) -> list[str]:
 def _write_snapshot(connection: Connection, path: Path, snapshot_id: str, run: Run, run_id: str) -> dict[str, int]:
     escaped = str(path).replace("'", "''")
     connection.execute(f"attach '{escaped}' as snapshot")
-    wanted = [("marts", name) for name in _tables(connection, "marts")] + [("raw", name) for name in PUBLISHED_RAW]
+    wanted = [(schema, name) for schema in PUBLISHED_SCHEMAS for name in _tables(connection, schema)] + [("raw", name) for name in PUBLISHED_RAW]
     counts: dict[str, int] = {}
     for schema, name in wanted:
         tell(f"publish: {schema}.{name}")
         connection.execute(f"create schema if not exists snapshot.{schema}")
         # The log of a source that the project no longer names stays in the warehouse: here it would tell of rows that the marts lack.
-        named = "" if schema == "marts" else " where list_contains($sources, source)"
+        named = "" if schema != "raw" else " where list_contains($sources, source)"
         parameters = {"sources": sorted(run.mappings)} if named else None
         connection.execute(f'create table snapshot.{schema}."{name}" as from {schema}."{name}"{named}', parameters)
         for column, text in rows(connection, _COMMENTS, [schema, name]):

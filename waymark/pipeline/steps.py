@@ -144,10 +144,10 @@ def _build(run: Run, name: str, *, select: str | None = None, exclude: str | Non
     return results
 
 
-def resolve(run: Run) -> IdentityReport:
-    """Links, components, customer ids, and what the second selection must re-state; one transaction."""
+def resolve(run: Run, *, quiet: bool = False) -> IdentityReport:
+    """Links, components, customer ids, and what the second selection must re-state; one transaction. quiet: is no stage of the run that is told."""
     full_refresh = rebuilding(run)
-    with Stage("identity") as stage, run.open_warehouse() as connection:
+    with Stage("identity", quiet=quiet) as stage, run.open_warehouse() as connection:
         report = resolve_identities(
             connection, settings=run.project.settings, customer_id_pads=run.secret.pads, full_refresh=full_refresh, progress=tell,
         )  # fmt: skip

@@ -5,16 +5,19 @@ import dagster as dg
 from dagster_project.lib.dbt_results import TRANSLATOR, manifest
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline import steps
-from waymark.pipeline.publish import publish
+from waymark.pipeline.publish import PUBLISHED_SCHEMAS, publish
 
-_MARTS = [TRANSLATOR.get_asset_key(node) for node in manifest()["nodes"].values() if node["resource_type"] == "model" and node["schema"] == "marts"]
+_PUBLISHED = [
+    *(TRANSLATOR.get_asset_key(node) for node in manifest()["nodes"].values() if node["resource_type"] == "model" and node["schema"] in PUBLISHED_SCHEMAS),
+    dg.AssetKey(["marts", "fct_propensity_scores"]),
+]
 
 
 @dg.asset(
     key=["published", "snapshot"],
     group_name="publishing",
     kinds={"duckdb"},
-    deps=_MARTS,
+    deps=_PUBLISHED,
     description="What analysts read: the marts of the last run whose every blocking check passed.",
 )
 def snapshot(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]

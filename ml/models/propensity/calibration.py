@@ -39,7 +39,7 @@ class VennAbers:
         """margins: any real numbers; labels: 0 or 1; at least one row."""
         points, places = np.unique(grained(margins), return_inverse=True)
         weights = np.bincount(places).astype(np.float64)
-        hits = np.bincount(places, np.asarray(labels, dtype=np.float64))
+        hits = np.bincount(places, np.asarray(labels, dtype=np.float64)).astype(np.float64)
         return cls(points, _inserted(weights, hits, 0.0), _inserted(weights, hits, 1.0))
 
     def predict(self, margins: npt.ArrayLike) -> tuple[Floats, Floats]:

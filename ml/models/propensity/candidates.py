@@ -73,7 +73,7 @@ class _Preparation:
             counts = np.maximum(known.sum(axis=0), 1)
             mean = np.where(known, values, 0).sum(axis=0) / counts
             scale = np.sqrt(np.where(known, (values - mean) ** 2, 0).sum(axis=0) / counts)
-        return cls(mean, np.where(scale > 1e-9, scale, 1.0), (~known).any(axis=0))
+        return cls(mean, np.where(scale > 1e-9, scale, 1.0), np.asarray((~known).any(axis=0)))
 
     def __call__(self, matrix: Matrix) -> Floats:
         values = (_log(matrix) - self.mean) / self.scale
@@ -117,9 +117,9 @@ def fit_xgboost(dataset: Dataset, matrices: dict[str, Matrix]) -> Fitted:
     stopping = xgb.QuantileDMatrix(matrices["train"][late], label=labels[late], ref=early, max_bin=128, nthread=spec.THREADS)
     trials: list[Trial] = []
     for params in spec.TRIALS:
-        booster = xgb.train(
-            {**spec.FIXED, **params, "seed": dataset.seed}, early, spec.ROUNDS, evals=[(stopping, "stopping")], early_stopping_rounds=spec.PATIENCE, verbose_eval=False,
-        )  # fmt: skip
+        settings = {**spec.FIXED, **params, "seed": dataset.seed}
+        stop = {"evals": [(stopping, "stopping")], "early_stopping_rounds": spec.PATIENCE}
+        booster = xgb.train(settings, early, spec.ROUNDS, verbose_eval=False, **stop)
         trials.append(Trial(params, float(booster.best_score), int(booster.best_iteration) + 1))
     best = min(trials, key=lambda trial: trial.loss)
     whole = xgb.QuantileDMatrix(matrices["train"], label=labels, max_bin=128, nthread=spec.THREADS)

@@ -27,7 +27,8 @@ def model_card(result: TrainingResult, verdict: Verdict, importance: tuple[Impor
         "|---|---:|---:|---:|---|---|",
     ]
     for name, split in data.splits.items():
-        lines.append(f"| {name} | {split.rows:,} | {split.positives:,} | {split.customers:,} | {split.first_as_of_at:%Y-%m-%d} | {split.last_as_of_at:%Y-%m-%d} |")
+        days = f"{split.first_as_of_at:%Y-%m-%d} | {split.last_as_of_at:%Y-%m-%d}"
+        lines.append(f"| {name} | {split.rows:,} | {split.positives:,} | {split.customers:,} | {days} |")
     lines += ["", f"{len(data.fields)} features, {data.sampled:.0%} of the customers, fingerprint `{data.fingerprint}`.", ""]
     lines += ["## Measured on the test split", "Estimates with 95 % intervals that allow for customers who stand in several rows.", ""]
     lines += ["| | " + " | ".join(name.replace("_", " ") for name in _SHOWN) + " |", "|---|" + "---:|" * len(_SHOWN)]
@@ -39,10 +40,13 @@ def model_card(result: TrainingResult, verdict: Verdict, importance: tuple[Impor
     lines += ["", "## Stability", "| part | value | n | AUC | converted | mean score |", "|---|---|---:|---:|---:|---:|"]
     for part, values in result.stability.items():
         for value, metrics in values.items():
-            lines.append(f"| {part} | {value} | {metrics['auc'].n:,} | {metrics['auc']} | {metrics['conversion_rate']} | {metrics['mean_score']} |")
+            told = " | ".join(str(metrics[name]) for name in ("auc", "conversion_rate", "mean_score"))
+            lines.append(f"| {part} | {value} | {metrics['auc'].n:,} | {told} |")
     lines += ["", "## What moves it", "Mean absolute SHAP value in log-odds, over a sample of the test split.", ""]
-    lines += [f"{place}. {meanings.get(item.feature, item.feature)} (`{item.feature}`): {item.mean_absolute:.3f}" for place, item in enumerate(importance[:10], 1)]
-    lines += ["", "## Limits", "- The interval beside a score is a 90 % band of the calibration curve: it says how well the level is known, not how much persons differ."]
-    lines += ["- Customers seen for the last time more than 90 days before a point have no score.", "- Who is not linked to a known person is scored by what one device shows."]
+    for place, item in enumerate(importance[:10], 1):
+        lines.append(f"{place}. {meanings.get(item.feature, item.feature)} (`{item.feature}`): {item.mean_absolute:.3f}")
+    lines += ["", "## Limits", "- The interval beside a score is a 90 % band of the calibration curve: how well its level is known, not how persons differ."]
+    lines += ["- Customers seen for the last time more than 90 days before a point have no score."]
+    lines += ["- Who is not linked to a known person is scored by what one device shows."]
     lines += ["", "## Where it came from", *(f"- {name}: `{value}`" for name, value in facts.items())]
     return "\n".join(lines) + "\n"

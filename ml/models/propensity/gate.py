@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ml.evaluation import Estimate
-from ml.models.propensity.leaks import Leak
-from ml.models.propensity.result import TrainingResult
-
-CHAMPION = "champion"
+from ml.models.propensity.result import CHAMPION, Leak, TrainingResult
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ what a single feature does to the test split."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -12,19 +11,10 @@ import pyarrow as pa
 from ml.datasets import Dataset
 from ml.evaluation import auc
 from ml.features import Field
-from ml.models.propensity.result import TrainingResult
+from ml.models.propensity.result import Leak
 
 # A single feature that ranks this well says the answer rather than predicts it: behaviour before a purchase is never so clear.
 SUSPICIOUS_AUC = 0.97
-
-
-@dataclass(frozen=True)
-class Leak:
-    """feature: its name. how: "recomputed" (its stored value needs later events) or "univariate". sentence: with the numbers."""
-
-    feature: str
-    how: str
-    sentence: str
 
 
 def recomputed_leaks(stored: pa.Table, recomputed: pa.Table, fields: Sequence[Field]) -> tuple[Leak, ...]:
@@ -34,15 +24,16 @@ def recomputed_leaks(stored: pa.Table, recomputed: pa.Table, fields: Sequence[Fi
     """
     keys = [_keys(table) for table in (stored, recomputed)]
     if set(keys[0]) != set(keys[1]):
-        missing = len(set(keys[0]) ^ set(keys[1]))
-        return tuple(Leak(field.name, "recomputed", f"{missing} of {len(set(keys[0]) | set(keys[1]))} feature rows stand on one side only") for field in fields[:1])
+        missing, every = len(set(keys[0]) ^ set(keys[1])), len(set(keys[0]) | set(keys[1]))
+        return (Leak("customer_id", "recomputed", f"{missing} of {every} sampled feature rows exist only with, or only without, later events"),)
     orders = [np.argsort(np.asarray(key)) for key in keys]
     found = []
     for field in fields:
         left, right = (table.column(field.name).combine_chunks().take(pa.array(order)) for table, order in zip((stored, recomputed), orders, strict=True))
         different = sum(1 for a, b in zip(left.to_pylist(), right.to_pylist(), strict=True) if a != b)
         if different:
-            found.append(Leak(field.name, "recomputed", f"{field.name} needs events at or after the point: {different} of {len(left)} sampled values change without them"))
+            said = f"{field.name} needs events at or after the point: {different} of {len(left)} sampled values change without them"
+            found.append(Leak(field.name, "recomputed", said))
     return tuple(found)
 
 
@@ -50,7 +41,7 @@ def _keys(table: pa.Table) -> list[str]:
     return [f"{customer}|{point}" for customer, point in zip(table.column("customer_id").to_pylist(), table.column("as_of_at").to_pylist(), strict=True)]
 
 
-def univariate_leaks(dataset: Dataset, result: TrainingResult) -> tuple[Leak, ...]:
+def univariate_leaks(dataset: Dataset) -> tuple[Leak, ...]:
     """Fields that rank the test split by themselves better than SUSPICIOUS_AUC, up or down. The interval's lower end must lie above it."""
     test = dataset.splits["test"]
     matrix = dataset.encoder.encode(test.table)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ml.models.propensity.model import PropensityModel
 
 Floats = npt.NDArray[np.float64]
+# The name under which differences hold the comparison with the champion.
+CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,15 @@ class Trial:
     params: Mapping[str, object]
     loss: float
     rounds: int
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A feature that knows too much. how: "recomputed" (its stored value needs later events) or "univariate". sentence: with the numbers."""
+
+    feature: str
+    how: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,10 @@ class TrainingResult:
     differences: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     stability: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     curves: Mapping[str, pa.Table] = field(default_factory=dict)
+    # Features that rank the test split too well by themselves.
+    leaks: tuple[Leak, ...] = ()
+    # Some rows of the test split with the model's fields, for explanations.
+    sample: pa.Table | None = None
 
     def candidate(self, name: str) -> CandidateResult:
         """The candidate of that name. Raises KeyError where there is none."""

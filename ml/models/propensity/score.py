@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ml.datasets import feature_sql
@@ -65,7 +66,8 @@ def score_customers(connection: Connection, model: PropensityModel | None, versi
     for batch in reader:
         scores = model.predict(batch)
         scored = pa.table({
-            "customer_id": batch.column("customer_id"), "as_of_at": batch.column("as_of_at"), "score": scores.score, "score_low": scores.low, "score_high": scores.high,
+            "customer_id": batch.column("customer_id"), "as_of_at": batch.column("as_of_at"),
+            "score": scores.score, "score_low": scores.low, "score_high": scores.high,
         })  # fmt: skip
         connection.register("scored_batch", scored)
         connection.execute("insert into temp.fresh_scores from scored_batch")
@@ -73,7 +75,8 @@ def score_customers(connection: Connection, model: PropensityModel | None, versi
     source.close()
     connection.execute("""
         create or replace temp table ranked_scores as
-        select *, cast(floor((row_number() over (order by score desc, customer_id) - 1) * 10.0 / count(*) over ()) as integer) + 1 as decile from temp.fresh_scores
+        select *, cast(floor((row_number() over (order by score desc, customer_id) - 1) * 10.0 / count(*) over ()) as integer) + 1 as decile
+        from temp.fresh_scores
     """)
     reasons = _reasons(connection, model)
     connection.register("reasons_of_the_top", reasons)
@@ -111,7 +114,7 @@ def _reasons(connection: Connection, model: PropensityModel) -> pa.Table:
     return pa.table({"customer_id": pa.array(customers, pa.string()), "reasons": pa.array(texts, pa.string())})
 
 
-def reasons_json(model: PropensityModel, contributions: np.ndarray[tuple[int], np.dtype[np.float64]], values: dict[str, object], count: int = TOP_REASONS) -> str:
+def reasons_json(model: PropensityModel, contributions: npt.NDArray[np.float64], values: dict[str, object], count: int = TOP_REASONS) -> str:
     """The top contributions of one row as JSON."""
     found: Sequence[object] = [
         {"feature": item.feature, "value": item.value, "log_odds": round(item.log_odds, 6), "sentence": item.sentence}

@@ -14,19 +14,21 @@ from ml.features import Field
 from ml.models.propensity import spec
 from ml.models.propensity.calibration import Calibrator
 from ml.models.propensity.candidates import Fitted, fit_base_rate, fit_linear, fit_xgboost
+from ml.models.propensity.leaks import univariate_leaks
 from ml.models.propensity.model import PropensityModel
-from ml.models.propensity.result import CandidateResult, DatasetInfo, SplitInfo, TestSplit, TrainingResult, TrainingSkipped
+from ml.models.propensity.result import CHAMPION, CandidateResult, DatasetInfo, SplitInfo, TestSplit, TrainingResult, TrainingSkipped
 from waymark.core.settings import LearningSettings
 from waymark.core.warehouse import Connection
 
 _REPLICATES = 100
+_EXPLAINED_ROWS = 1_500
 Progress = Callable[[str], None]
 
 
 def train_propensity(
-    connection: Connection, settings: LearningSettings, fields: Sequence[Field], *, progress: Progress | None = None
+    connection: Connection, settings: LearningSettings, fields: Sequence[Field], *, champion: PropensityModel | None = None, progress: Progress | None = None
 ) -> TrainingResult | TrainingSkipped:
-    """Trains on the feature views and the label of a warehouse; TrainingSkipped says what is missing."""
+    """Trains on the feature views and the label of a warehouse; TrainingSkipped says what is missing. champion: compared on the same test rows."""
     tell = progress or (lambda _: None)
     tell("training: data")
     try:
@@ -36,10 +38,10 @@ def train_propensity(
         )  # fmt: skip
     except NotEnoughHistoryError as error:
         return TrainingSkipped(error.reasons)
-    return train_on(dataset, progress=tell)
+    return train_on(dataset, champion=champion, progress=tell)
 
 
-def train_on(dataset: Dataset, *, progress: Progress | None = None) -> TrainingResult:
+def train_on(dataset: Dataset, *, champion: PropensityModel | None = None, progress: Progress | None = None) -> TrainingResult:
     """Trains and evaluates the candidates on a dataset that is split already."""
     tell = progress or (lambda _: None)
     matrices = {name: dataset.encoder.encode(split.table) for name, split in dataset.splits.items()}
@@ -66,12 +68,16 @@ def train_on(dataset: Dataset, *, progress: Progress | None = None) -> TrainingR
         for name, other in predictions.items()
         if name != "xgboost"
     }
+    if champion is not None and set(champion.fields) <= names:
+        other = champion.predict(test.table).score
+        differences[CHAMPION] = compare(test.labels, chosen, other, test.customers, replicates=_REPLICATES, seed=dataset.seed)
     week, segments = test.points.astype("datetime64[D]"), _segments(test)
     return TrainingResult(
         candidates=candidates, chosen="xgboost", model=model,
         test=TestSplit(test.table.select(["customer_id", "as_of_at"]), test.labels, chosen, low, high, week, segments),
         dataset=_info(dataset), differences=differences, stability=stability(test.labels, chosen, {"week": week, **segments}, test.customers),
-        curves=curves(test.labels, chosen, test.customers, seed=dataset.seed),
+        curves=curves(test.labels, chosen, test.customers, seed=dataset.seed), leaks=univariate_leaks(dataset),
+        sample=test.table.take(np.sort(np.random.default_rng(dataset.seed).permutation(test.table.num_rows)[:_EXPLAINED_ROWS])),
     )  # fmt: skip
 
 
