@@ -19,7 +19,9 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.90
 _Z = 1.6448536269514722
-_KNOTS = (0.02, 0.35, 0.65, 0.9, 0.99)
+# Knots stand where converting rows are, so that each piece of the curve has some to learn from.
+_KNOTS = (0.10, 0.50, 0.90)
+_LEAST_HITS = 30
 _STEPS = 60
 _RIDGE = 1e-6
 # Margins are told apart to this much; finer differences than a thousandth of a logit are noise.
@@ -120,7 +122,8 @@ class CalibrationBand:
     def fit(cls, margins: npt.ArrayLike, labels: npt.ArrayLike, customers: npt.ArrayLike) -> CalibrationBand:
         """customers: each row's customer as a number; rows of one customer are not taken to be independent."""
         m, target = grained(margins), np.asarray(labels, dtype=np.float64)
-        knots = np.unique(np.quantile(m, _KNOTS))
+        hits = m[target > 0]
+        knots = np.unique(np.quantile(hits, _KNOTS)) if len(hits) >= _LEAST_HITS else np.zeros(0)
         design = _spline(m, knots)
         beta = np.zeros(design.shape[1])
         rate = np.clip(target.mean(), 1e-6, 1 - 1e-6)
@@ -148,9 +151,8 @@ class CalibrationBand:
 
 def _spline(margins: Floats, knots: Floats) -> Floats:
     """Columns 1, m and the natural cubic basis of the knots (Hastie, Tibshirani & Friedman, 5.2.1), scaled; linear beyond the outer knots."""
-    if len(knots) < 3:
-        spread = max(float(np.ptp(knots)), 1.0)
-        return np.column_stack((np.ones(len(margins)), (margins - knots[0]) / spread)) if len(knots) > 1 else np.ones((len(margins), 1))
+    if len(knots) < len(_KNOTS):
+        return np.column_stack((np.ones(len(margins)), margins))
     scale = knots[-1] - knots[0]
     m, k = (margins - knots[0]) / scale, (knots - knots[0]) / scale
 
