@@ -33,6 +33,7 @@ class Home:
         self.mlflow = root / "mlflow"
         self.dagster = root / "dagster"
         self.exports = root / "exports"
+        self.quality = root / "quality"
         self.logs = root / "logs"
         self.dbt = root / "dbt"
         self.scratch = root / "scratch"

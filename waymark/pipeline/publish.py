@@ -21,7 +21,7 @@ from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, audit
 
-PUBLISHED_SCHEMAS = ("marts", "features")
+PUBLISHED_SCHEMAS = ("marts", "features", "quality")
 PUBLISHED_RAW = ("ingestion_log",)
 # Depends on which model was trained when.
 LOG_TABLES = ("marts.fct_propensity_scores",)

@@ -1,0 +1,43 @@
+"""`waymark quality`: what the checks found, and the full audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from waymark.cli.project import ProjectOption
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(quality)
+
+
+def quality(
+    project: ProjectOption = Path("."),
+    history: Annotated[str, typer.Option(help="All kept results of this rule.")] = "",
+    full: Annotated[bool, typer.Option("--full", help="Check every table whole, now.")] = False,
+) -> None:
+    """Show the latest result of every check, failures first."""
+    from waymark.cli.query import print_table
+    from waymark.core.settings import load_project, telemetry_off
+    from waymark.core.warehouse import connect
+    from waymark.pipeline import quality as checks
+
+    opened = load_project(project)
+    if full:
+        telemetry_off()
+        from waymark.cli.summary import RunView
+        from waymark.pipeline.progress import listening
+        from waymark.pipeline.steps import preflight
+
+        with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds), RunView() as view, listening(view.hear):
+            results = checks.audit_all(preflight(opened))
+        checks.stop_if_broken(results)
+    with connect(opened.home.warehouse, read_only=True) as connection:
+        if history:
+            print_table(["checked at", "table", "status", "failing", "keys", "scope"], checks.history(connection, history))
+        else:
+            print_table(["stage", "table", "rule", "status", "blocking", "failing", "scope", "checked at"], checks.latest(connection))
+    typer.echo(f"Data Docs: {opened.home.quality}/<stage>/gx/uncommitted/data_docs/local_site/index.html")
