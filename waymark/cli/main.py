@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -25,8 +26,12 @@ def main() -> None:
     """Entry point. Exit codes: 0 done; 1 stopped by an error that the message explains; 2 wrong usage; 3 done, but a file was refused."""
     try:
         app()
+    except SystemExit:
+        _silence_the_end()
+        raise
     except WaymarkError as error:
         print(f"waymark: {error}", file=sys.stderr)
+        _silence_the_end()
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
@@ -34,3 +39,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("waymark: stopped; the next run takes up what this one left", file=sys.stderr)
         sys.exit(130)
+
+
+def _silence_the_end() -> None:
+    """Great Expectations keeps DuckDB's type objects alive to the end, and the bindings then print pages about it: nobody is to read those."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "great_expectations" in sys.modules:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
