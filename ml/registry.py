@@ -50,16 +50,21 @@ class Nested:
 
 def champion(home: Home, model: str) -> Champion | None:
     """The version with the alias, or None. Does not import MLflow."""
+    return _found(home, model, " join registered_model_aliases a on a.name = v.name and a.version = v.version where v.name = ? and a.alias = ?", ALIAS)
+
+
+def version_of(home: Home, model: str, version: str) -> Champion | None:
+    """A version by its number, or None."""
+    return _found(home, model, " where v.name = ? and cast(v.version as text) = ?", version)
+
+
+def _found(home: Home, model: str, condition: str, wanted: str) -> Champion | None:
     store = home.mlflow / "mlflow.db"
     if not store.exists():
         return None
     connection = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
     try:
-        found = connection.execute(
-            "select v.version, v.run_id from registered_model_aliases a join model_versions v on v.name = a.name and v.version = a.version"
-            " where a.name = ? and a.alias = ?",
-            (model, ALIAS),
-        ).fetchone()
+        found = connection.execute(f"select v.version, v.run_id from model_versions v{condition}", (model, wanted)).fetchone()
         if found is None:
             return None
         clock = connection.execute("select value from tags where run_uuid = ? and key = 'waymark.data_now'", (found[1],)).fetchone()

@@ -13,6 +13,7 @@ from waymark.core.settings import environment, load_project, set_environment, te
 
 def register(app: typer.Typer) -> None:
     app.command()(dev)
+    app.command()(mlflow)
     app.command()(docs)
 
 
@@ -30,6 +31,20 @@ def dev(project: ProjectOption = Path("."), port: Annotated[int, typer.Option(he
     set_environment({PROJECT_VARIABLE: str(opened.directory), "DAGSTER_HOME": instance_folder(opened.home)})
     typer.echo(f"Dagster: http://127.0.0.1:{port}")
     command = [sys.executable, "-m", "dagster", "dev", "-m", "dagster_project.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    os.execve(sys.executable, command, dict(environment()))
+
+
+def mlflow(project: ProjectOption = Path("."), port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
+    """Start MLflow's UI on this project's trainings; Ctrl-C stops it."""
+    import os
+    import sys
+
+    opened = load_project(project)
+    opened.home.mlflow.mkdir(parents=True, exist_ok=True)
+    telemetry_off()
+    typer.echo(f"MLflow: http://127.0.0.1:{port}")
+    store = f"sqlite:///{opened.home.mlflow / 'mlflow.db'}"
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
     os.execve(sys.executable, command, dict(environment()))
 
 

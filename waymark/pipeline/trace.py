@@ -74,6 +74,13 @@ def trace_row(project: Project, table: str, key: str) -> list[TracedEvent]:
         return _located(connection, project)
 
 
+def trace_events(project: Project, event_ids: Iterable[str]) -> list[TracedEvent]:
+    """File and line of events by their ids, in time order."""
+    with open_published(project.home) as connection:
+        connection.execute("create temp table traced as select unnest(?::varchar[]) as event_id", [list(event_ids)])
+        return _located(connection, project)
+
+
 def _located(connection: Connection, project: Project) -> list[TracedEvent]:
     found: list[tuple[object, ...]] = []
     for (source,) in rows(connection, "select distinct source from marts.fct_events join traced using (event_id) order by source"):
