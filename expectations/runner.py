@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from expectations.rules import CheckResult, Rule, Suite
-from waymark.core.settings import telemetry_off
+from waymark.core.settings import quiet_libraries
 from waymark.core.warehouse import Connection, rows
 
 _KEYS_SHOWN = 10
@@ -22,7 +23,7 @@ def run_suites(connection: Connection, suites: Sequence[Suite], *, restated: boo
     restated: event-sized tables are checked on what the run re-stated; else whole. docs: folder in which the results stay and Data Docs are written.
     A table that does not exist gives `not_applicable`.
     """
-    telemetry_off()
+    quiet_libraries()
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="great_expectations")
     import great_expectations as gx
@@ -31,6 +32,8 @@ def run_suites(connection: Connection, suites: Sequence[Suite], *, restated: boo
     from expectations.duckdb_source import lending
 
     known = {f"{schema}.{name}" for schema, name in rows(connection, "select table_schema, table_name from information_schema.tables")}
+    if docs:  # the history is kept in quality.check_results; here the last results stand
+        shutil.rmtree(docs / "gx" / "uncommitted" / "validations", ignore_errors=True)
     context: Any = gx.get_context(mode="file", project_root_dir=docs) if docs else gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     found: list[CheckResult] = []
@@ -85,10 +88,16 @@ def _run_suite(context: Any, source: Any, connection: Connection, suite: Suite, 
             said = next((str(info.get("exception_message")) for info in result.exception_info.values() if isinstance(info, dict)), "")
             raise RuntimeError(f"rule {name} of {suite.table} cannot be run: {said[:500]}")
         count = int(result.result.get("observed_value") or 0)
-        keys = tuple(str(next(iter(row.values()))) for row in (result.result.get("details") or {}).get("unexpected_rows", [])[:_KEYS_SHOWN])
+        keys = _keys(connection, suite, rule, scope) if count else ()
         status = "passed" if result.success else "failed"
         found[name] = _result(suite, rule, status, failing=count, keys=keys, seconds=seconds, restated=restated)
     return [found[rule.name] for rule in suite.rules]
+
+
+def _keys(connection: Connection, suite: Suite, rule: Rule, scope: str) -> tuple[str, ...]:
+    """The first keys of failing rows. GX would keep whole rows of the answer, so it is asked for the count alone."""
+    sql = rule.failing.replace("{scope}", f"({scope})").replace("{batch}", suite.table).replace("{{", "{").replace("}}", "}")
+    return tuple(str(key) for (key,) in rows(connection, f"select distinct * from ({sql}) broken order by 1 nulls last limit {_KEYS_SHOWN}"))
 
 
 def _query(rule: Rule, scope: str) -> str:

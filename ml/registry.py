@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from waymark.core.clock import wall_now
 from waymark.core.home import Home
-from waymark.core.settings import telemetry_off
+from waymark.core.settings import quiet_libraries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,7 +89,7 @@ class Recorder:
     """One training as a run of MLflow. The alias is set last, so whatever kills the process before leaves the champion as it was."""
 
     def __init__(self, home: Home, model: str, *, tags: Mapping[str, str]) -> None:
-        telemetry_off()
+        quiet_libraries()
         from mlflow import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it sets its own level

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from waymark.core.settings import telemetry_off
+from waymark.core.settings import quiet_libraries
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
-telemetry_off()
+quiet_libraries()
 
 
 SHARED_RUNS = re.compile(r"\b(demo|shop|rees46): Ran\b")  # fixtures that cost a whole run, as a test asks for them

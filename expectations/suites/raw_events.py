@@ -26,10 +26,13 @@ def _where(name: str, meaning: str, condition: str, *, blocking: bool = True) ->
 def _rows(source: str, bounds: Bounds) -> tuple[Rule, ...]:
     now = "(select data_now from raw.run_clock)"
     return (
-        _where("event_ids_are_digests", "An event id is 32 hex digits.", "t.event_id is null or not regexp_full_match(t.event_id, '[0-9a-f]{{32}}')"),
+        # What stands where an id should may be anything, so the content's digest is the key.
+        Rule("event_ids_are_digests", "An event id is 32 hex digits.",
+             "select t.content_digest from {batch} t where {scope} and (t.event_id is null or not regexp_full_match(t.event_id, '[0-9a-f]{{32}}'))"),
         Rule(
             "event_ids_are_unique", "Two accepted events never share an id.",
-            "select t.event_id from {batch} t where {scope} group by t.event_id having count(*) > 1",
+            f"select e.event_id from raw.{source}_events e where e.event_id in (select t.event_id from {{batch}} t where {{scope}})"
+            " group by e.event_id having count(*) > 1",
         ),
         _where("events_name_their_source", "An event of this table is this source's.", f"t.source is distinct from '{source}'"),
         _where(

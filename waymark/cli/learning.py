@@ -18,9 +18,9 @@ def register(app: typer.Typer) -> None:
 
 def train(project: ProjectOption = Path(".")) -> None:
     """Train a challenger now, whether or not one is due; the gate decides whether it becomes champion. The next run scores by the champion."""
-    from waymark.core.settings import load_project, telemetry_off
+    from waymark.core.settings import load_project, quiet_libraries
 
-    telemetry_off()
+    quiet_libraries()
     from waymark.cli.summary import RunView
     from waymark.pipeline.learning import train as train_now
     from waymark.pipeline.progress import listening

@@ -21,13 +21,14 @@ def quality(
 ) -> None:
     """Show the latest result of every check, failures first."""
     from waymark.cli.query import print_table
-    from waymark.core.settings import load_project, telemetry_off
+    from waymark.core.errors import StorageError
+    from waymark.core.settings import load_project, quiet_libraries
     from waymark.core.warehouse import connect
     from waymark.pipeline import quality as checks
 
     opened = load_project(project)
     if full:
-        telemetry_off()
+        quiet_libraries()
         from waymark.cli.summary import RunView
         from waymark.pipeline.progress import listening
         from waymark.pipeline.steps import preflight
@@ -35,7 +36,11 @@ def quality(
         with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds), RunView() as view, listening(view.hear):
             results = checks.audit_all(preflight(opened))
         checks.stop_if_broken(results)
-    with connect(opened.home.warehouse, read_only=True) as connection:
+    try:
+        connection = connect(opened.home.warehouse, read_only=True)
+    except StorageError:  # a run is writing: what it has published last
+        connection = connect(opened.home.published, read_only=True)
+    with connection:
         if history:
             print_table(["checked at", "table", "status", "failing", "keys", "scope"], checks.history(connection, history))
         else:

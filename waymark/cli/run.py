@@ -11,7 +11,7 @@ import typer
 
 from waymark.cli.project import ProjectOption
 from waymark.core.errors import WaymarkError
-from waymark.core.settings import Project, load_project, set_environment, telemetry_off
+from waymark.core.settings import Project, load_project, quiet_libraries, set_environment
 
 WORLD_SOURCE = "waymark_world"
 
@@ -33,7 +33,7 @@ def run(
     if not full_refresh and nothing_new(opened):
         typer.echo("Nothing new: the published snapshot holds every file, under these settings.")
         return
-    telemetry_off()
+    quiet_libraries()
     from waymark.pipeline.steps import preflight
 
     preflight(opened)
@@ -70,7 +70,7 @@ def verify(project: ProjectOption = Path(".")) -> None:
     from waymark.pipeline.progress import listening
     from waymark.pipeline.verify import verify_project
 
-    telemetry_off()
+    quiet_libraries()
     opened = load_project(project)
     with RunView() as view, listening(view.hear):
         compared = verify_project(opened)

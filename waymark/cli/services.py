@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from waymark.cli.project import ProjectOption
-from waymark.core.settings import environment, load_project, set_environment, telemetry_off
+from waymark.core.settings import environment, load_project, quiet_libraries, set_environment
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def dev(project: ProjectOption = Path("."), port: Annotated[int, typer.Option(he
 
     opened = load_project(project)
     opened.home.ensure()
-    telemetry_off()
+    quiet_libraries()
     set_environment({PROJECT_VARIABLE: str(opened.directory), "DAGSTER_HOME": instance_folder(opened.home)})
     typer.echo(f"Dagster: http://127.0.0.1:{port}")
     command = [sys.executable, "-m", "dagster", "dev", "-m", "dagster_project.definitions", "-h", "127.0.0.1", "-p", str(port)]
@@ -41,7 +41,7 @@ def mlflow(project: ProjectOption = Path("."), port: Annotated[int, typer.Option
 
     opened = load_project(project)
     opened.home.mlflow.mkdir(parents=True, exist_ok=True)
-    telemetry_off()
+    quiet_libraries()
     typer.echo(f"MLflow: http://127.0.0.1:{port}")
     store = f"sqlite:///{opened.home.mlflow / 'mlflow.db'}"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]

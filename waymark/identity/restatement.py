@@ -6,10 +6,15 @@ repeated, when part of the old state may be gone, and the union still covers eve
 
 from __future__ import annotations
 
-from waymark.core.warehouse import Connection
+from waymark.core.warehouse import Connection, rows
 
 # A node's customer changed: every session of every key that the node was ever seen with is re-stated.
 BEGINNING = "timestamp '0001-01-01'"
+_EVENTS_OF_RECROSSED = """
+            union
+            select event_id from (select event_id, unnest(node_ids) as node_id from intermediate.int_events)
+            where node_id in (select node_id from temp.degrees where over_shared_from is distinct from over_shared_before)
+"""
 
 
 def add_restatements(connection: Connection) -> None:
@@ -193,8 +198,9 @@ def _restate_nodes(connection: Connection) -> None:
     features change with the activity of its nodes and with the map; its label also with nodes that it is linked to later, so whole clusters are named:
     as they are now, and as they were before the run.
     """
+    recrossed = rows(connection, "select 1 from temp.degrees where over_shared_from is distinct from over_shared_before limit 1")
     connection.execute(
-        """
+        f"""
         create or replace temp table active_nodes as
         with touched as (
             select event_id from temp.run_events
@@ -202,9 +208,7 @@ def _restate_nodes(connection: Connection) -> None:
             select events.event_id
             from intermediate.int_events events join temp.run_session_keys using (session_key_id)
             where events.is_counted and events.occurred_at >= run_session_keys.restate_from
-            union
-            select event_id from (select event_id, unnest(node_ids) as node_id from intermediate.int_events)
-            where node_id in (select node_id from temp.degrees where over_shared_from is distinct from over_shared_before)
+            {_EVENTS_OF_RECROSSED if recrossed else ""}
         )
 
         select unnest(node_ids) as node_id from intermediate.int_events where event_id in (select event_id from touched)

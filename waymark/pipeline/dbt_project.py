@@ -19,7 +19,7 @@ import yaml
 
 from waymark.core.errors import AuditError, SettingsError, WaymarkError
 from waymark.core.home import write_atomically
-from waymark.core.settings import Project, telemetry_off
+from waymark.core.settings import Project, quiet_libraries
 from waymark.core.warehouse import connection_config
 from waymark.pipeline.code import PARTS, SHIPPED, shipped_files
 from waymark.pipeline.dbt_sources import sources_document
@@ -210,7 +210,7 @@ class DbtProject:
         return self.target / "static_index.html"
 
     def _invoke(self, arguments: list[str], *, manifest: Manifest | None = None, callbacks: list[Callable[[Any], None]] | None = None) -> Any:
-        telemetry_off()
+        quiet_libraries()
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 

@@ -1,0 +1,140 @@
+"""Planted faults: each is caught by the rule that is named for it, by no other blocking one that could not know, and stops what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from expectations import CheckResult, suites_of
+from expectations.rules import STAGES, Stage
+from expectations.runner import run_suites
+from tests.unit.quality.warehouse import BOUNDS, FIELDS, clean_warehouse
+from waymark.core.errors import AuditError
+from waymark.core.warehouse import Connection
+from waymark.pipeline.quality import stop_if_broken
+
+
+@dataclass(frozen=True)
+class Fault:
+    """stage: whose checks must see it. plant: SQL. rule: what must fail. stops: whether the run must stop."""
+
+    stage: Stage
+    plant: str
+    rule: str
+    stops: bool = True
+
+
+RAW, ONE = "update raw.shop_events set", "where event_id = md5('e7')"
+LATEST = "where as_of_at = timestamp '2026-03-16'"
+SCORES, SCORE = "update marts.fct_propensity_scores set", "where customer_id = 'c_7'"
+FAULTS = [
+    Fault("raw", f"{RAW} event_id = 'short' {ONE}", "event_ids_are_digests"),
+    Fault("raw", f"{RAW} event_id = null {ONE}", "event_ids_are_digests"),
+    Fault("raw", f"insert into raw.shop_events from raw.shop_events {ONE}", "event_ids_are_unique"),
+    Fault("raw", f"{RAW} source = 'till' {ONE}", "events_name_their_source"),
+    Fault("raw", f"{RAW} occurred_at = timestamp '2027-01-01', event_date = date '2027-01-01' {ONE}", "events_are_not_in_the_future"),
+    Fault("raw", f"{RAW} occurred_at = timestamp '1970-01-01', event_date = date '1970-01-01' {ONE}", "events_have_a_time_after_1990"),
+    Fault("raw", f"{RAW} received_at = occurred_at - to_days(3) {ONE}", "events_are_received_after_they_happen", stops=False),
+    Fault("raw", f"{RAW} event_type = 'Order Completed' {ONE}", "event_types_are_names"),
+    Fault("raw", f"{RAW} value = 9000000, currency = 'USD' {ONE}", "values_are_plausible"),
+    Fault("raw", f"{RAW} value = 5, currency = null {ONE}", "values_have_a_currency"),
+    Fault("raw", f"{RAW} identifiers = [] {ONE}", "identifier_lists_are_not_empty"),
+    Fault("raw", f"{RAW} identifiers = [{{'type': 'email', 'value': 'anna@example.org'}}] {ONE}", "personal_identifiers_are_hashed"),
+    Fault("raw", f"{RAW} page_url = 'https://shop.example/?mail=anna@example.org' {ONE}", "texts_hold_no_address"),
+    Fault("raw", f"{RAW} event_date = date '2020-01-01' {ONE}", "days_fit_times"),
+    Fault("raw", "delete from raw.shop_events where occurred_at >= timestamp '2026-03-09' and event_id not like '0%'", "weekly_volume_is_usual", stops=False),
+    Fault("raw", f"{RAW} event_type = 'page_seen' where event_type = 'order_completed' and occurred_at >= timestamp '2026-03-09'", "event_types_do_not_vanish", stops=False),
+    Fault("raw", f"{RAW} event_type = 'gift_wrapped' where event_type = 'order_completed' and occurred_at >= timestamp '2026-03-09'", "event_types_are_known", stops=False),
+    Fault("raw", "alter table raw.shop_events drop column screen", "columns_are_the_canonical_ones"),
+    Fault("raw", "alter table raw.shop_events add column extra integer", "columns_are_the_canonical_ones"),
+    Fault("journeys", "update marts.fct_sessions set event_count = 0 where session_id = 's_3'", "sessions_have_events"),
+    Fault("journeys", "delete from marts.fct_events where session_id = 's_3'", "sessions_agree_with_their_events"),
+    Fault("journeys", "update marts.fct_sessions set duration_seconds = -1 where session_id = 's_3'", "sessions_end_after_they_start"),
+    Fault("journeys", "update marts.fct_sessions set page_view_count = 99 where session_id = 's_3'", "session_counts_fit"),
+    Fault("journeys", "update marts.fct_journey_steps set started_at = started_at - to_days(1) where session_id = 's_3'", "steps_lie_inside_their_session"),
+    Fault("journeys", "update marts.fct_journey_steps set ended_at = started_at - to_days(1) where session_id = 's_3'", "steps_end_after_they_start"),
+    Fault("journeys", "update marts.fct_journey_steps set step_number = 2 where session_id = 's_3'", "steps_are_numbered_without_gaps"),
+    Fault("journeys", "update marts.fct_journeys set event_count = 99 where conversion_id is null", "journeys_agree_with_their_steps"),
+    Fault("journeys", "update marts.fct_journeys set conversion_id = null", "converted_journeys_have_a_conversion"),
+    Fault("journeys", "update marts.fct_conversions set value_reporting = null", "conversions_have_a_reporting_value"),
+    Fault("features", f"update features.feat_customer_behavior set customer_id = null {LATEST}", "feature_keys_are_whole"),
+    Fault("features", "insert into features.feat_customer_value from features.feat_customer_value where customer_point_id = 'c_7_0'", "feature_keys_are_unique"),
+    Fault("features", "update features.feat_customer_value set as_of_at = as_of_at - to_hours(5) where customer_point_id = 'c_7_0'", "points_are_on_the_grid"),
+    Fault("features", "update features.feat_customer_behavior set event_count_7d = -1 where customer_point_id = 'c_7_0'", "counts_are_not_negative"),
+    Fault("features", "update features.feat_customer_behavior set hours_since_last_event = -3 where customer_point_id = 'c_7_0'", "hours_are_not_negative"),
+    Fault("features", "update features.feat_customer_behavior set event_count_7d = 50 where customer_point_id = 'c_7_0'", "longer_windows_hold_shorter_ones"),
+    Fault("features", "update features.feat_customer_channels set mobile_session_share_90d = 1.5 where customer_point_id = 'c_7_0'", "shares_are_shares"),
+    Fault("features", f"update features.feat_customer_behavior set hours_since_last_session = null {LATEST}", "null_rates_are_steady"),
+    Fault("features", f"update features.feat_customer_channels set last_channel = 'display' {LATEST}", "categories_are_steady"),
+    Fault("features", "update features.label_conversion set as_of_at = timestamp '2026-03-12' where customer_point_id = 'c_7_1'", "labels_are_ripe"),
+    Fault("features", "update features.label_conversion set first_converted_at = as_of_at + to_days(9) where is_converted", "labelled_conversions_lie_in_the_horizon"),
+    Fault("features", "delete from intermediate.int_customer_activity where customer_point_id = 'c_7_3'", "labels_have_features"),
+    Fault("scores", f"{SCORES} score = 1.2, score_high = 1.3 {SCORE}", "scores_are_probabilities"),
+    Fault("scores", f"{SCORES} score_low = 0.15 {SCORE}", "scores_lie_in_their_intervals"),
+    Fault("scores", f"insert into marts.fct_propensity_scores from marts.fct_propensity_scores {SCORE}", "customers_are_scored_once"),
+    Fault("scores", f"{SCORES} decile = 1", "deciles_are_even"),
+    Fault("scores", f"{SCORES} customer_id = 'c_nobody' {SCORE}", "scored_customers_exist"),
+    Fault("scores", f"{SCORES} model_version = null {SCORE}", "scores_name_their_model"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clean() -> Iterator[Connection]:
+    with clean_warehouse() as connection:
+        yield connection
+
+
+def checked(connection: Connection, stage: Stage) -> list[CheckResult]:
+    suites = suites_of(stage, sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False)
+    return run_suites(connection, suites, restated=False)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_clean_warehouse_passes_every_rule(clean: Connection, stage: Stage) -> None:
+    results = checked(clean, stage)
+    assert [(result.rule, result.failing) for result in results if result.status == "failed"] == []
+    assert all(result.status == "passed" for result in results), [result.rule for result in results if result.status != "passed"]
+    stop_if_broken(results)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_planted_fault_is_caught_by_its_rule_and_stops_what_it_should(stage: Stage) -> None:
+    """One fault after another in fresh tables, so that a rule that fails fails because of the last one planted."""
+    for fault in (fault for fault in FAULTS if fault.stage == stage):
+        with clean_warehouse() as connection:
+            connection.execute(fault.plant)
+            results = checked(connection, stage)
+        failed = {result.rule: result for result in results if result.status == "failed"}
+        assert fault.rule in failed, f"{fault.plant}: {sorted(failed)}"
+        assert failed[fault.rule].failing > 0
+        if fault.stops:
+            with pytest.raises(AuditError, match=fault.rule):
+                stop_if_broken(results)
+        else:
+            stop_if_broken(results)
+
+
+def test_every_rule_has_a_planted_fault() -> None:
+    rules = {rule.name for stage in STAGES for suite in suites_of(stage, sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False) for rule in suite.rules}
+    assert rules - {fault.rule for fault in FAULTS} == {"conversion_values_are_plausible", "journey_durations_are_not_negative"}
+    assert len(FAULTS) >= 25
+
+
+def test_little_history_is_an_answer() -> None:
+    with clean_warehouse() as connection:
+        connection.execute("delete from raw.shop_events where occurred_at < timestamp '2026-03-10'")
+        results = {result.rule: result.status for result in checked(connection, "raw")}
+    assert results["weekly_volume_is_usual"] == results["event_types_do_not_vanish"] == "not_applicable"
+
+
+def test_data_docs_hold_keys_and_no_row(tmp_path: Path) -> None:
+    with clean_warehouse() as connection:
+        connection.execute(f"{RAW} page_url = 'https://shop.example/?mail=anna@example.org' {ONE}")
+        suites = suites_of("raw", sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False)
+        results = run_suites(connection, suites, restated=False, docs=tmp_path)
+    written = "".join(path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".html", ".json"))
+    assert "texts_hold_no_address" in written and "anna@example" not in written and "shop:7" not in written
+    assert next(result for result in results if result.rule == "texts_hold_no_address").keys == ("492585e49f078b06b0cd507d42ae9da0",)
