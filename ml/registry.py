@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from waymark.core.clock import wall_now
+from waymark.core.errors import StorageError
 from waymark.core.home import Home
 from waymark.core.settings import quiet_libraries
 
@@ -45,7 +46,7 @@ class Nested:
 
     name: str
     params: Mapping[str, object]
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, Estimate | float]
 
 
 def champion(home: Home, model: str) -> Champion | None:
@@ -68,8 +69,10 @@ def _found(home: Home, model: str, condition: str, wanted: str) -> Champion | No
         if found is None:
             return None
         clock = connection.execute("select value from tags where run_uuid = ? and key = 'waymark.data_now'", (found[1],)).fetchone()
-    except sqlite3.OperationalError:
-        return None  # a store that MLflow has only begun to make
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return None  # a store that MLflow has only begun to make
+        raise StorageError(f"MLflow's store cannot be read: {error}", where=str(store), remedy="Stop what writes to it, then run again.") from error
     finally:
         connection.close()
     return Champion(str(found[0]), str(found[1]), artifacts_of(home, found[1]) / MODEL_FOLDER / "data" / data_folder(model), str(clock[0]) if clock else "")
@@ -102,6 +105,8 @@ class Recorder:
         known = self.client.get_experiment_by_name(model)
         artifacts = (home.mlflow / "artifacts").as_uri()
         self.experiment = known.experiment_id if known else self.client.create_experiment(model, artifact_location=artifacts)
+        for left in self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'"):
+            self.client.set_terminated(left.info.run_id, status="KILLED")  # one writer at a time: nobody works on it any more
         self.run_id = str(self.client.create_run(self.experiment, tags=dict(tags)).info.run_id)
 
     def log(self, *, params: Mapping[str, object], metrics: Mapping[str, Estimate], tags: Mapping[str, str] | None = None) -> None:
@@ -113,7 +118,8 @@ class Recorder:
         for run in runs:
             tags = {"mlflow.parentRunId": self.run_id, "mlflow.runName": run.name}
             run_id = str(self.client.create_run(self.experiment, tags=tags).info.run_id)
-            _log_batch(self.client, run_id, run.params, run.metrics, {})
+            flat = {f"{name}{end}": value for name, found in run.metrics.items() for end, value in _ends(found).items()}
+            _log_batch(self.client, run_id, run.params, flat, {})
             self.client.set_terminated(run_id)
 
     def artifact(self, name: str, content: str | bytes) -> None:
@@ -122,7 +128,7 @@ class Recorder:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
     def log_model(self, data: Path, loader: str, example: Mapping[str, list[Any]], output: Mapping[str, list[Any]]) -> None:
-        """The model folder `data` as an MLflow model: signature and a synthetic example, loaded by module `loader`."""
+        """The model folder `data` as an MLflow model: signature and a synthetic example, loaded by module `loader` where Waymark is installed."""
         import pandas as pd
         from mlflow.models import infer_signature
         from mlflow.pyfunc import save_model
@@ -131,7 +137,7 @@ class Recorder:
         folder = artifacts_of(self.home, self.run_id) / MODEL_FOLDER
         folder.parent.mkdir(parents=True, exist_ok=True)
         signature = infer_signature(frame, pd.DataFrame(dict(output)))
-        save_model(str(folder), loader_module=loader, data_path=str(data), signature=signature, input_example=frame, pip_requirements=["waymark"])
+        save_model(str(folder), loader_module=loader, data_path=str(data), signature=signature, input_example=frame, pip_requirements=[])
 
     def register(self, *, description: str, promote: bool, tags: Mapping[str, str]) -> str:
         """Makes a version of the run's model; gives it the alias if `promote`. Returns the version."""
@@ -149,7 +155,9 @@ class Recorder:
         self.client.set_terminated(self.run_id, status="FAILED")
 
 
-def _ends(estimate: Estimate) -> dict[str, float]:
+def _ends(estimate: Estimate | float) -> dict[str, float]:
+    if isinstance(estimate, float):
+        return {"": estimate}
     return {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
 
 

@@ -59,9 +59,11 @@ def demo_project(directory: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The demo with 400 persons."""
+    """The demo with 1,000 persons, whose few conversions are let train a model."""
     directory = demo_project(tmp_path_factory.mktemp("demo") / "project")
-    made = waymark("world", "--project", directory, "--customers", "400")
+    settings = directory / "waymark.yml"
+    settings.write_text(settings.read_text().replace("min_positives: 200 ", "min_positives: 30 "))
+    made = waymark("world", "--project", directory, "--customers", "1000")
     assert made.returncode == 0, made.stderr
     ran = run_project(directory)
     assert ran.code == 0, ran.errors

@@ -8,12 +8,17 @@ from types import TracebackType
 from rich.console import Console
 
 from waymark.cli.query import print_table
+from waymark.core.home import read_json
 from waymark.core.settings import Project
 from waymark.ingestion import Refusal
 from waymark.pipeline.progress import StageReport
 from waymark.pipeline.published import open_published
 
 EXAMPLES = {
+    "the customers most likely to convert, and why": (
+        "select customer_id, round(score, 3) as score, round(score_low, 3) as low, round(score_high, 3) as high, reasons "
+        "from marts.fct_propensity_scores order by score desc, customer_id limit 5"
+    ),
     "journeys and revenue by the channel of the first touch": (
         "select first_channel, count(*) as journeys, count(*) filter (where status = 'converted') as converted, sum(conversion_value) as value "
         "from marts.fct_journeys group by all order by value desc nulls last, first_channel"
@@ -75,13 +80,30 @@ def print_summary(project: Project, stages: list[StageReport], seconds: float) -
         f"\n{counted[0]:,} events: {counted[1]:,} by bots, {counted[2]:,} by staff, {counted[3]:,} count toward journeys, "
         f"of which {counted[4]:,} are unattributed.\n"
         f"{quarantined[1]:,} duplicate rows, {quarantined[0]:,} quarantined (waymark quarantine list).\n"
-        f"{tables[0]:,} customers, {tables[1]:,} sessions, {tables[2]:,} journeys, {tables[3]:,} conversions published in {seconds:.0f} s.\n\nAsk them:"
+        f"{tables[0]:,} customers, {tables[1]:,} sessions, {tables[2]:,} journeys, {tables[3]:,} conversions published in {seconds:.0f} s."
     )
+    for line in _learning_lines(project):
+        console.print(line, soft_wrap=True)
+    console.print("\nAsk them:")
     option = "" if project.directory == Path.cwd() else f" --project {_shown(project)}"
     for title, query in EXAMPLES.items():
         console.print(f"  # {title}", soft_wrap=True)
         console.print(f'  waymark sql{option} "{query}"', soft_wrap=True)
     console.print(f"\nThe runs and their lineage: waymark dev{option}", soft_wrap=True)
+    console.print(f"Trainings and models: waymark mlflow{option}", soft_wrap=True)
+    console.print(f"What the checks found: waymark quality{option}", soft_wrap=True)
+
+
+def _learning_lines(project: Project) -> list[str]:
+    """What the last training came to, with its metrics on the test split, or why there was none."""
+    last = read_json(project.home.mlflow / "last_training.json")
+    if not last:
+        return []
+    sentences, metrics = last.get("sentences"), last.get("metrics")
+    lines = [f"Propensity: {'; '.join(str(sentence) for sentence in sentences)}."] if isinstance(sentences, list) else []
+    if isinstance(metrics, dict) and metrics:
+        lines.append("On its test split, with 95 % intervals: " + ", ".join(f"{str(name).replace('_', ' ')} {text}" for name, text in metrics.items()) + ".")
+    return lines
 
 
 def _shown(project: Project) -> str:

@@ -132,7 +132,7 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
         recorder.log(params=params, metrics=chosen.metrics, tags={**tags, "mlflow.note.content": verdict.summary})
         recorder.nested(
             tuple(
-                Nested(item.name, item.params, {name: estimate.value for name, estimate in item.metrics.items()})
+                Nested(item.name, item.params, dict(item.metrics))
                 for item in result.candidates
             )
             + tuple(

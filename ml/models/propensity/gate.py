@@ -13,7 +13,7 @@ class GateRules:
     """What a model must keep. slope, intercept: the calibration estimate must lie within, unless its interval holds 1, or 0."""
 
     slope: tuple[float, float] = (0.85, 1.15)
-    intercept: tuple[float, float] = (-0.5, 0.5)
+    intercept: tuple[float, float] = (-0.25, 0.25)
     # A week is unstable if it was ranked clearly worse than this; one in so many may be.
     least_weekly_auc: float = 0.55
     unstable_share: float = 0.25

@@ -32,6 +32,7 @@ _COMMENTS = {
 }
 BATCH_ROWS = 50_000
 TOP_REASONS = 3
+_EXPLAINED_ROWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,20 @@ def score_customers(connection: Connection, model: PropensityModel | None, versi
         connection.execute("insert into temp.fresh_scores from scored_batch")
         connection.unregister("scored_batch")
     source.close()
+    # As known at data_now is as known today, but for links that events beyond data_now have made since: their customers go by today's id, once.
+    connection.execute("""
+        create or replace temp table current_scores as
+        select coalesce(a.customer_id, f.customer_id) as customer_id, f.customer_id as known_customer_id, f.as_of_at, f.score, f.score_low, f.score_high
+        from temp.fresh_scores f left join marts.dim_customer_aliases a on a.alias_customer_id = f.customer_id
+        qualify row_number() over (
+            partition by coalesce(a.customer_id, f.customer_id)
+            order by f.customer_id = coalesce(a.customer_id, f.customer_id) desc, f.score desc, f.customer_id
+        ) = 1
+    """)
     connection.execute("""
         create or replace temp table ranked_scores as
         select *, cast(floor((row_number() over (order by score desc, customer_id) - 1) * 10.0 / count(*) over ()) as integer) + 1 as decile
-        from temp.fresh_scores
+        from temp.current_scores
     """)
     reasons = _reasons(connection, model)
     connection.register("reasons_of_the_top", reasons)
@@ -87,7 +98,7 @@ def score_customers(connection: Connection, model: PropensityModel | None, versi
             f"""
             insert into {TABLE}
             select s.customer_id, s.as_of_at, s.score, s.score_low, s.score_high, s.decile, ?, r.reasons
-            from temp.ranked_scores s left join reasons_of_the_top r on r.customer_id = s.customer_id
+            from temp.ranked_scores s left join reasons_of_the_top r on r.customer_id = s.known_customer_id
             order by s.score desc, s.customer_id
             """,
             [version],
@@ -98,19 +109,22 @@ def score_customers(connection: Connection, model: PropensityModel | None, versi
         raise
     finally:
         connection.unregister("reasons_of_the_top")
-        connection.execute("drop table if exists temp.fresh_scores")
-        connection.execute("drop table if exists temp.ranked_scores")
+        for table in ("fresh_scores", "current_scores", "ranked_scores"):
+            connection.execute(f"drop table if exists temp.{table}")
     count = rows(connection, f"select count(*) from {TABLE}")[0][0]
     return ScoreReport(int(str(count)), version)
 
 
 def _reasons(connection: Connection, model: PropensityModel) -> pa.Table:
-    where = "points.as_of_at = (select data_now from raw.run_clock) and points.customer_id in (select customer_id from temp.ranked_scores where decile = 1)"
-    table = connection.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_table()
-    customers = table.column("customer_id").to_pylist()
-    contributions = model.contributions(model.encoder.encode(table)) if customers else np.empty((0, 1))
-    values = table.select(list(model.fields)).to_pylist()
-    texts = [reasons_json(model, row, value) for row, value in zip(contributions, values, strict=True)]
+    top = "(select known_customer_id from temp.ranked_scores where decile = 1)"
+    where = f"points.as_of_at = (select data_now from raw.run_clock) and points.customer_id in {top}"
+    customers: list[str] = []
+    texts: list[str] = []
+    for batch in connection.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_reader(_EXPLAINED_ROWS):
+        contributions = model.contributions(model.encoder.encode(batch))
+        values = batch.select(list(model.fields)).to_pylist()
+        customers += batch.column("customer_id").to_pylist()
+        texts += [reasons_json(model, row, value) for row, value in zip(contributions, values, strict=True)]
     return pa.table({"customer_id": pa.array(customers, pa.string()), "reasons": pa.array(texts, pa.string())})
 
 

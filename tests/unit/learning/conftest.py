@@ -1,18 +1,41 @@
-"""What several tests of learning share."""
+"""What several tests of learning share: nothing here writes to it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
 from ml.datasets import Dataset, assemble
-from tests.unit.learning.population import FIELDS, population
+from ml.models.propensity.result import TrainingResult
+from ml.models.propensity.train import train_propensity
+from tests.unit.learning import population as plain
+from tests.unit.learning.synthetic import FIELDS, fill, population
+from waymark.core.settings import LearningSettings
+from waymark.core.warehouse import Connection, connect
 
 
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
+    """Three splits of independent rows."""
     tables = {
-        "train": population(4000, seed=1, first_week=0, weeks=10)[0],
-        "calibration": population(2500, seed=2, first_week=11, weeks=3)[0],
-        "test": population(2500, seed=3, first_week=15, weeks=3)[0],
+        "train": plain.population(4000, seed=1, first_week=0, weeks=10)[0],
+        "calibration": plain.population(2500, seed=2, first_week=11, weeks=3)[0],
+        "test": plain.population(2500, seed=3, first_week=15, weeks=3)[0],
     }
-    return assemble(tables, FIELDS, horizon_days=7, seed=7)
+    return assemble(tables, plain.FIELDS, horizon_days=7, seed=7)
+
+
+@pytest.fixture(scope="session")
+def warehouse() -> Iterator[Connection]:
+    """Feature views and labels of 900 customers over 16 weeks."""
+    with connect() as connection:
+        fill(connection, population(900, 16))
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def trained(warehouse: Connection) -> TrainingResult:
+    result = train_propensity(warehouse, LearningSettings(min_positives=50), FIELDS)
+    assert isinstance(result, TrainingResult)
+    return result

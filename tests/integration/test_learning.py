@@ -1,0 +1,116 @@
+"""From raw events to scored customers, as a newcomer has it: the demo trains, is gated, scores, and says why."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+
+import pytest
+
+from ml.datasets import feature_sql
+from ml.explain import events_behind, value_from
+from ml.features import VIEWS, model_fields
+from ml.registry import champion
+from tests.integration.conftest import Ran, waymark
+from waymark.core.settings import load_project
+from waymark.pipeline.published import open_published
+from waymark.pipeline.why import customer_events
+
+
+def test_every_customer_with_features_has_one_score_in_its_interval(demo: Ran) -> None:
+    scored = demo.value("select count(*) from marts.fct_propensity_scores")
+    assert scored == demo.value("select count(*) from features.feat_customer_value where as_of_at = (select data_now from main.snapshot_info)")
+    assert scored == demo.value("select count(distinct customer_id) from marts.fct_propensity_scores join marts.dim_customers using (customer_id)")
+    assert demo.value("select count(*) from marts.fct_propensity_scores where not (score_low <= score and score <= score_high)") == 0
+    top = demo.rows("select reasons from marts.fct_propensity_scores where decile = 1")
+    assert top and all(len(json.loads(str(reasons))) == 3 for (reasons,) in top)
+
+
+def test_the_registry_read_by_sql_and_by_mlflow_agree(demo: Ran) -> None:
+    from mlflow import MlflowClient
+
+    store = f"sqlite:///{demo.home.mlflow / 'mlflow.db'}"
+    client = MlflowClient(store, store)
+    version = client.get_model_version_by_alias("propensity", "champion")
+    found = champion(demo.home, "propensity")
+    assert found and found.version == str(version.version) and found.run_id == version.run_id and found.folder.is_dir()
+    run = client.get_run(version.run_id)
+    assert run.data.tags["waymark.gate"] == "promoted" and run.data.metrics["auc"] > 0.7
+    assert run.data.metrics["auc_low"] < run.data.metrics["auc"] < run.data.metrics["auc_high"]
+    nested = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{version.run_id}'")
+    assert {"base_rate", "rfm", "logistic", "xgboost"} <= {item.info.run_name for item in nested}
+
+
+def test_mlflow_loads_the_model_and_its_synthetic_example(demo: Ran) -> None:
+    import mlflow
+
+    found = champion(demo.home, "propensity")
+    assert found
+    model = mlflow.pyfunc.load_model(str(found.folder.parents[1]))
+    scores = model.predict(model.input_example)
+    assert list(scores.columns) == ["score", "score_low", "score_high"] and 0 < scores.score[0] < 1
+
+
+def test_artifacts_hold_no_customer(demo: Ran) -> None:
+    customers = [str(customer) for (customer,) in demo.rows("select customer_id from marts.dim_customers")]
+    texts = [path.read_text(errors="ignore") for path in (demo.home.mlflow / "artifacts").rglob("*") if path.suffix in (".md", ".json", ".yaml", "")]
+    assert texts and not [customer for customer in customers if any(customer in text for text in texts if len(text) < 10_000_000)]
+
+
+def test_why_leads_to_files_and_lines(demo: Ran) -> None:
+    customer = demo.value("select customer_id from marts.fct_propensity_scores order by score desc, customer_id limit 1")
+    said = waymark("why", customer, "--project", demo.directory, "--count", "3")
+    assert said.returncode == 0, said.stderr
+    assert "decile 1" in said.stdout and ".csv.gz, line " in said.stdout
+    unknown = waymark("why", "c_nobody", "--project", demo.directory)
+    assert unknown.returncode == 1 and "has no score" in unknown.stderr
+
+
+def test_feature_values_can_be_derived_again_from_the_events_that_why_names(demo: Ran) -> None:
+    """An independent second way: plain Python over the published events, all fields, 200 customers."""
+    project, fields = load_project(demo.directory), model_fields(VIEWS)
+    different: dict[str, tuple[object, object]] = {}
+    compared = 0
+    with open_published(project.home) as connection:
+        customers = [str(row[0]) for row in connection.execute("select customer_id from marts.fct_propensity_scores order by customer_id").fetchall()]
+        for customer in random.Random(1).sample(customers, min(200, len(customers))):
+            where = f"points.customer_id = '{customer}' and points.as_of_at = (select data_now from main.snapshot_info)"
+            row = connection.sql(feature_sql(fields, where=where)).to_arrow_table().to_pylist()[0]
+            events = customer_events(connection, customer, "purchase")
+            for field in (field for field in fields if field.measures):
+                derived, stored = value_from(field, events_behind(field, events, row["as_of_at"]), row["as_of_at"]), row[field.name]
+                compared += 1
+                if not _equal(derived, stored):
+                    different[field.name] = (derived, stored)
+    assert different == {} and compared > 10_000
+
+
+def _equal(left: object, right: object) -> bool:
+    if left is None or right is None:
+        return left is right
+    return left == right if isinstance(right, str) else math.isclose(float(str(left + 0)), float(str(right)), rel_tol=1e-9, abs_tol=1e-9)  # type: ignore[operator]
+
+
+def test_lineage_names_measures_models_owner_and_code(demo: Ran) -> None:
+    said = waymark("lineage", "intent_event_count_7d", "--project", demo.directory)
+    parts = ("int_node_days", "stg_events", "owner: data-science", "consent scope: analytics", "code digest")
+    assert said.returncode == 0 and all(part in said.stdout for part in parts)
+    near = waymark("lineage", "intent_event_count_8d", "--project", demo.directory)
+    assert near.returncode == 1 and "intent_event_count_7d" in near.stderr
+
+
+def test_checks_are_kept_with_their_results(demo: Ran) -> None:
+    assert demo.value("select count(distinct rule) from quality.check_results") > 40  # type: ignore[operator]
+    assert demo.rows("select rule from quality.check_results where status = 'failed' and is_blocking") == []
+    said = waymark("quality", "--project", demo.directory)
+    assert said.returncode == 0 and "sessions_agree_with_their_events" in said.stdout
+    assert (demo.home.quality / "raw" / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html").exists()
+
+
+@pytest.mark.parametrize("name", ["reliability", "gain", "shap", "stability"])
+def test_every_training_has_its_pictures(demo: Ran, name: str) -> None:
+    found = champion(demo.home, "propensity")
+    assert found
+    picture = demo.home.mlflow / "artifacts" / found.run_id / "artifacts" / "plots" / f"{name}.png"
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
