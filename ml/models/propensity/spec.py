@@ -18,6 +18,7 @@ TRIALS: tuple[Mapping[str, object], ...] = (
     {"max_depth": 3, "eta": 0.10, "min_child_weight": 20.0, "subsample": 0.8, "colsample_bytree": 0.6, "lambda": 5.0},
     {"max_depth": 4, "eta": 0.06, "min_child_weight": 40.0, "subsample": 0.8, "colsample_bytree": 0.5, "lambda": 10.0},
     {"max_depth": 6, "eta": 0.05, "min_child_weight": 60.0, "subsample": 0.7, "colsample_bytree": 0.4, "lambda": 20.0},
+    {"max_depth": 4, "eta": 0.05, "min_child_weight": 1.0, "subsample": 0.8, "colsample_bytree": 0.6, "lambda": 1.0},
 )
 # Recency, frequency and value.
 RFM = ("hours_since_last_event", "session_count_28d", "event_count_90d", "revenue_amount_total")

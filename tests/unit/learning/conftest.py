@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ml.datasets import Dataset, assemble
-from ml.models.propensity.result import TrainingResult
-from ml.models.propensity.train import train_propensity
 from tests.unit.learning import population as plain
-from tests.unit.learning.synthetic import FIELDS, fill, population
-from waymark.core.settings import LearningSettings
-from waymark.core.warehouse import Connection, connect
 
 
 @pytest.fixture(scope="session")
@@ -24,18 +17,3 @@ def dataset() -> Dataset:
         "test": plain.population(2500, seed=3, first_week=15, weeks=3)[0],
     }
     return assemble(tables, plain.FIELDS, horizon_days=7, seed=7)
-
-
-@pytest.fixture(scope="session")
-def warehouse() -> Iterator[Connection]:
-    """Feature views and labels of 900 customers over 16 weeks."""
-    with connect() as connection:
-        fill(connection, population(900, 16))
-        yield connection
-
-
-@pytest.fixture(scope="session")
-def trained(warehouse: Connection) -> TrainingResult:
-    result = train_propensity(warehouse, LearningSettings(min_positives=50), FIELDS)
-    assert isinstance(result, TrainingResult)
-    return result
