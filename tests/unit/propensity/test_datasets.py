@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ml.datasets import SPLITS, Dataset, NotEnoughHistoryError, assemble, load_dataset, plan_splits
 from ml.models.propensity.result import TrainingSkipped
 from ml.models.propensity.train import train_propensity
-from tests.unit.learning.synthetic import FIELDS, array, fill, population, week
+from tests.unit.propensity.synthetic import FIELDS, array, fill, population, week
 from waymark.core.settings import LearningSettings
 from waymark.core.warehouse import Connection, connect
 

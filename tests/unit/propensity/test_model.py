@@ -18,7 +18,7 @@ from ml.models.propensity.model import PropensityModel
 from ml.models.propensity.result import TrainingResult
 from ml.models.propensity.train import train_propensity
 from tests.conftest import REPOSITORY
-from tests.unit.learning.synthetic import FIELDS, array, fill, population
+from tests.unit.propensity.synthetic import FIELDS, array, fill, population
 from waymark.core.settings import EngineSettings, LearningSettings
 from waymark.core.warehouse import Connection, connect
 
@@ -45,7 +45,7 @@ def test_engine_threads_and_row_order_change_no_digest_and_a_seed_does(trained: 
 
 def test_one_cpu_gives_the_digest_of_two(trained: TrainingResult) -> None:
     """In a process of its own, bound to one processor and one OpenMP thread."""
-    code = "from tests.unit.learning.test_model import *; print(train(population(900, 16), threads=1).model.digest)"
+    code = "from tests.unit.propensity.test_model import *; print(train(population(900, 16), threads=1).model.digest)"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     cpu = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     bound = f"import os; os.sched_setaffinity(0, {{{cpu}}}); " if cpu is not None else ""

@@ -8,7 +8,7 @@ import pytest
 
 from ml.models.propensity.result import TrainingResult
 from ml.models.propensity.train import train_propensity
-from tests.unit.learning.synthetic import FIELDS, fill, population
+from tests.unit.propensity.synthetic import FIELDS, fill, population
 from waymark.core.settings import LearningSettings
 from waymark.core.warehouse import Connection, connect
 
