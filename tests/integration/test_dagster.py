@@ -36,8 +36,10 @@ ASSETS = [
     "marts/fct_events",
     "marts/fct_journey_steps",
     "marts/fct_journeys",
+    "marts/fct_propensity_scores",
     "marts/fct_sessions",
     "marts/fct_touchpoints",
+    "models/propensity",
     "published/snapshot",
     "raw/event_conflicts",
     "raw/ingestion_log",
@@ -66,7 +68,7 @@ def test_every_asset_is_described_grouped_and_can_be_materialized(definitions: d
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
     assert [node.key.to_user_string() for node in nodes if not node.description] == []
     assert [node.key.to_user_string() for node in nodes if not node.is_materializable] == []
-    assert {node.group_name for node in nodes} == {"ingestion", "identity", "staging", "intermediate", "marts", "features", "publishing"}
+    assert {node.group_name for node in nodes} == {"ingestion", "identity", "staging", "intermediate", "marts", "features", "training", "scoring", "publishing"}
 
 
 def test_lineage_reaches_from_a_source_to_the_snapshot(definitions: dg.Definitions) -> None:

@@ -200,7 +200,7 @@ def test_two_runs_in_other_folders_with_other_threads_give_equal_digests(demo: R
     directory = demo_project(tmp_path / "other" / "project")
     (directory / "waymark.yml").write_text((directory / "waymark.yml").read_text().replace("memory_limit: 1GB", "memory_limit: 1GB\n  threads: 1"))
     assert "threads: 1" in (directory / "waymark.yml").read_text()
-    assert waymark("world", "--project", directory, "--customers", "400").returncode == 0
+    assert waymark("world", "--project", directory, "--customers", "1000").returncode == 0
     ran = run_project(directory)
     assert ran.code == 0, ran.errors
     first, second = (json.loads(home.manifest.read_text()) for home in (demo.home, ran.home))
