@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import yaml
 
 from ml.features import VIEWS
+from tests.conftest import REPOSITORY
 from tests.integration.equality_logs import BASE, Delivery, give, run_at_once, shop, told
 from tests.integration.feature_logs import WEEKS, cell_of, other_futures, season
 from tests.integration.features_reference import GROUPS, Features, Key, Log, features, label, read_log
@@ -125,6 +127,13 @@ def test_months_of_batches_give_what_one_rebuild_gives(built: Stepwise, rebuilt:
     assert_equal(built, rebuilt)
 
 
+def test_columns_have_the_types_that_the_yml_states(built: Stepwise) -> None:
+    for table in [*(view.table for view in VIEWS.values()), LABEL]:
+        (model,) = yaml.safe_load((REPOSITORY / "dbt" / "models" / f"{table.replace('.', '/')}.yml").read_text(encoding="utf-8"))["models"]
+        stated = [(column["name"], column["data_type"].upper()) for column in model["columns"]]
+        assert built.rows(f"select column_name, column_type from (describe {table})") == stated
+
+
 def check_futures(project: Stepwise, base: Sequence[Delivery], directory: Path, seed: int) -> int:
     """Each cell gets another future from a Monday of its own on: rows up to that Monday stay as they were. Gives the rows compared."""
     changed, cuts = other_futures(base, seed)
@@ -177,10 +186,8 @@ def test_other_seasons_agree_in_all_rows(seed: int, batches: int, on_mondays: bo
     assert (log.data_now.weekday() == 0 and log.data_now.hour == 0) == on_mondays
     compared = compare(built, log, most=None, seed=seed)
     kept = [check_futures(rebuilt, deliveries, tmp_path / f"future{number}", seed * 100 + number) for number in range(3)]
-    record_property(
-        "claim",
-        f"Features and labels = brute force; increment = rebuild; no future in them; {WEEKS} weeks, clock {'on Mondays' if on_mondays else 'between Mondays'}",
-    )
+    clock = "on Mondays" if on_mondays else "between Mondays"
+    record_property("claim", f"Features and labels = brute force; increment = rebuild; no future in them; {WEEKS} weeks, clock {clock}")
     record_property("n", f"{compared} rows in {batches} batches; {sum(kept)} rows before other futures")
     record_property("seed", seed)
     record_property("interval", "exact")
