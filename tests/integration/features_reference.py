@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -28,6 +28,8 @@ GROUPS = {
     "display": {"display", "paid_other"}, "referral": {"referral", "affiliates"}, "message": {"sms", "mobile_push"}, "other": set(),
 }  # fmt: skip
 DEVICES = ("desktop", "mobile", "tablet", "other")
+# What `placed` adds to an event.
+PLACE = ("number", "visit_started_at", "is_intent_start", "is_jump_back")
 Key = tuple[str, datetime]
 Features = dict[str, object]
 
@@ -131,14 +133,9 @@ def read_log(project: Stepwise) -> Log:
     settings = project.project.settings
     assert settings.goals[0].name == FIRST_GOAL
     assert timedelta(minutes=settings.time.session_gap_minutes) == GAP
-    events = [
-        Event(*row[:4], tuple(row[4] or ()), *row[5:9], tuple(row[9] or ()), *row[10:])  # type: ignore[arg-type, misc]
-        for row in project.rows("""
-            select event_id, occurred_at, event_type, session_key_id, node_ids, channel, stage, device_type, is_counted, goals, micro_conversion, order_id,
-                value, currency, value_reporting
-            from intermediate.int_events
-        """)
-    ]
+    columns = [column.name for column in fields(Event) if column.name not in PLACE]
+    found = [dict(zip(columns, row, strict=True)) for row in project.rows(f"select {', '.join(columns)} from intermediate.int_events")]
+    events = [Event(**row | {name: tuple(row[name] or ()) for name in ("node_ids", "goals")}) for row in found]  # type: ignore[arg-type]
     names = {
         int(str(node)): (str(kind), str(value), str(customer))
         for node, kind, value, customer in project.rows("select node_id, identifier_type, identifier_value, node_customer_id from identity.nodes")

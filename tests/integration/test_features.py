@@ -92,7 +92,7 @@ def compare(project: Stepwise, log: Log, *, most: int | None, seed: int) -> int:
     assert labels.keys() == {(customer, at) for customer, at in found if at + log.horizon <= log.data_now}
     keys = sorted(found)
     tried = keys if most is None else random.Random(seed).sample(keys, most)
-    wrong = {key: different for key in tried if (different := unequal(found[key], features(log, *key)))}
+    wrong = {key: columns for key in tried if (columns := unequal(found[key], features(log, *key)))}
     assert not wrong, f"{len(wrong)} of {len(tried)} rows differ: {dict(list(wrong.items())[:3])}"
     labelled = sorted(labels) if most is None else random.Random(seed).sample(sorted(labels), most)
     expected = {key: label(log, *key) for key in labelled}
