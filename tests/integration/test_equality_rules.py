@@ -73,6 +73,10 @@ LOGS = [
     web(0, "pause.0", 0), web(0, "pause.1", TIMEOUT), web(0, "pause.2", 2 * TIMEOUT + 1),
     web(0, "crawl.0", 0, agent=GOOGLEBOT), web(1, "crawl.1", MINUTE, agent=GOOGLEBOT), web(1, "crawl.2", 2 * MINUTE),
     web(0, "staff.0", 0, staff=True), web(1, "staff.1", MINUTE),
+    # Points of features are Mondays' midnights; START + 5 days is one. An event at a point is after it; a login links from its own instant on.
+    web(0, "point.0", 5 * DAY), order(1, "point.1", 19 * DAY),
+    web(0, "then.0", 0, visitor="then.a"), web(0, "then.1", DAY, visitor="then.b"),
+    web(1, "then.2", 10 * DAY, visitor="then.a", user="then.u"), web(1, "then.3", 10 * DAY, visitor="then.b", user="then.u"),
 ]  # fmt: skip
 
 
@@ -192,6 +196,29 @@ def test_crawlers_and_staff_are_in_no_session(built: Stepwise) -> None:
 def test_money_is_converted_at_the_rate_of_its_day(built: Stepwise) -> None:
     found = built.rows("select value_reporting::varchar from marts.fct_conversions where currency = 'EUR' and goal = 'purchase' and order_id = 'twice.o'")
     assert found == [("12.0000",)]
+
+
+def points_of(project: Stepwise, names: str, columns: str, table: str) -> list[tuple[object, ...]]:
+    """Columns of the rows of visitors, by point (days since START) and customer."""
+    return project.rows(f"""
+        select date_diff('day', timestamp '{moment(START)}', as_of_at) as day, {columns}
+        from features.{table}
+        where customer_id in (select node_customer_id from identity.nodes where identifier_value like '%{names}%') order by all
+    """)
+
+
+def test_an_event_at_a_point_does_not_count_for_it(built: Stepwise) -> None:
+    found = points_of(built, "point.v", "event_count_7d, event_count_90d", "feat_customer_behavior")
+    assert found == [(12, 1, 1), (19, 0, 1), (26, 1, 2), (33, 0, 2), (40, 0, 2)]
+
+
+def test_a_conversion_at_the_end_of_the_horizon_is_not_in_it(built: Stepwise) -> None:
+    assert points_of(built, "point.v", "is_converted", "label_conversion") == [(12, False), (19, True), (26, False), (33, False)]
+
+
+def test_a_login_links_nobody_at_points_before_it(built: Stepwise) -> None:
+    found = points_of(built, "then.", "identifier_count, event_count_total", "feat_customer_behavior")
+    assert found == [(5, 1, 1), (5, 1, 1), *[(day, 3, 4) for day in (12, 19, 26, 33, 40)]]
 
 
 def test_a_failed_audit_leaves_the_last_snapshot_published(built: Stepwise) -> None:

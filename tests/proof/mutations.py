@@ -131,6 +131,27 @@ MUTATIONS = [
         "test_money_is_converted_at_the_rate_of_its_day",
     ),
     Mutation(
+        "features know who somebody turned out to be", "dbt/models/intermediate/activity/int_customer_activity.sql",
+        (
+            ("        and history.valid_from < pieces.as_of_at\n        and (history.valid_to is null or pieces.as_of_at <= history.valid_to)\n",
+             "        and history.valid_to is null\n"),
+            # The customer's identifiers are read in a step of their own.
+            ("        and history.valid_from < recent.as_of_at\n        and (history.valid_to is null or recent.as_of_at <= history.valid_to)\n",
+             "        and history.valid_to is null\n"),
+        ),
+        "test_a_login_links_nobody_at_points_before_it",
+    ),
+    Mutation(
+        "an event at a point counts for it", "dbt/models/intermediate/activity/int_customer_activity.sql",
+        ((" - 1 - pieces.piece_us)", " - pieces.piece_us)"),),
+        "test_an_event_at_a_point_does_not_count_for_it",
+    ),
+    Mutation(
+        "a horizon holds its last instant", "dbt/models/features/label_conversion.sql",
+        (("where conversions.occurred_at < {{", "where conversions.occurred_at <= {{"),),
+        "test_a_conversion_at_the_end_of_the_horizon_is_not_in_it",
+    ),
+    Mutation(
         "published before it is audited", "waymark/pipeline/publish.py",
         (
             ("audit(connection, run.mappings)", "pass"),
