@@ -60,6 +60,8 @@ def _compare(connection: Connection) -> dict[str, dict[str, Any]]:
     compared = {}
     names = rows(connection, "select table_name from information_schema.tables where table_schema = 'marts' and table_catalog = 'pipeline' order by table_name")
     for (name,) in names:
+        if name == "fct_propensity_scores":  # a model's, and no function of the events
+            continue
         columns = [str(column) for (column, *_) in rows(connection, f"describe pipeline.marts.{name}")]
         count, digest = table_digest(connection, f"marts.{name}", columns)
         compared[str(name)] = {"rows": count, "equal": table_digest(connection, f"pipeline.marts.{name}", columns) == (count, digest)}

@@ -17,10 +17,13 @@ from waymark.core.warehouse import Connection, rows
 _KEYS_SHOWN = 10
 
 
-def run_suites(connection: Connection, suites: Sequence[Suite], *, restated: bool, docs: Path | None = None) -> list[CheckResult]:
+def run_suites(
+    connection: Connection, suites: Sequence[Suite], *, restated: bool, docs: Path | None = None, is_first: bool = True, is_last: bool = True
+) -> list[CheckResult]:
     """Every rule of every suite, in order.
 
     restated: event-sized tables are checked on what the run re-stated; else whole. docs: folder in which the results stay and Data Docs are written.
+    is_first: what an earlier run left in docs goes. is_last, or a failure: Data Docs are written, of all that stands in docs.
     A table that does not exist gives `not_applicable`.
     """
     quiet_libraries()
@@ -32,7 +35,7 @@ def run_suites(connection: Connection, suites: Sequence[Suite], *, restated: boo
     from expectations.duckdb_source import lending
 
     known = {f"{schema}.{name}" for schema, name in rows(connection, "select table_schema, table_name from information_schema.tables")}
-    if docs:  # the history is kept in quality.check_results; here the last results stand
+    if docs and is_first:  # the history is kept in quality.check_results; here the last results stand
         shutil.rmtree(docs / "gx" / "uncommitted" / "validations", ignore_errors=True)
     context: Any = gx.get_context(mode="file", project_root_dir=docs) if docs else gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -46,7 +49,7 @@ def run_suites(connection: Connection, suites: Sequence[Suite], *, restated: boo
                 continue
             found += _run_suite(context, source, connection, suite, restated=restated)
         context.data_sources.delete("warehouse")
-    if docs:
+    if docs and (is_last or any(result.status == "failed" for result in found)):
         context.build_data_docs()
     # GX keeps the context for the life of the process, and with it handles of DuckDB that complain when the interpreter ends.
     project_manager._ProjectManager__project = None  # type: ignore[attr-defined]

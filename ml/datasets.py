@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from ml.features import Field
 from ml.labels import LABEL
 from waymark.core.digest import table_digest
+from waymark.core.settings import LearningSettings
 from waymark.core.warehouse import Connection, connect, rows
 
 Matrix = npt.NDArray[np.float32]
@@ -170,6 +171,14 @@ def load_dataset(
         raise NotEnoughHistoryError(lacking)
     asked = f"{[field.name for field in fields]}{horizon_days}{maturity_days}{sampled}{seed}"
     return assemble(loaded, fields, horizon_days=horizon_days, seed=seed, sampled=sampled, asked=asked)
+
+
+def load_for(connection: Connection, settings: LearningSettings, fields: Sequence[Field]) -> Dataset:
+    """`load_dataset` by the settings of a project."""
+    return load_dataset(
+        connection, fields, horizon_days=settings.horizon_days, min_positives=settings.min_positives, max_training_rows=settings.max_training_rows,
+        seed=settings.seed, maturity_days=settings.maturity_days,
+    )  # fmt: skip
 
 
 def assemble(tables: Mapping[str, pa.Table], fields: Sequence[Field], *, horizon_days: int, seed: int, sampled: float = 1.0, asked: str = "") -> Dataset:

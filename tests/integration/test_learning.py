@@ -105,7 +105,7 @@ def test_checks_are_kept_with_their_results(demo: Ran) -> None:
     assert demo.rows("select rule from quality.check_results where status = 'failed' and is_blocking") == []
     said = waymark("quality", "--project", demo.directory)
     assert said.returncode == 0 and "sessions_agree_with_their_events" in said.stdout
-    assert (demo.home.quality / "raw" / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html").exists()
+    assert (demo.home.quality / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html").exists()
 
 
 @pytest.mark.parametrize("name", ["reliability", "gain", "shap", "stability"])

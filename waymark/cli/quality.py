@@ -45,4 +45,4 @@ def quality(
             print_table(["checked at", "table", "status", "failing", "keys", "scope"], checks.history(connection, history))
         else:
             print_table(["stage", "table", "rule", "status", "blocking", "failing", "scope", "checked at"], checks.latest(connection))
-    typer.echo(f"Data Docs: {opened.home.quality}/<stage>/gx/uncommitted/data_docs/local_site/index.html")
+    typer.echo(f"Data Docs: {opened.home.quality}/gx/uncommitted/data_docs/local_site/index.html")

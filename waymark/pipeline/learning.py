@@ -58,15 +58,18 @@ def _train(run: Run, run_id: str, force: bool) -> TrainingReport:
     last = read_json(run.project.home.mlflow / "last_training.json")
     if last and not force and last.get("inputs") == _inputs(run) and last.get("outcome") == "trained" and not _is_due(run, last):
         return TrainingReport("kept", (f"the last training is younger than {run.project.settings.learning.retrain_after_days} days of data",))
+    from ml.datasets import NotEnoughHistoryError, load_for
     from ml.features import VIEWS, model_fields
-    from ml.models.propensity.result import TrainingSkipped
-    from ml.models.propensity.train import train_propensity
 
-    with run.open_warehouse() as connection:
-        result = train_propensity(connection, run.project.settings.learning, model_fields(VIEWS), champion=_champion_model(run), progress=tell)
-    if isinstance(result, TrainingSkipped):
-        return TrainingReport("skipped", tuple(f"not trained: {reason}" for reason in result.reasons))
-    return _record(run, result, run_id)
+    tell("propensity: data")
+    try:
+        with run.open_warehouse() as connection:
+            dataset = load_for(connection, run.project.settings.learning, model_fields(VIEWS))
+    except NotEnoughHistoryError as error:  # told before XGBoost is imported
+        return TrainingReport("skipped", tuple(f"not trained: {reason}" for reason in error.reasons))
+    from ml.models.propensity.train import train_on
+
+    return _record(run, train_on(dataset, champion=_champion_model(run), progress=tell), run_id)
 
 
 def _is_due(run: Run, last: dict[str, object]) -> bool:
@@ -87,11 +90,14 @@ def _data_now(run: Run) -> str:
 
 
 def _champion_model(run: Run) -> Any:
-    from ml.models.propensity.model import PropensityModel
     from ml.registry import champion
 
     known = champion(run.project.home, MODEL)
-    return PropensityModel.load(known.folder) if known and known.folder.is_dir() else None
+    if known is None or not known.folder.is_dir():
+        return None
+    from ml.models.propensity.model import PropensityModel
+
+    return PropensityModel.load(known.folder)
 
 
 def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
@@ -162,7 +168,6 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
 
 def score(run: Run) -> str:
     """Scores all customers by the champion; returns a sentence for the summary."""
-    from ml.models.propensity.model import PropensityModel
     from ml.models.propensity.score import score_customers
     from ml.registry import champion
 
@@ -173,7 +178,7 @@ def score(run: Run) -> str:
                 f"the champion's files are gone (version {known.version})", where=str(known.folder),
                 remedy="Put them back, give the alias champion to another version in MLflow, or: waymark train",
             )  # fmt: skip
-        model = PropensityModel.load(known.folder) if known else None
+        model = _champion_model(run)
         with run.open_warehouse() as connection:
             report = score_customers(connection, model, known.version if known else None)
         stage.rows = report.rows

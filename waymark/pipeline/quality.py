@@ -47,7 +47,7 @@ def check(run: Run, stage: Stage, *, run_id: str = "", full: bool = False) -> li
     suites = suites_of(stage, sources=list(run.mappings), bounds=bounds(run), fields=fields, pending=not full)
     with Timed(f"checks: {stage}") as timed:
         with run.open_warehouse() as connection:
-            results = run_suites(connection, suites, restated=not full, docs=docs_folder(run, stage))
+            results = run_suites(connection, suites, restated=not full, docs=docs_folder(run), is_first=stage == STAGES[0], is_last=stage == STAGES[-1])
             keep(connection, results, run_id=run_id, history_days=run.project.settings.quality.history_days)
         failed = [result for result in results if result.status == "failed"]
         silent = sum(result.status == "not_applicable" for result in results)
@@ -56,11 +56,10 @@ def check(run: Run, stage: Stage, *, run_id: str = "", full: bool = False) -> li
     return results
 
 
-def docs_folder(run: Run, stage: Stage) -> Path:
-    """Where Great Expectations keeps a stage's results and Data Docs."""
-    folder = run.project.home.quality / stage
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def docs_folder(run: Run) -> Path:
+    """Where Great Expectations keeps the last run's results and Data Docs."""
+    run.project.home.quality.mkdir(parents=True, exist_ok=True)
+    return run.project.home.quality
 
 
 def stop_if_broken(results: Sequence[CheckResult]) -> None:

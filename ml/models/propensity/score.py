@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,10 @@ import pyarrow as pa
 
 from ml.datasets import feature_sql
 from ml.explain import top_contributions
-from ml.models.propensity.model import PropensityModel
 from waymark.core.warehouse import Connection, rows
+
+if TYPE_CHECKING:
+    from ml.models.propensity.model import PropensityModel
 
 TABLE = "marts.fct_propensity_scores"
 COLUMNS = {

@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from ml.datasets import SPLITS, Dataset, NotEnoughHistoryError, Split, load_dataset
+from ml.datasets import SPLITS, Dataset, NotEnoughHistoryError, Split, load_for
 from ml.evaluation import compare, curves, evaluate, stability
 from ml.features import Field
 from ml.models.propensity import spec
@@ -32,10 +32,7 @@ def train_propensity(
     tell = progress or (lambda _: None)
     tell("training: data")
     try:
-        dataset = load_dataset(
-            connection, fields, horizon_days=settings.horizon_days, min_positives=settings.min_positives, max_training_rows=settings.max_training_rows,
-            seed=settings.seed, maturity_days=settings.maturity_days,
-        )  # fmt: skip
+        dataset = load_for(connection, settings, fields)
     except NotEnoughHistoryError as error:
         return TrainingSkipped(error.reasons)
     return train_on(dataset, champion=champion, progress=tell)
