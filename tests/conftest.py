@@ -19,9 +19,14 @@ quiet_libraries()
 SHARED_RUNS = re.compile(r"\b(demo|shop|rees46): Ran\b")  # fixtures that cost a whole run, as a test asks for them
 
 
+# Long tests that share nothing with each other: each may go to whichever process is free.
+SHARING_NOTHING = {"tests/integration/test_faults.py"}
+
+
 def group_of(nodeid: str) -> str:
-    """What must stay in one process: a test's file, or all files that share a run. Equal for every test of a file."""
-    return _group_of_file(nodeid.split("::", maxsplit=1)[0])
+    """What must stay in one process: a test's file, or all files that share a run; a test by itself in a file where nothing is shared."""
+    file = nodeid.split("::", maxsplit=1)[0]
+    return nodeid if file in SHARING_NOTHING else _group_of_file(file)
 
 
 @cache
