@@ -11,7 +11,7 @@ from waymark.cli.query import print_table
 from waymark.core.home import read_json
 from waymark.core.settings import Project
 from waymark.ingestion import Refusal
-from waymark.pipeline.progress import StageReport
+from waymark.pipeline.progress import Notice, StageReport
 from waymark.pipeline.published import open_published
 
 EXAMPLES = {
@@ -49,12 +49,14 @@ class RunView:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._status.__exit__(kind, error, trace)
 
-    def hear(self, news: StageReport | Refusal | str) -> None:
+    def hear(self, news: StageReport | Refusal | Notice | str) -> None:
         if isinstance(news, StageReport):
             self.stages.append(news)
             self.console.print(f"  {news.stage:<28} {news.seconds:6.1f} s   {news.detail}", highlight=False, soft_wrap=True)
         elif isinstance(news, Refusal):
             self.refused.append(str(news))
+        elif isinstance(news, Notice):
+            self.console.print(f"  note: {news.text}", highlight=False, soft_wrap=True)
         else:
             self._status.update(news)
 

@@ -115,13 +115,7 @@ class Home:
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Writes a small file so that a reader sees the old or the new one, never a part; durable when it returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        os.fchmod(handle, mode)
-        os.write(handle, text.encode())
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _fill(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), text, mode)
     rename_durably(temporary, path)
 
 
@@ -129,12 +123,7 @@ def write_once(path: Path, text: str, *, mode: int = 0o644) -> bool:
     """Writes a small file whole unless there is one of that name; of several processes at once exactly one is told True. Durable when it returns."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        try:
-            os.fchmod(handle, mode)
-            os.write(handle, text.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _fill(handle, text, mode)
         try:
             os.link(temporary, path)
         except OSError as error:
@@ -148,6 +137,15 @@ def write_once(path: Path, text: str, *, mode: int = 0o644) -> bool:
         Path(temporary).unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
+
+
+def _fill(handle: int, text: str, mode: int) -> None:
+    """Writes all of the text, durably, and closes."""
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def rename_durably(source: Path, target: Path) -> None:

@@ -12,11 +12,11 @@ from waymark.ingestion.event import CANONICAL_COLUMNS, reason_sql
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.lake import discard, write_partitions, write_quarantine
 from waymark.ingestion.quoting import literal, name
+from waymark.ingestion.report import Count, Counts
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, QUARANTINE_EXTRA, build_quarantine_view, build_views
 
 EVENTS, REFUSED, VERDICTS, CONTESTED = "_wm_events", "_wm_refused", "_wm_verdicts", "_wm_contested"
-_IS_KEPT = f"not exists (select 1 from {VERDICTS} v where v.position = e.rowid and v.verdict = 'duplicate')"
-Counts = dict[int, tuple[int, int, int]]  # file_id -> rows accepted, duplicate (conflicts included), conflict
+_IS_KEPT = f"not exists (select 1 from {VERDICTS} v where v.position = e.rowid and v.verdict in ('duplicate', 'kept'))"
 
 
 def next_batch_id(connection: Connection) -> int:
@@ -31,10 +31,13 @@ def next_batch_id(connection: Connection) -> int:
 
 
 class Batch:
-    """Collects events and refused rows in temporary tables; `commit` makes them part of the lake, wholly or not at all."""
+    """Collects events and refused rows in temporary tables; `commit` makes them part of the lake, wholly or not at all.
 
-    def __init__(self, connection: Connection, home: Home, source: str) -> None:
-        self.connection, self.home, self.source = connection, home, source
+    mapping_digest: of the mapping that read them, where the same rows may have been read by another before; None where they were never accepted.
+    """
+
+    def __init__(self, connection: Connection, home: Home, source: str, mapping_digest: str | None = None) -> None:
+        self.connection, self.home, self.source, self.mapping_digest = connection, home, source, mapping_digest
         self.rows = 0
         columns = ", ".join(f"{name(column)} {kind}" for column, kind in CANONICAL_COLUMNS.items())
         quarantine = ", ".join(f"{column} {kind}" for column, kind in {**QUARANTINE_COLUMNS, **QUARANTINE_EXTRA}.items())
@@ -144,6 +147,22 @@ class Batch:
             select position, case when is_duplicate then 'duplicate' when is_known_id or arrival > 1 then 'conflict' else 'accepted' end as verdict
             from arrivals
         """).fetchall()
+        if self.mapping_digest and self._has_conflicts():
+            self._keep_as_read_before(self.mapping_digest)
+
+    def _has_conflicts(self) -> bool:
+        return bool(rows(self.connection, f"select 1 from {VERDICTS} where verdict = 'conflict' limit 1"))
+
+    def _keep_as_read_before(self, mapping_digest: str) -> None:
+        """An event stays as the mapping read it that first accepted it: what differs in another mapping's reading is the mapping, not the source."""
+        self.connection.execute(f"""
+            update {VERDICTS} set verdict = 'kept'
+            where verdict = 'conflict' and position in (
+                select e.rowid from {EVENTS} e
+                join raw.{name(self.source + "_events")} accepted on accepted.event_id = e.event_id
+                join raw.ingestion_log l on l.file_id = accepted.ingest_file_id
+                where l.mapping_digest <> {literal(mapping_digest)}
+            )""").fetchall()
 
     def _kept_sql(self) -> str:
         columns = ", ".join(f"e.{name(column)}" for column in CANONICAL_COLUMNS)
@@ -153,7 +172,7 @@ class Batch:
     def _contested(self) -> bool:
         """Collects all contents of the ids that have more than one: of this batch, of the lake, and earlier losers. False where there are none."""
         connection = self.connection
-        if not rows(connection, f"select 1 from {VERDICTS} where verdict = 'conflict' limit 1"):
+        if not self._has_conflicts():
             return False
         wanted = "event_id in (select event_id from ids)"
         connection.execute(f"""
@@ -180,7 +199,7 @@ class Batch:
         found = rows(
             self.connection,
             f"""select e.ingest_file_id, count(*) filter (where v.verdict is null or v.verdict = 'accepted'),
-                  count(*) filter (where v.verdict in ('duplicate', 'conflict')), count(*) filter (where v.verdict = 'conflict')
+                  count(*) filter (where v.verdict <> 'accepted'), count(*) filter (where v.verdict = 'conflict'), count(*) filter (where v.verdict = 'kept')
                 from {EVENTS} e left join {VERDICTS} v on v.position = e.rowid group by 1 order by 1 nulls last""",
         )
-        return {int(str(file_id)): (int(str(accepted)), int(str(duplicate)), int(str(conflict))) for file_id, accepted, duplicate, conflict in found}
+        return {int(str(file_id)): Count(*(int(str(count)) for count in counts)) for file_id, *counts in found}

@@ -14,7 +14,7 @@ from waymark.core.home import Home
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, first_line, rows, storage_problem
 from waymark.ingestion import log
-from waymark.ingestion.batch import Batch, Counts, next_batch_id
+from waymark.ingestion.batch import Batch, next_batch_id
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import Shape, check_expressions
@@ -24,7 +24,7 @@ from waymark.ingestion.lake import recover, scratch_folder
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, load_mapping
 from waymark.ingestion.quoting import literal
 from waymark.ingestion.readers import READ, drop_read, load_records
-from waymark.ingestion.report import FileOutcome, IngestReport
+from waymark.ingestion.report import Count, Counts, FileOutcome, IngestReport
 from waymark.ingestion.tables import build_quarantine_view, build_views, create_tables
 from waymark.privacy import Secret, redact_text
 
@@ -110,6 +110,11 @@ class _Ingestion:
         self.report.files_found = len(files)
         if not files:
             self.report.notes.append(f"No file matches {', '.join(self.project.settings.sources[self.source].files)}.")
+        if others := log.other_mappings(self.connection, self.source, self.mapping.digest):
+            self.report.notes.append(
+                f"{self.mapping.path.name} changed since {others} files were taken in: they stay as they were read "
+                "(a fresh home, WAYMARK_HOME, reads them anew)."
+            )
         stamps = {path: stamp(path) for path in files}
         self.next_file_id = log.next_file_id(self.connection)
         todo = [path for path in files if not log.is_known(self.connection, self.source, str(path), stamps[path])]
@@ -181,11 +186,13 @@ class _Ingestion:
             return True
         if changed := [digest for file, digest in earlier if file == outcome.file]:
             outcome.note = f"changed since {changed[-1][:8]}"
-            if ID_COLUMN not in self.mapping.columns and log.had_other_mapping(self.connection, self.source, outcome.file, self.mapping.digest):
+            if log.had_other_mapping(self.connection, self.source, outcome.file, self.mapping.digest) and (
+                ID_COLUMN not in self.mapping.columns or log.has_events_without_ids(self.connection, self.source, outcome.file)
+            ):
                 raise FileRefusedError(
                     "the file grew or changed, and so did the mapping: without event ids its old rows would be taken for new ones",
                     where=f"source '{self.source}': {Path(outcome.file).name}",
-                    remedy="Put the new rows in a file of their own, map event_id, or ingest everything into a fresh home (WAYMARK_HOME).",
+                    remedy="Put the new rows in a file of their own, take the mapping's change back, or ingest everything into a fresh home (WAYMARK_HOME).",
                 )
         return False
 
@@ -216,7 +223,7 @@ class _Ingestion:
         if self.group is None:
             return
         group, self.group = self.group, None
-        self.batch = self.batch or Batch(self.connection, self.home, self.source)
+        self.batch = self.batch or self._new_batch()
         try:
             if error := self._try(group, self.batch, group.outcomes):
                 for outcome in list(group.outcomes):
@@ -256,15 +263,22 @@ class _Ingestion:
             remedy=f"Mend the expressions in {self.mapping.path.name}, then run again: nothing of the file was accepted.",
         )  # fmt: skip
 
+    def _new_batch(self) -> Batch:
+        return Batch(self.connection, self.home, self.source, self.mapping.digest)
+
     def _flush(self) -> None:
         if not self.outcomes:
             return
         batch_id = next_batch_id(self.connection)
-        outcomes, batch = self.outcomes, self.batch or Batch(self.connection, self.home, self.source)
+        outcomes, batch = self.outcomes, self.batch or self._new_batch()
 
         def record(counts: Counts) -> None:
             for outcome in outcomes:
-                outcome.rows_accepted, outcome.rows_duplicate, outcome.rows_conflict = counts.get(outcome.file_id, (0, 0, 0))
+                count = counts.get(outcome.file_id, Count())
+                outcome.rows_accepted, outcome.rows_duplicate, outcome.rows_conflict = count.accepted, count.duplicate, count.conflict
+                if count.kept:
+                    kept = f"{count.kept} rows are of events that stay as an earlier mapping read them"
+                    outcome.note = f"{outcome.note}; {kept}" if outcome.note else kept
                 log.write_line(self.connection, self.source, self.mapping.digest, outcome, batch_id)
 
         batch.commit(batch_id, record)

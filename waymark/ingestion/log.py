@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from waymark.core.clock import wall_now
 from waymark.core.warehouse import Connection, rows
-from waymark.ingestion.report import FileOutcome, Refusal
+from waymark.ingestion.quoting import name
+from waymark.ingestion.report import Count, FileOutcome, Refusal
 
 
 def next_file_id(connection: Connection) -> int:
@@ -37,11 +38,24 @@ def had_other_mapping(connection: Connection, source: str, file: str, mapping_di
     return rows(connection, sql, [source, file]) not in ([], [(mapping_digest,)])
 
 
+def other_mappings(connection: Connection, source: str, mapping_digest: str) -> int:
+    """How many files of the source other mappings than this one read."""
+    sql = "select count(*) from raw.ingestion_log where source = ? and status = 'ingested' and mapping_digest <> ?"
+    return int(str(rows(connection, sql, [source, mapping_digest])[0][0]))
+
+
+def has_events_without_ids(connection: Connection, source: str, file: str) -> bool:
+    """Whether events of an earlier ingestion under this name carry no id of the source's own."""
+    sql = f"""select 1 from raw.{name(source + "_events")} where source_event_id is null and ingest_file_id in (
+                  select file_id from raw.ingestion_log where source = ? and file = ? and status = 'ingested') limit 1"""
+    return bool(rows(connection, sql, [source, file]))
+
+
 def ingested_digests(connection: Connection, source: str, digest: str, file: str) -> list[tuple[str, str]]:
     """(file, digest) of what was ingested with this content or under this name, oldest first."""
     sql = """select file, file_digest from raw.ingestion_log where source = ? and status = 'ingested' and (file_digest = ? or file = ?)
              order by file_id nulls last"""
-    return [(str(name), str(found)) for name, found in rows(connection, sql, [source, digest, file])]
+    return [(str(path), str(found)) for path, found in rows(connection, sql, [source, digest, file])]
 
 
 def touch(connection: Connection, source: str, file: str, digest: str, mtime_ns: int) -> None:
@@ -54,10 +68,10 @@ def refusals(connection: Connection, source: str) -> list[Refusal]:
     return [Refusal(str(file), str(error)) for file, error in found]
 
 
-def replay_line(connection: Connection, file_id: int, accepted: int, duplicate: int, conflict: int) -> None:
+def replay_line(connection: Connection, file_id: int, count: Count) -> None:
     """Moves rows of a file out of quarantine; the tally holds, because rows_read never changes."""
     connection.execute(
         """update raw.ingestion_log set rows_accepted = rows_accepted + $accepted, rows_duplicate = rows_duplicate + $duplicate,
              rows_conflict = rows_conflict + $conflict, rows_quarantined = rows_quarantined - $accepted - $duplicate where file_id = $file_id""",
-        {"accepted": accepted, "duplicate": duplicate, "conflict": conflict, "file_id": file_id},
+        {"accepted": count.accepted, "duplicate": count.duplicate, "conflict": count.conflict, "file_id": file_id},
     )

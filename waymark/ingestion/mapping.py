@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ class Consent:
 
 @dataclass(frozen=True)
 class Mapping:
-    """A source's mapping, checked. `digest` is of the file's text: when it changes, refused files are tried again."""
+    """A source's mapping, checked. `digest` is of what the file says, not of its comments or the order of its keys."""
 
     source: str
     format: Literal["csv", "ndjson", "json", "parquet"]
@@ -103,7 +104,7 @@ def load_mapping(path: Path | str) -> Mapping:
         raise MappingError(
             "the file holds no mapping", where=str(file), remedy="It needs at least: source, format, and columns with occurred_at and event_type."
         )
-    return _Reader(file, document).read(text)
+    return _Reader(file, document).read()
 
 
 class _Reader:
@@ -115,7 +116,7 @@ class _Reader:
     def refuse(self, field_name: str, what: str, remedy: str) -> MappingError:
         return MappingError(f"{field_name}: {what}", where=str(self.file), remedy=remedy)
 
-    def read(self, text: str) -> Mapping:
+    def read(self) -> Mapping:
         document = self.document
         if unknown := sorted(set(map(str, document)) - _TOP_KEYS):
             raise self.refuse(unknown[0], "no such setting in a mapping", f"Known: {', '.join(sorted(_TOP_KEYS))}.")
@@ -144,7 +145,7 @@ class _Reader:
         self.check_paths(chosen, rules)
         return Mapping(
             source=source, format=cast(Literal["csv", "ndjson", "json", "parquet"], chosen), path=self.file,
-            digest=hashlib.sha256(text.encode()).hexdigest()[:16], encoding=self.encoding(),
+            digest=hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()[:16], encoding=self.encoding(),
             delimiter=self.delimiter(), time_zone=self.zone(),
             keep_identical_rows=self.choice("identical_rows", ("duplicate", "keep"), "duplicate") == "keep", session_key=self.session_key(),
             namespaces=self.namespaces(), currency=self.currency(), columns=rules,

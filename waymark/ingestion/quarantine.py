@@ -13,7 +13,7 @@ from waymark.core.home import Home
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.ingestion import log
-from waymark.ingestion.batch import REFUSED, Batch, Counts, next_batch_id
+from waymark.ingestion.batch import REFUSED, Batch, next_batch_id
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.event import reason_sql
 from waymark.ingestion.extraction import RECORD, Shape, check_expressions
@@ -22,6 +22,7 @@ from waymark.ingestion.lake import scratch_folder, write_quarantine
 from waymark.ingestion.mapping import Mapping, load_mapping
 from waymark.ingestion.quoting import literal, name
 from waymark.ingestion.readers import NO_VERDICT
+from waymark.ingestion.report import Counts
 from waymark.ingestion.salvage import salvage_stored
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, build_quarantine_view, create_tables
 from waymark.privacy import Secret
@@ -186,11 +187,11 @@ class _Replay:
         batch_id = next_batch_id(connection)
 
         def record(counts: Counts) -> None:
-            for file_id, (accepted, duplicate, conflict) in sorted(counts.items()):
-                log.replay_line(connection, file_id, accepted, duplicate, conflict)
-                self.report.rows_accepted += accepted
-                self.report.rows_duplicate += duplicate
-                self.report.rows_conflict += conflict
+            for file_id, count in sorted(counts.items()):
+                log.replay_line(connection, file_id, count)
+                self.report.rows_accepted += count.accepted
+                self.report.rows_duplicate += count.duplicate
+                self.report.rows_conflict += count.conflict
 
         batch.commit(batch_id, record, replaced=paths)
         for path in paths:

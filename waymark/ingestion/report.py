@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Count(NamedTuple):
+    """Of a file's rows in a batch. duplicate counts conflicts and kept too; kept: rows whose event stays as an earlier mapping read it."""
+
+    accepted: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    kept: int = 0
+
+
+Counts = dict[int, Count]  # by file_id
 
 
 @dataclass
@@ -49,7 +62,7 @@ class IngestReport:
     batch_ids: list[int] = field(default_factory=list)
     files_found: int = 0
     seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what a person should know, though nothing is wrong
 
     @property
     def rows_read(self) -> int:
@@ -83,5 +96,5 @@ class IngestReport:
             "files_skipped": sum(outcome.status == "skipped" for outcome in self.files), "files_refused": len(self.refused),
             "rows_read": self.rows_read, "rows_accepted": self.rows_accepted, "rows_duplicate": self.rows_duplicate, "rows_conflict": self.rows_conflict,
             "rows_quarantined": self.rows_quarantined,
-            "seconds": round(self.seconds, 3), "errors": "\n".join(map(str, self.refused)),
+            "seconds": round(self.seconds, 3), "errors": "\n".join(map(str, self.refused)), "notes": "\n".join(self.notes),
         }  # fmt: skip

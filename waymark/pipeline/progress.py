@@ -21,13 +21,20 @@ class StageReport:
     detail: str = ""
 
 
-Listener = Callable[[StageReport | Refusal | str], None]
+@dataclass(frozen=True)
+class Notice:
+    """What a person should know and do something about, or not; it is no fault. Stays on the screen."""
+
+    text: str
+
+
+Listener = Callable[[StageReport | Refusal | Notice | str], None]
 _listener: ContextVar[Listener | None] = ContextVar("waymark_progress_listener", default=None)
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Sends what the steps inside report to `listener`: a text when a stage begins or moves on, a StageReport when it ends."""
+    """Sends what the steps inside report to `listener`: a text when a stage begins or moves on, a StageReport when it ends, and what is to stay."""
     token = _listener.set(listener)
     try:
         yield
@@ -39,6 +46,12 @@ def tell(message: str) -> None:
     """Says what is going on now."""
     if listener := _listener.get():
         listener(message)
+
+
+def notice(text: str) -> None:
+    """Says what a person should know when the run is over, too."""
+    if listener := _listener.get():
+        listener(Notice(text))
 
 
 def refuse(refusal: Refusal) -> None:

@@ -19,7 +19,7 @@ from waymark.identity import IdentityReport, clear_restatements, prepare_identit
 from waymark.ingestion import IngestReport, Mapping, ingest_source, load_mapping, mark_transformed, prepare_raw, purge_expired, restate_clock
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
-from waymark.pipeline.progress import Stage, refuse, tell
+from waymark.pipeline.progress import Stage, notice, refuse, tell
 from waymark.privacy import Secret, load_secret
 
 BEFORE_IDENTITY = "tag:before_identity"
@@ -63,7 +63,7 @@ def preflight(project: Project) -> Run:
                 where=str(project.mapping_path(source)),
                 remedy="Give both the same name.",
             )
-    secret = load_secret(project, notice=tell)
+    secret = load_secret(project, notice=notice)
     dbt = DbtProject(project, project.home.warehouse, project.home.dbt)
     return Run(project, mappings, secret, dbt, project.home.warehouse)
 
@@ -92,7 +92,7 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
                 where=str(run.project.directory / "waymark.yml"), remedy="Run again with --full-refresh, or take the change back.",
             )  # fmt: skip
         if built_code != code and not needed:
-            tell("the models or the sources changed since the last run: every table is rebuilt")
+            notice("The models or the sources changed since the last run: every table is rebuilt.")
         rebuild = bool(needed) or full_refresh or built_code != code
         if rebuild:
             restate_clock(connection, run.mappings)
@@ -112,6 +112,8 @@ def ingest(run: Run, source: str) -> IngestReport:
         report = ingest_source(run.project, source, connection, run.secret, progress=tell)
         stage.rows = report.rows_read
         stage.detail = f"{report.rows_accepted:,} accepted, {report.rows_duplicate:,} duplicate, {report.rows_quarantined:,} quarantined"
+    for text in report.notes:
+        notice(f"{source}: {text}")
     for refusal in report.refused:
         refuse(refusal)
     return report

@@ -155,3 +155,38 @@ def test_a_file_without_ids_that_grew_under_another_mapping_is_refused(source: S
     report = source.ingest()
     assert ["without event ids" in str(refusal) for refusal in report.refused] == [True]
     assert source.value("select count(*) from raw.shop_events") == 1
+
+
+def test_a_file_that_grew_when_its_mapping_began_to_name_ids_is_refused(source: Source) -> None:
+    source.remap(CSV_MAPPING.replace("  event_id: {column: id, optional: true}\n", ""))
+    source.put("a.csv", "id,at,what,visitor\n1,2026-03-01T10:00:00Z,page_viewed,v\n")
+    source.ingest()
+    source.remap(CSV_MAPPING)
+    source.put("a.csv", "id,at,what,visitor\n1,2026-03-01T10:00:00Z,page_viewed,v\n2,2026-03-02T10:00:00Z,page_viewed,v\n")
+    assert len(source.ingest().refused) == 1
+    assert source.value("select count(*) from raw.shop_events") == 1
+
+
+def test_events_stay_as_the_mapping_read_them_that_first_accepted_them(source: Source) -> None:
+    header, first, second = "id,at,what,visitor,note\n", "1,2026-03-01T10:00:00Z,page_viewed,v,x\n", "2,2026-03-01T11:00:00Z,page_viewed,v,y\n"
+    source.remap(CSV_MAPPING.replace("  text: {column: note, optional: true}\n", ""))
+    source.put("a.csv", header + first + second)
+    assert source.ingest().notes == []
+    source.remap(CSV_MAPPING)
+    assert source.ingest().notes == ["shop.yml changed since 1 files were taken in: they stay as they were read (a fresh home, WAYMARK_HOME, reads them anew)."]
+    source.put("a.csv", header + first + second + "3,2026-03-01T12:00:00Z,page_viewed,v,z\n")
+    report = source.ingest()
+    assert (report.rows_accepted, report.rows_duplicate, report.rows_conflict) == (1, 2, 0)
+    assert "2 rows are of events that stay as an earlier mapping read them" in str(report.files[0].note)
+    assert source.events("source_event_id, text") == [("1", None), ("2", None), ("3", "z")]
+    assert source.value("select count(*) from raw.event_conflicts") == 0
+    source.put("b.csv", header + "3,2026-03-01T12:00:00Z,page_viewed,v,other\n")
+    assert source.ingest().rows_conflict == 1  # the same mapping read both: the source says two things
+    source.assert_conserved()
+
+
+def test_a_comment_in_a_mapping_changes_nothing(source: Source) -> None:
+    source.put("a.csv", "id,at,what,visitor\n1,2026-03-01T10:00:00Z,page_viewed,v\n")
+    source.ingest()
+    source.remap("# the web shop\n" + CSV_MAPPING)
+    assert source.ingest().notes == []
