@@ -33,7 +33,7 @@ test: setup ## lint, types, import rules and the quick tests (under 8 minutes on
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 prove: setup ## the slow proofs: crashes, mutations, many seeds; writes benchmarks/PROOF.md
-	@$(BIN)/python -m pytest -m prove
+	@$(BIN)/python -m pytest -m prove -n 2 --dist loadgroup
 
 dev: setup ## the Dagster UI on 127.0.0.1:3000 (Ctrl-C stops it)
 	@$(BIN)/waymark dev --project "$(PROJECT)"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.proof.report import ProofReport
 from waymark.core.settings import quiet_libraries
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -20,7 +21,7 @@ SHARED_RUNS = re.compile(r"\b(demo|shop|rees46): Ran\b")  # fixtures that cost a
 
 
 # Long tests that share nothing with each other: each may go to whichever process is free.
-SHARING_NOTHING = {"tests/integration/test_faults.py"}
+SHARING_NOTHING = {"tests/integration/test_faults.py", "tests/proof/test_mutations.py"}
 
 
 def group_of(nodeid: str) -> str:
@@ -50,6 +51,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return group_of(nodeid)
 
     return ByGroup(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(ProofReport(), "proof_report")
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,11 @@ def train(project: ProjectOption = Path(".")) -> None:
     from waymark.cli.summary import RunView
     from waymark.pipeline.learning import train as train_now
     from waymark.pipeline.progress import listening
+    from waymark.pipeline.published import require_published
     from waymark.pipeline.steps import preflight
 
     opened = load_project(project)
+    require_published(opened.home)
     with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds), RunView() as view, listening(view.hear):
         report = train_now(preflight(opened), force=True)
     for sentence in report.sentences:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -9,6 +10,7 @@ import typer
 
 from waymark.cli import learning, project, quality, quarantine, query, run, services
 from waymark.core.errors import WaymarkError
+from waymark.core.warehouse import storage_problem
 
 app = typer.Typer(
     name="waymark",
@@ -24,6 +26,7 @@ app.add_typer(quarantine.app, name="quarantine", help="Rows that were refused: l
 
 def main() -> None:
     """Entry point. Exit codes: 0 done; 1 stopped by an error that the message explains; 2 wrong usage; 3 done, but a file was refused."""
+    logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not bury the message that says so
     try:
         app()
     except SystemExit:
@@ -36,6 +39,13 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:  # the disk may be full for any library's file
+        problem = storage_problem(error, str(getattr(error, "filename", None) or ""))
+        if not problem:
+            raise
+        print(f"waymark: {problem}", file=sys.stderr)
+        _silence_the_end()
+        sys.exit(problem.exit_code)
     except KeyboardInterrupt:
         print("waymark: stopped; the next run takes up what this one left", file=sys.stderr)
         sys.exit(130)

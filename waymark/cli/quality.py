@@ -21,12 +21,14 @@ def quality(
 ) -> None:
     """Show the latest result of every check, failures first."""
     from waymark.cli.query import print_table
-    from waymark.core.errors import StorageError
+    from waymark.core.errors import StorageError, WaymarkError
     from waymark.core.settings import load_project, quiet_libraries
     from waymark.core.warehouse import connect
     from waymark.pipeline import quality as checks
+    from waymark.pipeline.published import require_published
 
     opened = load_project(project)
+    require_published(opened.home)
     if full:
         quiet_libraries()
         from waymark.cli.summary import RunView
@@ -42,7 +44,10 @@ def quality(
         connection = connect(opened.home.published, read_only=True)
     with connection:
         if history:
-            print_table(["checked at", "table", "status", "failing", "keys", "scope"], checks.history(connection, history))
+            found = checks.history(connection, history)
+            if not found:
+                raise WaymarkError(f"no result of a rule '{history}' is kept", remedy="The rules: waymark quality")
+            print_table(["checked at", "table", "status", "failing", "keys", "scope"], found)
         else:
             print_table(["stage", "table", "rule", "status", "blocking", "failing", "scope", "checked at"], checks.latest(connection))
     typer.echo(f"Data Docs: {opened.home.quality}/gx/uncommitted/data_docs/local_site/index.html")

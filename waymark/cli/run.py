@@ -37,14 +37,12 @@ def run(
     from waymark.pipeline.steps import preflight
 
     preflight(opened)
-    refused = _materialize(opened, full_refresh)
-    if refused:
-        for text in refused:
-            print(f"waymark: refused: {text}", file=sys.stderr)
+    if _materialize(opened, full_refresh):
         raise typer.Exit(3)
 
 
-def _materialize(project: Project, full_refresh: bool) -> list[str]:
+def _materialize(project: Project, full_refresh: bool) -> bool:
+    """Whether a file was refused. All that were are told at the end, in a run that stopped, too."""
     import logging
     from time import monotonic
 
@@ -55,12 +53,17 @@ def _materialize(project: Project, full_refresh: bool) -> list[str]:
     started = monotonic()
     set_environment({PROJECT_VARIABLE: str(project.directory)})
     logging.getLogger("dagster").setLevel(logging.ERROR)
-    with RunView() as view, listening(view.hear):
-        from dagster_project.run import run_refresh
+    view = RunView()
+    try:
+        with view, listening(view.hear):
+            from dagster_project.run import run_refresh
 
-        run_refresh(project, full_refresh=full_refresh)
-    print_summary(project, view.stages, monotonic() - started)
-    return view.refused
+            run_refresh(project, full_refresh=full_refresh)
+        print_summary(project, view.stages, monotonic() - started)
+    finally:
+        for text in view.refused:
+            print(f"waymark: refused: {text}", file=sys.stderr)
+    return bool(view.refused)
 
 
 def verify(project: ProjectOption = Path(".")) -> None:

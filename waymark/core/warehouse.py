@@ -47,7 +47,7 @@ def first_line(error: BaseException) -> str:
 def storage_problem(error: BaseException, where: str) -> WaymarkError | None:
     """A StorageError, if the error says that the disk is full or not to be written; else None."""
     text = str(error).lower()
-    if "no space left" in text or "disk full" in text or getattr(error, "errno", None) == 28:
+    if any(said in text for said in ("no space left", "disk full", "disk is full")) or getattr(error, "errno", None) == 28:
         return StorageError("the disk is full", where=where, remedy="Free space, then run again: nothing was published, nothing accepted is lost.")
     if "permission denied" in text or "read-only file system" in text or getattr(error, "errno", None) in (13, 30):
         return StorageError("no permission to write", where=where, remedy="Grant write permission, or set WAYMARK_HOME to another folder.")

@@ -20,7 +20,7 @@ import yaml
 from waymark.core.errors import AuditError, SettingsError, WaymarkError
 from waymark.core.home import write_atomically
 from waymark.core.settings import Project, quiet_libraries
-from waymark.core.warehouse import connection_config
+from waymark.core.warehouse import connection_config, storage_problem
 from waymark.pipeline.code import PARTS, SHIPPED, shipped_files
 from waymark.pipeline.dbt_sources import sources_document
 
@@ -146,7 +146,7 @@ class DbtProject:
         if self._manifest is None:
             result = self._invoke(["parse", "--write-json"])
             if not result.success:
-                raise WaymarkError(
+                raise storage_problem(result.exception, str(self.folder)) or WaymarkError(
                     f"dbt cannot parse the models: {result.exception}",
                     where=str(self.folder),
                     remedy="If a user's rule in waymark.yml caused it, mend it there.",
@@ -187,7 +187,7 @@ class DbtProject:
             return found
         broken = [node for node in found if node.status == "error"]
         if broken:
-            raise WaymarkError(
+            raise storage_problem(Exception(broken[0].message), str(self.warehouse)) or WaymarkError(
                 f"the model {broken[0].name} failed: {_essence(broken[0].message)}",
                 where=str(self.warehouse),
                 remedy="Nothing was published. The log is in " + str(self.folder / "logs"),
@@ -195,12 +195,15 @@ class DbtProject:
         failed = [node for node in found if node.status == "fail"]
         if failed:
             named = "; ".join(f"{node.name} ({node.failures} rows)" for node in failed[:5])
+            remedies = [" ".join(str(manifest.nodes[node.unique_id].config.meta.get("remedy", "")).split()) for node in failed]
             raise AuditError(
                 f"{len(failed)} blocking checks failed: {named}",
                 where=str(self.warehouse),
-                remedy="Nothing was published; the last good snapshot stands. Mend the data or the rule, then run again.",
+                remedy="Nothing was published; the last good snapshot stands. " + (next(filter(None, remedies), "Mend the data or the rule, then run again.")),
             )
-        raise WaymarkError(f"dbt stopped: {result.exception}", where=str(self.warehouse), remedy="The log is in " + str(self.folder / "logs"))
+        raise storage_problem(result.exception, str(self.folder)) or WaymarkError(
+            f"dbt stopped: {result.exception}", where=str(self.warehouse), remedy="The log is in " + str(self.folder / "logs")
+        )
 
     def generate_docs(self) -> Path:
         """Writes dbt's documentation site as one self-contained page; returns its path."""

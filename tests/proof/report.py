@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
-
-REPORT = REPOSITORY / "benchmarks" / "PROOF.md"
+REPORT = Path(__file__).resolve().parents[2] / "benchmarks" / "PROOF.md"
 HEAD = """# What was proven
 
 Written by `make prove`, which ran on {date}. One line a test marked `prove`; a failure is never retried. Seconds are of that machine.
@@ -24,7 +22,7 @@ Written by `make prove`, which ran on {date}. One line a test marked `prove`; a 
 
 
 class ProofReport:
-    """Registered as a plugin of its own, because a conftest's hooks see only the tests of its folder."""
+    """A plugin; under pytest-xdist it belongs to the process that deals out the tests, for the others see a part of them."""
 
     def __init__(self) -> None:
         self.lines: dict[str, list[str]] = {}
@@ -64,9 +62,3 @@ def write_report(path: Path, lines: dict[str, list[str]], seconds: dict[str, flo
     path.parent.mkdir(exist_ok=True)
     table = "".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |\n" for row in rows)
     path.write_text(HEAD.format(date=datetime.now(UTC).date().isoformat()) + table)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Not in a worker of pytest-xdist, which sees a part of the tests."""
-    if not hasattr(config, "workerinput") and not config.pluginmanager.has_plugin("proof_report"):
-        config.pluginmanager.register(ProofReport(), "proof_report")
