@@ -58,8 +58,9 @@ def run_suites(
 
 def _run_suite(context: Any, source: Any, connection: Connection, suite: Suite, *, restated: bool) -> list[CheckResult]:
     import great_expectations as gx
-    from great_expectations.expectations.core.unexpected_rows_expectation import UnexpectedRowsExpectation
     from great_expectations.expectations.metadata_types import FailureSeverity
+
+    from expectations.expectation import NoBrokenRows
 
     found: dict[str, CheckResult] = {}
     applying: list[Rule] = []
@@ -73,7 +74,7 @@ def _run_suite(context: Any, source: Any, connection: Connection, suite: Suite, 
     batch = asset.add_batch_definition_whole_table("whole")
     scope = suite.scope if restated else "true"
     expectations = [
-        UnexpectedRowsExpectation(
+        NoBrokenRows(
             unexpected_rows_query=_query(rule, scope), description=f"{rule.name}: {rule.meaning}", meta={"rule": rule.name},
             severity=FailureSeverity.CRITICAL if rule.blocking else FailureSeverity.WARNING,
         )
