@@ -39,6 +39,10 @@ def run_suites(
         shutil.rmtree(docs / "gx" / "uncommitted" / "validations", ignore_errors=True)
     context: Any = gx.get_context(mode="file", project_root_dir=docs) if docs else gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
+    if docs:
+        from expectations.data_docs import site
+
+        context.update_data_docs_site("local_site", site())
     found: list[CheckResult] = []
     with lending(connection):
         context.data_sources.delete("warehouse") if "warehouse" in context.data_sources.all() else None
@@ -70,7 +74,7 @@ def _run_suite(context: Any, source: Any, connection: Connection, suite: Suite, 
         else:
             applying.append(rule)
     schema, table = suite.table.split(".")
-    asset = source.add_table_asset(name=suite.name, schema_name=schema, table_name=table)
+    asset = source.add_table_asset(name=suite.table, schema_name=schema, table_name=table)
     batch = asset.add_batch_definition_whole_table("whole")
     scope = suite.scope if restated else "true"
     expectations = [
@@ -83,7 +87,7 @@ def _run_suite(context: Any, source: Any, connection: Connection, suite: Suite, 
     gx_suite = context.suites.add_or_update(gx.ExpectationSuite(name=suite.name, expectations=expectations))
     definition = context.validation_definitions.add_or_update(gx.ValidationDefinition(name=suite.name, data=batch, suite=gx_suite))
     began = monotonic()
-    outcome = definition.run(result_format={"result_format": "BASIC"})
+    outcome = definition.run(result_format={"result_format": "BASIC"}, run_id=gx.RunIdentifier(run_name=suite.stage))
     seconds = (monotonic() - began) / max(len(applying), 1)
     for result in outcome.results:
         name = result.expectation_config.meta["rule"]
