@@ -35,8 +35,10 @@ def run_suites(
     from expectations.duckdb_source import lending
 
     known = {f"{schema}.{name}" for schema, name in rows(connection, "select table_schema, table_name from information_schema.tables")}
-    if docs and is_first:  # the history is kept in quality.check_results; here the last results stand
-        shutil.rmtree(docs / "gx" / "uncommitted" / "validations", ignore_errors=True)
+    if docs:  # the history is kept in quality.check_results; here the last results stand, with the suites that gave them
+        # A definition names its table, which may be another one by now (pending rows or all), and then GX could not even read it.
+        for left in ("validation_definitions", *(("uncommitted/validations", "expectations") if is_first else ())):
+            shutil.rmtree(docs / "gx" / left, ignore_errors=True)
     context: Any = gx.get_context(mode="file", project_root_dir=docs) if docs else gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     if docs:

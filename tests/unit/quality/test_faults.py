@@ -185,6 +185,19 @@ def test_data_docs_hold_keys_and_no_row(tmp_path: Path) -> None:
     assert next(result for result in results if result.rule == "texts_hold_no_address").keys == ("492585e49f078b06b0cd507d42ae9da0",)
 
 
+def test_data_docs_tell_of_the_last_run_alone(tmp_path: Path) -> None:
+    """A source that is gone leaves nothing; a suite whose table was another one last time is run on today's."""
+    with clean_warehouse() as connection:
+        connection.execute("create table raw.till_events as from raw.shop_events; update raw.till_events set source = 'till', event_id = md5(event_id)")
+        connection.execute("create view raw.shop_pending as from raw.shop_events limit 10")
+        for sources, pending in ((["shop", "till"], False), (["shop"], True)):
+            suites = suites_of("raw", sources=sources, bounds=BOUNDS, fields=FIELDS, pending=pending)
+            assert [result.rule for result in run_suites(connection, suites, restated=True, docs=tmp_path) if result.status == "failed"] == []
+    index = next(tmp_path.rglob("index.html")).read_text()
+    assert "raw.shop_pending" in index and "till" not in index
+    assert len([page for page in tmp_path.rglob("*.html") if page.name != "index.html"]) == 2
+
+
 class Links(HTMLParser):
     """What a page loads or points at: (tag, address)."""
 
