@@ -169,7 +169,8 @@ class Recorder:
             self.client.create_registered_model(self.model)
         source = (artifacts_of(self.home, self.run_id) / MODEL_FOLDER).as_uri()
         version = str(self.client.create_model_version(self.model, source=source, run_id=self.run_id, tags=dict(tags), description=description).version)
-        self.client.update_run(self.run_id, status="FINISHED", name=f"{self.name} v{version} {'promoted' if promote else 'refused'}")
+        self.client.update_run(self.run_id, name=f"v{version} {'promoted' if promote else 'refused'} {self.name}")  # MLflow's lists cut the end off
+        self.client.set_terminated(self.run_id)
         if promote:
             self.client.set_registered_model_alias(self.model, ALIAS, version)
         return version

@@ -54,7 +54,8 @@ def test_a_failed_blocking_check_stops_training_and_publishing_and_the_last_snap
     assert good.value("select count(*) from marts.fct_events") == CUSTOMERS * WEEKS
 
     # A raw event worth more than is let.
-    _file(directory, "second.csv", [f"b1,{_day(WEEKS)}T11:00:00Z,bought,v1,19.90", *(f"f{v},{_day(WEEKS)}T10:00:00Z,page_viewed,v{v}," for v in range(CUSTOMERS))])
+    views = (f"f{v},{_day(WEEKS)}T10:00:00Z,page_viewed,v{v}," for v in range(CUSTOMERS))
+    _file(directory, "second.csv", [f"b1,{_day(WEEKS)}T11:00:00Z,bought,v1,19.90", *views])
     _settings(directory, "max_value: 10")
     raw = run_project(directory)
     assert raw.code == 1 and "values_are_plausible (1 rows: " in raw.errors and "the last good snapshot stands" in raw.errors, raw.errors
@@ -73,6 +74,5 @@ def test_a_failed_blocking_check_stops_training_and_publishing_and_the_last_snap
     mended = run_project(directory)
     assert mended.code == 0 and {"propensity", "publish"} <= _stages(mended), mended.errors
     assert mended.value("select count(*) from marts.fct_events") == CUSTOMERS * (WEEKS + 1) + 1
-    kept = mended.rows("select rule, status, failing_count, failing_keys from quality.check_results where status = 'failed' and is_blocking order by checked_at")
-    assert [(rule, count) for rule, _, count, _ in kept][0] == ("values_are_plausible", 1)
-    assert "null_rates_are_steady" in {rule for rule, *_ in kept}
+    kept = mended.rows("select rule, failing_count from quality.check_results where status = 'failed' and is_blocking order by checked_at")
+    assert kept[0] == ("values_are_plausible", 1) and "null_rates_are_steady" in {rule for rule, _ in kept}

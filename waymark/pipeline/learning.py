@@ -124,7 +124,7 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
     facts = {name: value for name, value in known.items() if value}
     home = run.project.home
     source = {"mlflow.source.name": "waymark run" if run_id else "waymark train", "mlflow.source.type": "LOCAL"}
-    recorder = Recorder(home, MODEL, name=f"training {known['waymark.data_now'][:10]}", tags={**source, **facts})
+    recorder = Recorder(home, MODEL, name=known["waymark.data_now"][:10], tags={**source, **facts})
     try:
         chosen = result.candidate(result.chosen)
         fields = result.model.encoder.fields
@@ -143,10 +143,9 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
         asked = {"horizon_days": result.dataset.horizon_days, "seed": result.dataset.seed, "features": len(fields), "sampled": round(result.dataset.sampled, 4)}
         # Below zero: better than what it is held against, on the same test rows.
         against = {f"log_loss_minus_{name}": difference["log_loss"] for name, difference in result.differences.items()}
-        recorder.log(
-            params={"model": chosen.name, **chosen.params, **asked, **counts}, metrics={**chosen.metrics, **against},
-            tags={**tags, "mlflow.note.content": verdict.summary},
-        )  # fmt: skip
+        sizes = {name: count for name, count in counts.items() if not name.startswith("calibration")}
+        params = {"model": chosen.name, **chosen.params, **asked, **sizes}
+        recorder.log(params=params, metrics={**chosen.metrics, **against}, tags={**tags, "mlflow.note.content": verdict.summary})
         recorder.data(Data("features", result.dataset.fingerprint, (*(view.table for view in VIEWS.values()), LABEL.table), counts))
         recorder.nested(
             tuple(
