@@ -1,7 +1,7 @@
 """MLflow, and nothing else of ours imports it: an experiment a model, a run a training, nested runs for candidates and trials, versions, the alias `champion`.
 
 Decision: who is champion stands in MLflow's own store (the alias), so that a promotion by hand in MLflow's UI takes effect. Scoring asks only for that
-alias and for the folder of the model, and reads them from the store by SQL, because importing MLflow costs seconds. Consequence: two table names of a
+alias and for the folder of the model, and reads them from the store by SQL, because importing MLflow costs seconds. Consequence: four table names of a
 pinned MLflow stand here; a test holds both ways of asking to the same answer.
 """
 
@@ -71,22 +71,37 @@ def version_of(home: Home, model: str, version: str) -> Champion | None:
     return _found(home, model, " where v.name = ? and cast(v.version as text) = ?", version)
 
 
-def _found(home: Home, model: str, condition: str, wanted: str) -> Champion | None:
+def trainings_page(home: Home, model: str) -> str:
+    """Where MLflow's UI lists the model's trainings, under its root; "" before the first. Does not import MLflow.
+
+    Without `workflowType` the UI opens an experiment among pages about language models, whatever kind the experiment is.
+    """
+    found = _read(home, "select experiment_id from experiments where name = ? and lifecycle_stage = 'active'", (model,))
+    return f"#/experiments/{found[0]}/runs?workflowType=machine_learning" if found else ""
+
+
+def _read(home: Home, query: str, parameters: tuple[str, ...]) -> tuple[Any, ...] | None:
+    """The first row, or None, also where there is no store yet. Raises StorageError where it cannot be read."""
     store = home.mlflow / "mlflow.db"
     if not store.exists():
         return None
     connection = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
     try:
-        found = connection.execute(f"select v.version, v.run_id from model_versions v{condition}", (model, wanted)).fetchone()
-        if found is None:
-            return None
-        clock = connection.execute("select value from tags where run_uuid = ? and key = 'waymark.data_now'", (found[1],)).fetchone()
+        row: tuple[Any, ...] | None = connection.execute(query, parameters).fetchone()
+        return row
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return None  # a store that MLflow has only begun to make
         raise StorageError(f"MLflow's store cannot be read: {error}", where=str(store), remedy="Stop what writes to it, then run again.") from error
     finally:
         connection.close()
+
+
+def _found(home: Home, model: str, condition: str, wanted: str) -> Champion | None:
+    found = _read(home, f"select v.version, v.run_id from model_versions v{condition}", (model, wanted))
+    if found is None:
+        return None
+    clock = _read(home, "select value from tags where run_uuid = ? and key = 'waymark.data_now'", (found[1],))
     return Champion(str(found[0]), str(found[1]), artifacts_of(home, found[1]) / MODEL_FOLDER / "data" / data_folder(model), str(clock[0]) if clock else "")
 
 

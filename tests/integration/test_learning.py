@@ -11,7 +11,7 @@ import pytest
 from ml.datasets import feature_sql
 from ml.explain import events_behind, value_from
 from ml.features import VIEWS, model_fields
-from ml.registry import champion
+from ml.registry import champion, trainings_page
 from tests.integration.conftest import Ran, waymark
 from waymark.core.settings import load_project
 from waymark.pipeline.published import open_published
@@ -61,6 +61,8 @@ def test_a_training_in_mlflow_says_its_version_verdict_data_and_how_it_compares(
     assert {"log_loss_minus_base_rate", "log_loss_minus_logistic", "log_loss_minus_rfm"} <= set(run.data.metrics)
     assert run.data.metrics["log_loss_minus_base_rate_high"] < 0
     assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+    assert trainings_page(demo.home, "propensity").startswith(f"#/experiments/{run.info.experiment_id}/runs?")
+    assert trainings_page(demo.home, "no_such_model") == ""
 
 
 def test_mlflow_loads_the_model_and_its_synthetic_example(demo: Ran) -> None:
