@@ -73,5 +73,6 @@ def test_a_failed_blocking_check_stops_training_and_publishing_and_the_last_snap
         assert name.read_bytes() == before, name
     with connect(good.home.warehouse, read_only=True) as connection:  # nothing is lost: the next run that passes takes it in
         assert connection.execute("select count(*) from raw.shop_pending").fetchone() == (CUSTOMERS + 1,)
-        kept = connection.execute("select rule, failing_count from quality.check_results where status = 'failed' and is_blocking order by checked_at").fetchall()
+        broken = "select rule, failing_count from quality.check_results where status = 'failed' and is_blocking order by checked_at"
+        kept = connection.execute(broken).fetchall()
     assert kept[0] == ("values_are_plausible", 1) and "null_rates_are_steady" in {rule for rule, _ in kept}
