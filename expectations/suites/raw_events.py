@@ -77,13 +77,13 @@ def _history(source: str, bounds: Bounds) -> tuple[Rule, ...]:
     enough = f"{weeks} select (select weeks from usual) >= 4 and (select n from usual) >= {bounds.least_weekly_events}"
     recent = f"{weeks} select (select count(*) from totals where week between 1 and 4) = 4 and (select min(n) from totals where week between 1 and 4) >= {bounds.least_weekly_events}"
     factor = bounds.volume_factor
-    # The last whole day beside the same weekday of eight weeks before, as far as the history goes.
+    # The last whole day (0) beside the same weekday of eight weeks before, as far as whole days of history go: the oldest seen may be cut.
     daily = f"""
         with stop as (select date_trunc('day', data_now) as midnight from raw.run_clock),
         days as (
             select cast(floor((epoch_us((select midnight from stop)) - 1 - epoch_us(e.occurred_at)) / 86400000000.0) as integer) as day, count(*) as n
             from raw.{source}_events e
-            where e.occurred_at < (select midnight from stop) and e.occurred_at >= (select midnight from stop) - to_days(57)
+            where e.occurred_at < (select midnight from stop) and e.occurred_at >= (select midnight from stop) - to_days(58)
             group by all
         ),
         weekdays as (

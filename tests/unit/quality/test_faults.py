@@ -158,6 +158,18 @@ def test_a_weekday_without_events_is_usual_where_it_has_none() -> None:
     assert results["daily_volume_is_usual"] == "not_applicable"
 
 
+def test_a_day_is_held_against_the_median_of_eight_weekdays_and_of_no_fewer() -> None:
+    """72 events on four of the weekdays and none on the four after them: the median of eight is 36; of any seven it would be 0 or 72."""
+    nearer = " or ".join(f"cast(occurred_at as date) = date '2026-03-15' - {7 * week}" for week in (1, 2, 3, 4))
+    for kept, expected in ((100, "passed"), (11, "failed")):
+        with clean_warehouse() as connection:
+            connection.execute(f"delete from raw.shop_events where {nearer}")
+            connection.execute(f"delete from raw.shop_events where event_id not in (select event_id from raw.shop_events order by occurred_at desc limit {kept})"
+                               " and occurred_at >= timestamp '2026-03-15'")
+            results = {result.rule: result for result in checked(connection, "raw")}
+        assert results["daily_volume_is_usual"].status == expected, results["daily_volume_is_usual"]
+
+
 def test_the_columns_that_the_rule_knows_are_those_of_ingestion() -> None:
     assert COLUMNS == CANONICAL_COLUMNS
 
