@@ -39,7 +39,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Suite:
-    """Rules over one table. scope: condition on alias t that picks what a run re-stated; rows: a SELECT that counts what is checked."""
+    """Rules over one table. scope: condition on alias t that picks what a run re-stated."""
 
     name: str
     stage: Stage

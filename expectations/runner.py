@@ -35,10 +35,16 @@ def run_suites(
     from expectations.duckdb_source import lending
 
     known = {f"{schema}.{name}" for schema, name in rows(connection, "select table_schema, table_name from information_schema.tables")}
-    if docs and is_first:  # the history is kept in quality.check_results; here the last results stand
-        shutil.rmtree(docs / "gx" / "uncommitted" / "validations", ignore_errors=True)
+    if docs:  # the history is kept in quality.check_results; here the last results stand, with the suites that gave them
+        # A definition names its table, which may be another one by now (pending rows or all), and then GX could not even read it.
+        for left in ("validation_definitions", *(("uncommitted/validations", "expectations") if is_first else ())):
+            shutil.rmtree(docs / "gx" / left, ignore_errors=True)
     context: Any = gx.get_context(mode="file", project_root_dir=docs) if docs else gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
+    if docs:
+        from expectations.data_docs import site
+
+        context.update_data_docs_site("local_site", site())
     found: list[CheckResult] = []
     with lending(connection):
         context.data_sources.delete("warehouse") if "warehouse" in context.data_sources.all() else None
@@ -58,8 +64,9 @@ def run_suites(
 
 def _run_suite(context: Any, source: Any, connection: Connection, suite: Suite, *, restated: bool) -> list[CheckResult]:
     import great_expectations as gx
-    from great_expectations.expectations.core.unexpected_rows_expectation import UnexpectedRowsExpectation
     from great_expectations.expectations.metadata_types import FailureSeverity
+
+    from expectations.expectation import NoBrokenRows
 
     found: dict[str, CheckResult] = {}
     applying: list[Rule] = []
@@ -69,11 +76,11 @@ def _run_suite(context: Any, source: Any, connection: Connection, suite: Suite, 
         else:
             applying.append(rule)
     schema, table = suite.table.split(".")
-    asset = source.add_table_asset(name=suite.name, schema_name=schema, table_name=table)
+    asset = source.add_table_asset(name=suite.table, schema_name=schema, table_name=table)
     batch = asset.add_batch_definition_whole_table("whole")
     scope = suite.scope if restated else "true"
     expectations = [
-        UnexpectedRowsExpectation(
+        NoBrokenRows(
             unexpected_rows_query=_query(rule, scope), description=f"{rule.name}: {rule.meaning}", meta={"rule": rule.name},
             severity=FailureSeverity.CRITICAL if rule.blocking else FailureSeverity.WARNING,
         )
@@ -82,7 +89,7 @@ def _run_suite(context: Any, source: Any, connection: Connection, suite: Suite, 
     gx_suite = context.suites.add_or_update(gx.ExpectationSuite(name=suite.name, expectations=expectations))
     definition = context.validation_definitions.add_or_update(gx.ValidationDefinition(name=suite.name, data=batch, suite=gx_suite))
     began = monotonic()
-    outcome = definition.run(result_format={"result_format": "BASIC"})
+    outcome = definition.run(result_format={"result_format": "BASIC"}, run_id=gx.RunIdentifier(run_name=suite.stage))
     seconds = (monotonic() - began) / max(len(applying), 1)
     for result in outcome.results:
         name = result.expectation_config.meta["rule"]

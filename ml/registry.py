@@ -1,12 +1,13 @@
-"""MLflow, and nothing else of ours imports it: one experiment a model, a run a training with a nested run a candidate, versions, and the alias `champion`.
+"""MLflow, and nothing else of ours imports it: an experiment a model, a run a training, nested runs for candidates and trials, versions, the alias `champion`.
 
 Decision: who is champion stands in MLflow's own store (the alias), so that a promotion by hand in MLflow's UI takes effect. Scoring asks only for that
-alias and for the folder of the model, and reads them from the store by SQL, because importing MLflow costs seconds. Consequence: two table names of a
+alias and for the folder of the model, and reads them from the store by SQL, because importing MLflow costs seconds. Consequence: four table names of a
 pinned MLflow stand here; a test holds both ways of asking to the same answer.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections.abc import Mapping
@@ -42,11 +43,22 @@ class Champion:
 
 @dataclass(frozen=True)
 class Nested:
-    """A nested run: a candidate, or a trial of one."""
+    """A nested run: a candidate with its trials, or a trial."""
 
     name: str
     params: Mapping[str, object]
     metrics: Mapping[str, Estimate | float]
+    trials: tuple[Nested, ...] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training learnt from, as MLflow lists data sets. digest: its fingerprint. tables: where it lies. profile: counts."""
+
+    name: str
+    digest: str
+    tables: tuple[str, ...]
+    profile: Mapping[str, int]
 
 
 def champion(home: Home, model: str) -> Champion | None:
@@ -59,22 +71,37 @@ def version_of(home: Home, model: str, version: str) -> Champion | None:
     return _found(home, model, " where v.name = ? and cast(v.version as text) = ?", version)
 
 
-def _found(home: Home, model: str, condition: str, wanted: str) -> Champion | None:
+def trainings_page(home: Home, model: str) -> str:
+    """Where MLflow's UI lists the model's trainings, under its root; "" before the first. Does not import MLflow.
+
+    Without `workflowType` the UI opens an experiment among pages about language models, whatever kind the experiment is.
+    """
+    found = _read(home, "select experiment_id from experiments where name = ? and lifecycle_stage = 'active'", (model,))
+    return f"#/experiments/{found[0]}/runs?workflowType=machine_learning" if found else ""
+
+
+def _read(home: Home, query: str, parameters: tuple[str, ...]) -> tuple[Any, ...] | None:
+    """The first row, or None, also where there is no store yet. Raises StorageError where it cannot be read."""
     store = home.mlflow / "mlflow.db"
     if not store.exists():
         return None
     connection = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
     try:
-        found = connection.execute(f"select v.version, v.run_id from model_versions v{condition}", (model, wanted)).fetchone()
-        if found is None:
-            return None
-        clock = connection.execute("select value from tags where run_uuid = ? and key = 'waymark.data_now'", (found[1],)).fetchone()
+        row: tuple[Any, ...] | None = connection.execute(query, parameters).fetchone()
+        return row
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return None  # a store that MLflow has only begun to make
         raise StorageError(f"MLflow's store cannot be read: {error}", where=str(store), remedy="Stop what writes to it, then run again.") from error
     finally:
         connection.close()
+
+
+def _found(home: Home, model: str, condition: str, wanted: str) -> Champion | None:
+    found = _read(home, f"select v.version, v.run_id from model_versions v{condition}", (model, wanted))
+    if found is None:
+        return None
+    clock = _read(home, "select value from tags where run_uuid = ? and key = 'waymark.data_now'", (found[1],))
     return Champion(str(found[0]), str(found[1]), artifacts_of(home, found[1]) / MODEL_FOLDER / "data" / data_folder(model), str(clock[0]) if clock else "")
 
 
@@ -91,7 +118,7 @@ def artifacts_of(home: Home, run_id: str) -> Path:
 class Recorder:
     """One training as a run of MLflow. The alias is set last, so whatever kills the process before leaves the champion as it was."""
 
-    def __init__(self, home: Home, model: str, *, tags: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, model: str, *, name: str, tags: Mapping[str, str]) -> None:
         quiet_libraries()
         from mlflow import MlflowClient
 
@@ -105,21 +132,33 @@ class Recorder:
         known = self.client.get_experiment_by_name(model)
         artifacts = (home.mlflow / "artifacts").as_uri()
         self.experiment = known.experiment_id if known else self.client.create_experiment(model, artifact_location=artifacts)
+        # Else MLflow's UI takes it for an experiment with language models, and leads to their pages.
+        self.client.set_experiment_tag(self.experiment, "mlflow.experimentKind", "custom_model_development")
         for left in self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'"):
             self.client.set_terminated(left.info.run_id, status="KILLED")  # one writer at a time: nobody works on it any more
-        self.run_id = str(self.client.create_run(self.experiment, tags=dict(tags)).info.run_id)
+        self.name = name
+        self.run_id = str(self.client.create_run(self.experiment, run_name=name, tags={**tags, "waymark.kind": "training"}).info.run_id)
 
     def log(self, *, params: Mapping[str, object], metrics: Mapping[str, Estimate], tags: Mapping[str, str] | None = None) -> None:
         """Estimates are kept as name, name_low, name_high."""
         flat = {f"{name}{end}": value for name, estimate in metrics.items() for end, value in _ends(estimate).items()}
         _log_batch(self.client, self.run_id, params, flat, tags or {})
 
-    def nested(self, runs: tuple[Nested, ...]) -> None:
+    def data(self, data: Data) -> None:
+        """Names the data in MLflow's column and filter of data sets. No path and no row."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        kept = Dataset(data.name, data.digest, "warehouse", json.dumps({"tables": list(data.tables)}), profile=json.dumps(dict(data.profile)))
+        self.client.log_inputs(self.run_id, [DatasetInput(kept, [InputTag("mlflow.data.context", "training")])])
+
+    def nested(self, runs: tuple[Nested, ...], *, parent: str = "", kind: str = "candidate") -> None:
+        """Candidates lie under the training, trials under their candidate; `tags.waymark.kind` tells them apart."""
         for run in runs:
-            tags = {"mlflow.parentRunId": self.run_id, "mlflow.runName": run.name}
+            tags = {"mlflow.parentRunId": parent or self.run_id, "mlflow.runName": run.name, "waymark.kind": kind}
             run_id = str(self.client.create_run(self.experiment, tags=tags).info.run_id)
             flat = {f"{name}{end}": value for name, found in run.metrics.items() for end, value in _ends(found).items()}
             _log_batch(self.client, run_id, run.params, flat, {})
+            self.nested(run.trials, parent=run_id, kind="trial")
             self.client.set_terminated(run_id)
 
     def artifact(self, name: str, content: str | bytes) -> None:
@@ -140,11 +179,12 @@ class Recorder:
         save_model(str(folder), loader_module=loader, data_path=str(data), signature=signature, input_example=frame, pip_requirements=[])
 
     def register(self, *, description: str, promote: bool, tags: Mapping[str, str]) -> str:
-        """Makes a version of the run's model; gives it the alias if `promote`. Returns the version."""
+        """Makes a version of the run's model; gives it the alias if `promote`. Returns the version, which the run's name then tells."""
         if not any(known.name == self.model for known in self.client.search_registered_models(f"name = '{self.model}'")):
             self.client.create_registered_model(self.model)
         source = (artifacts_of(self.home, self.run_id) / MODEL_FOLDER).as_uri()
         version = str(self.client.create_model_version(self.model, source=source, run_id=self.run_id, tags=dict(tags), description=description).version)
+        self.client.update_run(self.run_id, name=f"v{version} {'promoted' if promote else 'refused'} {self.name}")  # MLflow's lists cut the end off
         self.client.set_terminated(self.run_id)
         if promote:
             self.client.set_registered_model_alias(self.model, ALIAS, version)

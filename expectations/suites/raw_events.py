@@ -5,12 +5,16 @@ from __future__ import annotations
 from expectations.rules import Bounds, Rule, Suite
 
 _EMAIL = "[A-Za-z0-9._+-]+@[A-Za-z0-9-]+[.][A-Za-z]{2,}"
-_CANONICAL = (
-    "event_id", "source", "source_event_id", "event_type", "occurred_at", "received_at", "session_key", "anonymous_id", "user_id", "identifiers",
-    "source_channel", "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "click_id_type", "click_id", "referrer", "referrer_host",
-    "page_url", "page_host", "page_path", "screen", "user_agent", "device_type", "os", "browser", "country", "region", "city", "language", "order_id",
-    "value", "currency", "properties", "text", "consent_scopes", "is_internal", "content_digest", "ingest_file_id", "row_number", "event_date",
-)  # fmt: skip
+# Written out, not read from the ingestion that the rule guards; a test holds both to the same columns.
+COLUMNS = {
+    **dict.fromkeys((
+        "event_id", "source", "source_event_id", "event_type", "session_key", "anonymous_id", "user_id", "source_channel", "utm_source", "utm_medium",
+        "utm_campaign", "utm_term", "utm_content", "click_id_type", "click_id", "referrer", "referrer_host", "page_url", "page_host", "page_path", "screen",
+        "user_agent", "device_type", "os", "browser", "country", "region", "city", "language", "order_id", "currency", "properties", "text", "content_digest",
+    ), "VARCHAR"),
+    "occurred_at": "TIMESTAMP", "received_at": "TIMESTAMP", "event_date": "DATE", "value": "DECIMAL(18,4)", "is_internal": "BOOLEAN",
+    "identifiers": 'STRUCT("type" VARCHAR, "value" VARCHAR)[]', "consent_scopes": "VARCHAR[]", "ingest_file_id": "INTEGER", "row_number": "BIGINT",
+}  # fmt: skip
 
 
 def suite(source: str, bounds: Bounds, *, pending: bool) -> Suite:
@@ -58,7 +62,7 @@ def _rows(source: str, bounds: Bounds) -> tuple[Rule, ...]:
 
 
 def _history(source: str, bounds: Bounds) -> tuple[Rule, ...]:
-    """What whole weeks show. They end at the last midnight before data_now, and look at all events, whatever is pending."""
+    """What whole weeks and the last whole day show. They end at the last midnight before data_now, and look at all events, whatever is pending."""
     weeks = f"""
         with stop as (select date_trunc('day', data_now) as midnight from raw.run_clock),
         weekly as (
@@ -73,6 +77,22 @@ def _history(source: str, bounds: Bounds) -> tuple[Rule, ...]:
     enough = f"{weeks} select (select weeks from usual) >= 4 and (select n from usual) >= {bounds.least_weekly_events}"
     recent = f"{weeks} select (select count(*) from totals where week between 1 and 4) = 4 and (select min(n) from totals where week between 1 and 4) >= {bounds.least_weekly_events}"
     factor = bounds.volume_factor
+    # The last whole day (0) beside the same weekday of eight weeks before, as far as whole days of history go: the oldest seen may be cut.
+    daily = f"""
+        with stop as (select date_trunc('day', data_now) as midnight from raw.run_clock),
+        days as (
+            select cast(floor((epoch_us((select midnight from stop)) - 1 - epoch_us(e.occurred_at)) / 86400000000.0) as integer) as day, count(*) as n
+            from raw.{source}_events e
+            where e.occurred_at < (select midnight from stop) and e.occurred_at >= (select midnight from stop) - to_days(58)
+            group by all
+        ),
+        weekdays as (
+            select r.week, coalesce(d.n, 0) as n from range(9) r(week) left join days d on d.day = 7 * r.week
+            where r.week = 0 or 7 * r.week < (select max(day) from days)
+        ),
+        usual_day as (select median(n) as n, count(*) as weeks from weekdays where week > 0)
+    """
+    enough_days = f"{daily} select (select weeks from usual_day) >= 4 and (select n from usual_day) >= {bounds.least_weekly_events / 7:.1f}"
     anchor = "(select count(*) from {batch} t where {scope}) >= 0"
     return (
         Rule(
@@ -80,6 +100,13 @@ def _history(source: str, bounds: Bounds) -> tuple[Rule, ...]:
             f"{weeks} select cast(coalesce((select n from totals where week = 0), 0) as varchar) as events from usual"
             f" where {anchor} and not coalesce((select n from totals where week = 0), 0) between usual.n / {factor} and usual.n * {factor}",
             blocking=False, applies=enough,
+        ),
+        Rule(
+            "daily_volume_is_usual", "The last whole day's events are near the median of that weekday in eight weeks before it, within quality.volume_factor:"
+            " else a tracker is silent, a file did not come, or came twice.",
+            f"{daily} select strftime((select midnight from stop) - to_days(1), '%Y-%m-%d') || ': ' || w.n || ' events' from weekdays w, usual_day u"
+            f" where {anchor} and w.week = 0 and not w.n between u.n / {factor} and u.n * {factor}",
+            blocking=False, applies=enough_days,
         ),
         Rule(
             "event_types_do_not_vanish", "A type that made up a hundredth of the last four weeks, and 40 events a week, still comes.",
@@ -99,10 +126,10 @@ def _history(source: str, bounds: Bounds) -> tuple[Rule, ...]:
 
 def _schema(table: str) -> Rule:
     schema, name = table.split(".")
-    listed = ", ".join(f"('{column}')" for column in _CANONICAL)
-    known = f"select column_name from information_schema.columns where table_schema = '{schema}' and table_name = '{name}'"
+    listed = ", ".join(f"('{column}', '{kind}')" for column, kind in COLUMNS.items())
+    known = f"select column_name, data_type from information_schema.columns where table_schema = '{schema}' and table_name = '{name}'"
     return Rule(
-        "columns_are_the_canonical_ones", "The table has exactly the canonical columns.",
-        f"select column_name from ((select column_name from (values {listed}) c(column_name) except ({known})) union all"
-        f" (({known}) except select column_name from (values {listed}) c(column_name))) x where (select count(*) from {{batch}} t where {{scope}}) >= 0",
+        "columns_are_the_canonical_ones", "The table has exactly the canonical columns, with their types.",
+        f"select distinct column_name from ((select * from (values {listed}) c(column_name, data_type) except ({known})) union all"
+        f" (({known}) except select * from (values {listed}) c(column_name, data_type))) x where (select count(*) from {{batch}} t where {{scope}}) >= 0",
     )  # fmt: skip

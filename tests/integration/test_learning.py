@@ -11,7 +11,7 @@ import pytest
 from ml.datasets import feature_sql
 from ml.explain import events_behind, value_from
 from ml.features import VIEWS, model_fields
-from ml.registry import champion
+from ml.registry import champion, trainings_page
 from tests.integration.conftest import Ran, waymark
 from waymark.core.settings import load_project
 from waymark.pipeline.published import open_published
@@ -39,7 +39,30 @@ def test_the_registry_read_by_sql_and_by_mlflow_agree(demo: Ran) -> None:
     assert run.data.tags["waymark.gate"] == "promoted" and run.data.metrics["auc"] > 0.7
     assert run.data.metrics["auc_low"] < run.data.metrics["auc"] < run.data.metrics["auc_high"]
     nested = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{version.run_id}'")
-    assert {"base_rate", "rfm", "logistic", "xgboost"} <= {item.info.run_name for item in nested}
+    assert {item.info.run_name for item in nested} == {"base_rate", "rfm", "logistic", "xgboost"}
+    trees = next(item for item in nested if item.info.run_name == "xgboost")
+    trials = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{trees.info.run_id}'")
+    assert len(trials) > 1 and {item.data.tags["waymark.kind"] for item in trials} == {"trial"}
+    assert all("rounds" in item.data.params and "stopping_log_loss" in item.data.metrics for item in trials)
+    assert all(item.info.end_time for item in (run, *nested, *trials))
+
+
+def test_a_training_in_mlflow_says_its_version_verdict_data_and_how_it_compares(demo: Ran) -> None:
+    from mlflow import MlflowClient
+
+    store = f"sqlite:///{demo.home.mlflow / 'mlflow.db'}"
+    client = MlflowClient(store, store)
+    found = champion(demo.home, "propensity")
+    assert found
+    run = client.get_run(found.run_id)
+    assert run.info.run_name == f"v{found.version} promoted {found.data_now[:10]}"
+    assert [used.dataset.digest for used in run.inputs.dataset_inputs] == [run.data.tags["waymark.dataset_fingerprint"]]
+    assert run.data.params["model"] == "xgboost" and int(run.data.params["test_rows"]) > int(run.data.params["test_converting"]) > 0
+    assert {"log_loss_minus_base_rate", "log_loss_minus_logistic", "log_loss_minus_rfm"} <= set(run.data.metrics)
+    assert run.data.metrics["log_loss_minus_base_rate_high"] < 0
+    assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+    assert trainings_page(demo.home, "propensity").startswith(f"#/experiments/{run.info.experiment_id}/runs?")
+    assert trainings_page(demo.home, "no_such_model") == ""
 
 
 def test_mlflow_loads_the_model_and_its_synthetic_example(demo: Ran) -> None:

@@ -39,10 +39,12 @@ def mlflow(project: ProjectOption = Path("."), port: Annotated[int, typer.Option
     import os
     import sys
 
+    from ml.registry import trainings_page
+
     opened = load_project(project)
     opened.home.mlflow.mkdir(parents=True, exist_ok=True)
     quiet_libraries()
-    typer.echo(f"MLflow: http://127.0.0.1:{port}")
+    typer.echo(f"MLflow: http://127.0.0.1:{port}/{trainings_page(opened.home, 'propensity')}")
     store = f"sqlite:///{opened.home.mlflow / 'mlflow.db'}"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
     os.execve(sys.executable, command, dict(environment()))

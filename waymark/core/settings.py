@@ -107,7 +107,7 @@ class QualitySettings(_Strict):
     """No full refresh: thresholds of the checks. A factor or share that is too small alarms on ordinary weeks."""
 
     max_value: float = Field(1_000_000, gt=0, description="an event worth more, in its currency, is a fault")
-    volume_factor: float = Field(3.0, gt=1, description="the last week's events over, or under, the median of the weeks before it")
+    volume_factor: float = Field(3.0, gt=1, description="the last week's, or the last day's, events over, or under, the median of those before it")
     least_weekly_events: int = Field(200, ge=10, description="with fewer events a week there is not enough history to judge volume")
     max_category_shift: float = Field(0.25, gt=0, description="population stability index between the latest point and the eight weeks before it")
     max_null_rate_shift: float = Field(0.25, gt=0, le=1, description="change of a feature's share of undefined values, likewise")

@@ -104,23 +104,27 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
     import numpy as np
 
     from ml.explain import importances
+    from ml.features import VIEWS
+    from ml.labels import LABEL
     from ml.models.propensity.card import model_card
     from ml.models.propensity.gate import judge
     from ml.models.propensity.plots import plots
-    from ml.registry import Nested, Recorder, data_folder
+    from ml.registry import Data, Nested, Recorder, data_folder
     from waymark.pipeline.leaks import check_leaks
 
     tell("propensity: leaks")
     leaks = (*result.leaks, *check_leaks(run, seed=result.dataset.seed))
     verdict = judge(result, leaks)
     tell("propensity: recording")
-    facts = {
+    known = {
         "waymark.data_now": _data_now(run), "waymark.version": waymark.__version__, "waymark.code_digest": code_digest(),
         "waymark.settings_digest": run.project.refresh_digest, "waymark.dataset_fingerprint": result.dataset.fingerprint,
         "waymark.model_digest": result.model.digest, "dagster.run_id": run_id,
     }  # fmt: skip
+    facts = {name: value for name, value in known.items() if value}
     home = run.project.home
-    recorder = Recorder(home, MODEL, tags={"mlflow.runName": f"training {facts['waymark.data_now'][:10]}", **facts})
+    source = {"mlflow.source.name": "waymark run" if run_id else "waymark train", "mlflow.source.type": "LOCAL"}
+    recorder = Recorder(home, MODEL, name=known["waymark.data_now"][:10], tags={**source, **facts})
     try:
         chosen = result.candidate(result.chosen)
         fields = result.model.encoder.fields
@@ -134,19 +138,24 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
         }
         importance = importances(fields, contributions, values)
         tags = {"waymark.gate": "promoted" if verdict.promote else "refused", "waymark.gate_reasons": ", ".join(reason.code for reason in verdict.reasons)}
-        params = {**chosen.params, "horizon_days": result.dataset.horizon_days, "seed": result.dataset.seed, "features": len(fields)}
-        recorder.log(params=params, metrics=chosen.metrics, tags={**tags, "mlflow.note.content": verdict.summary})
+        splits = result.dataset.splits
+        counts = {f"{name}_{what}": count for name, split in splits.items() for what, count in (("rows", split.rows), ("converting", split.positives))}
+        asked = {"horizon_days": result.dataset.horizon_days, "seed": result.dataset.seed, "features": len(fields), "sampled": round(result.dataset.sampled, 4)}
+        # Below zero: better than what it is held against, on the same test rows.
+        against = {f"log_loss_minus_{name}": difference["log_loss"] for name, difference in result.differences.items()}
+        sizes = {name: count for name, count in counts.items() if not name.startswith("calibration")}
+        params = {"model": chosen.name, **chosen.params, **asked, **sizes}
+        recorder.log(params=params, metrics={**chosen.metrics, **against}, tags={**tags, "mlflow.note.content": verdict.summary})
+        recorder.data(Data("features", result.dataset.fingerprint, (*(view.table for view in VIEWS.values()), LABEL.table), counts))
         recorder.nested(
             tuple(
-                Nested(item.name, item.params, dict(item.metrics))
+                Nested(item.name, {"model": item.name, **item.params}, dict(item.metrics), tuple(
+                    Nested(f"{item.name} trial {number}", {"model": item.name, **trial.params, "rounds": trial.rounds}, {"stopping_log_loss": trial.loss})
+                    for number, trial in enumerate(item.trials, 1)
+                ))
                 for item in result.candidates
             )
-            + tuple(
-                Nested(f"{item.name} trial {number}", trial.params, {"stopping_log_loss": trial.loss, "rounds": float(trial.rounds)})
-                for item in result.candidates
-                for number, trial in enumerate(item.trials, 1)
-            )
-        )
+        )  # fmt: skip
         for name, picture in plots(result, importance).items():
             recorder.artifact(f"plots/{name}", picture)
         recorder.artifact("card.md", model_card(result, verdict, importance, {field.name: field.meaning for field in fields}, facts))

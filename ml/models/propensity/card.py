@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 
+from ml.evaluation import Estimate
 from ml.explain import Importance
 from ml.models.propensity.gate import Verdict
 from ml.models.propensity.result import TrainingResult
@@ -31,16 +33,16 @@ def model_card(result: TrainingResult, verdict: Verdict, importance: tuple[Impor
         lines.append(f"| {name} | {split.rows:,} | {split.positives:,} | {split.customers:,} | {days} |")
     lines += ["", f"{len(data.fields)} features, {data.sampled:.0%} of the customers, fingerprint `{data.fingerprint}`.", ""]
     lines += ["## Measured on the test split", "Estimates with 95 % intervals that allow for customers who stand in several rows.", ""]
-    lines += ["| | " + " | ".join(name.replace("_", " ") for name in _SHOWN) + " |", "|---|" + "---:|" * len(_SHOWN)]
-    for candidate in result.candidates:
-        said = f"**{candidate.name}**" if candidate.name == result.chosen else candidate.name
-        lines.append(f"| {said} | " + " | ".join(str(candidate.metrics[name]) for name in _SHOWN) + " |")
-    lines += ["", "Log-loss of the chosen model minus that of the others, paired:", ""]
-    lines += [f"- {name}: {difference['log_loss']}" for name, difference in result.differences.items()]
+    names = [f"**{candidate.name}**" if candidate.name == result.chosen else candidate.name for candidate in result.candidates]
+    lines += ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    for name in _SHOWN:
+        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(_told(candidate.metrics[name]) for candidate in result.candidates) + " |")
+    lines += ["", f"Log-loss of {result.chosen} minus that of the others, on the same rows; below zero it is the better one:", ""]
+    lines += [f"- {name}: {_told(difference['log_loss'], '+.5f')}" for name, difference in result.differences.items()]
     lines += ["", "## Stability", "| part | value | n | AUC | converted | mean score |", "|---|---|---:|---:|---:|---:|"]
     for part, values in result.stability.items():
         for value, metrics in values.items():
-            told = " | ".join(str(metrics[name]) for name in ("auc", "conversion_rate", "mean_score"))
+            told = " | ".join((_told(metrics["auc"]), _share(metrics["conversion_rate"]), _share(metrics["mean_score"])))
             lines.append(f"| {part} | {value} | {metrics['auc'].n:,} | {told} |")
     lines += ["", "## What moves it", "Mean absolute SHAP value in log-odds, over a sample of the test split.", ""]
     for place, item in enumerate(importance[:10], 1):
@@ -50,3 +52,18 @@ def model_card(result: TrainingResult, verdict: Verdict, importance: tuple[Impor
     lines += ["- Who is not linked to a known person is scored by what one device shows."]
     lines += ["", "## Where it came from", *(f"- {name}: `{value}`" for name, value in facts.items())]
     return "\n".join(lines) + "\n"
+
+
+def _told(estimate: Estimate, form: str = ".4g") -> str:
+    """value [low, high]; a dash where there is no value, no brackets where there is no interval."""
+    if not isfinite(estimate.value):
+        return "–"
+    return f"{estimate.value:{form}}" + (f" [{estimate.low:{form}}, {estimate.high:{form}}]" if isfinite(estimate.low) else "")
+
+
+def _share(estimate: Estimate) -> str:
+    """In per cent, the interval kept within 0 to 100, which the normal approximation of a rare event leaves."""
+    if not isfinite(estimate.value):
+        return "–"
+    between = f" [{max(estimate.low, 0.0):.2%}, {min(estimate.high, 1.0):.2%}]".replace("%", "") if isfinite(estimate.low) else ""
+    return f"{estimate.value:.2%}".replace("%", " %") + between

@@ -89,7 +89,7 @@ def _segments(test: Split) -> dict[str, npt.NDArray[np.str_]]:
     names = set(test.table.column_names)
     if "hours_since_last_event" in names:
         hours = test.table.column("hours_since_last_event").to_numpy()
-        found["activity"] = np.select([hours < 7 * 24, hours < 28 * 24], ["seen within 7 days", "within 28 days"], "longer ago").astype(np.str_)
+        found["activity"] = np.select([hours < 7 * 24, hours < 28 * 24], ["seen within 7 days", "seen 7 to 28 days ago"], "seen longer ago").astype(np.str_)
     if "last_channel" in names:
         channel = np.asarray(test.table.column("last_channel").to_numpy(zero_copy_only=False), dtype=object)
         found["channel"] = np.asarray(["none" if value is None else value for value in channel], dtype=np.str_)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from expectations import CheckResult, suites_of
 from expectations.rules import STAGES, Stage
 from expectations.runner import run_suites
+from expectations.suites.raw_events import COLUMNS
 from tests.unit.quality.warehouse import BOUNDS, FIELDS, clean_warehouse
 from waymark.core.errors import AuditError
 from waymark.core.warehouse import Connection
+from waymark.ingestion.event import CANONICAL_COLUMNS
 from waymark.pipeline.quality import stop_if_broken
 
 
@@ -46,10 +51,14 @@ FAULTS = [
     Fault("raw", f"{RAW} page_url = 'https://shop.example/?mail=anna@example.org' {ONE}", "texts_hold_no_address"),
     Fault("raw", f"{RAW} event_date = date '2020-01-01' {ONE}", "days_fit_times"),
     Fault("raw", "delete from raw.shop_events where occurred_at >= timestamp '2026-03-09' and event_id not like '0%'", "weekly_volume_is_usual", stops=False),
+    Fault("raw", "delete from raw.shop_events where occurred_at >= timestamp '2026-03-15' and event_id not like '0%'", "daily_volume_is_usual", stops=False),
+    Fault("raw", "insert into raw.shop_events select e.* replace (md5(e.event_id || n) as event_id) from raw.shop_events e, range(3) r(n) where occurred_at >= timestamp '2026-03-15'",
+          "daily_volume_is_usual", stops=False),
     Fault("raw", f"{RAW} event_type = 'page_seen' where event_type = 'order_completed' and occurred_at >= timestamp '2026-03-09'", "event_types_do_not_vanish", stops=False),
     Fault("raw", f"{RAW} event_type = 'gift_wrapped' where event_type = 'order_completed' and occurred_at >= timestamp '2026-03-09'", "event_types_are_known", stops=False),
     Fault("raw", "alter table raw.shop_events drop column screen", "columns_are_the_canonical_ones"),
     Fault("raw", "alter table raw.shop_events add column extra integer", "columns_are_the_canonical_ones"),
+    Fault("raw", "alter table raw.shop_events alter column value type double", "columns_are_the_canonical_ones"),
     Fault("journeys", "update marts.fct_sessions set event_count = 0 where session_id = 's_3'", "sessions_have_events"),
     Fault("journeys", "delete from marts.fct_events where session_id = 's_3'", "sessions_agree_with_their_events"),
     Fault("journeys", "update marts.fct_sessions set duration_seconds = -1 where session_id = 's_3'", "sessions_end_after_they_start"),
@@ -127,7 +136,53 @@ def test_little_history_is_an_answer() -> None:
     with clean_warehouse() as connection:
         connection.execute("delete from raw.shop_events where occurred_at < timestamp '2026-03-10'")
         results = {result.rule: result.status for result in checked(connection, "raw")}
-    assert results["weekly_volume_is_usual"] == results["event_types_do_not_vanish"] == "not_applicable"
+    assert results["weekly_volume_is_usual"] == results["daily_volume_is_usual"] == results["event_types_do_not_vanish"] == "not_applicable"
+
+
+def test_a_day_is_compared_where_four_weeks_lie_before_it_and_not_before() -> None:
+    """Whole days of history before the last one, and what the rule then says of a silent day. Four earlier weekdays need 29 whole days."""
+    for days, expected in ((28, "not_applicable"), (29, "failed"), (60, "failed")):
+        with clean_warehouse() as connection:
+            connection.execute(f"delete from raw.shop_events where occurred_at < timestamp '2026-03-15' - to_days({days})")
+            connection.execute("delete from raw.shop_events where occurred_at >= timestamp '2026-03-15'")
+            results = {result.rule: result for result in checked(connection, "raw")}
+        assert results["daily_volume_is_usual"].status == expected, days
+        assert results["daily_volume_is_usual"].keys == (("2026-03-15: 0 events",) if expected == "failed" else ()), days
+        assert results["weekly_volume_is_usual"].status != "failed", days  # the week does not show it yet
+
+
+def test_a_weekday_without_events_is_usual_where_it_has_none() -> None:
+    with clean_warehouse() as connection:
+        connection.execute("delete from raw.shop_events where dayofweek(occurred_at) = 0")
+        results = {result.rule: result.status for result in checked(connection, "raw")}
+    assert results["daily_volume_is_usual"] == "not_applicable"
+
+
+def test_a_day_is_held_against_the_median_of_eight_weekdays_and_of_no_fewer() -> None:
+    """72 events on four of the weekdays and none on the four after them: the median of eight is 36; of any seven it would be 0 or 72."""
+    nearer = " or ".join(f"cast(occurred_at as date) = date '2026-03-15' - {7 * week}" for week in (1, 2, 3, 4))
+    for kept, expected in ((100, "passed"), (11, "failed")):
+        with clean_warehouse() as connection:
+            connection.execute(f"delete from raw.shop_events where {nearer}")
+            connection.execute(f"delete from raw.shop_events where event_id not in (select event_id from raw.shop_events order by occurred_at desc limit {kept})"
+                               " and occurred_at >= timestamp '2026-03-15'")
+            results = {result.rule: result for result in checked(connection, "raw")}
+        assert results["daily_volume_is_usual"].status == expected, results["daily_volume_is_usual"]
+
+
+def test_the_columns_that_the_rule_knows_are_those_of_ingestion() -> None:
+    assert COLUMNS == CANONICAL_COLUMNS
+
+
+def test_each_rule_is_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
+
+    sent: list[str] = []
+    execute = SqlAlchemyExecutionEngine.execute_query
+    monkeypatch.setattr(SqlAlchemyExecutionEngine, "execute_query", lambda engine, query: (sent.append(str(query)), execute(engine, query))[1])
+    with clean_warehouse() as connection:
+        results = checked(connection, "raw")
+    assert len(sent) == len(results) > 10 and all(query.startswith("SELECT COUNT(*)") for query in sent)
 
 
 def test_data_docs_hold_keys_and_no_row(tmp_path: Path) -> None:
@@ -136,5 +191,53 @@ def test_data_docs_hold_keys_and_no_row(tmp_path: Path) -> None:
         suites = suites_of("raw", sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False)
         results = run_suites(connection, suites, restated=False, docs=tmp_path)
     written = "".join(path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".html", ".json"))
+    pages = [path.read_text() for path in tmp_path.rglob("*.html")]
+    assert len(pages) >= 3 and any("raw.shop_events" in page and "1 row breaks it" in page for page in pages)
     assert "texts_hold_no_address" in written and "anna@example" not in written and "shop:7" not in written
     assert next(result for result in results if result.rule == "texts_hold_no_address").keys == ("492585e49f078b06b0cd507d42ae9da0",)
+
+
+def test_data_docs_tell_of_the_last_run_alone(tmp_path: Path) -> None:
+    """A source that is gone leaves nothing; a suite whose table was another one last time is run on today's."""
+    with clean_warehouse() as connection:
+        connection.execute("create table raw.till_events as from raw.shop_events; update raw.till_events set source = 'till', event_id = md5(event_id)")
+        connection.execute("create view raw.shop_pending as from raw.shop_events limit 10")
+        for sources, pending in ((["shop", "till"], False), (["shop"], True)):
+            suites = suites_of("raw", sources=sources, bounds=BOUNDS, fields=FIELDS, pending=pending)
+            assert [result.rule for result in run_suites(connection, suites, restated=True, docs=tmp_path) if result.status == "failed"] == []
+    index = next(tmp_path.rglob("index.html")).read_text()
+    assert "raw.shop_pending" in index and "till" not in index
+    assert len([page for page in tmp_path.rglob("*.html") if page.name != "index.html"]) == 2
+
+
+class Links(HTMLParser):
+    """What a page loads or points at: (tag, address)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [(tag, value) for name, value in attrs if name in ("href", "src", "srcset", "data", "action") and value]
+
+
+def test_data_docs_load_nothing_and_every_link_leads_to_a_page(tmp_path: Path) -> None:
+    with clean_warehouse() as connection:
+        connection.execute(f"{RAW} source = 'till' {ONE}")
+        for stage in STAGES:
+            suites = suites_of(stage, sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False)
+            run_suites(connection, suites, restated=False, docs=tmp_path, is_first=stage == STAGES[0], is_last=stage == STAGES[-1])
+    pages = sorted(tmp_path.rglob("*.html"))
+    assert len(pages) == 2 * 10 + 1  # ten suites, what was found of each, and the index
+    for page in pages:
+        text = page.read_text()
+        links = Links()
+        links.feed(text)
+        assert "<script" not in text and "url(" not in text and "@import" not in text, page
+        assert not re.search(r"""(href|src)\s*=\s*["']?(https?:)?//""", text), page
+        assert {tag for tag, _ in links.found} <= {"a", "link"} and {address for tag, address in links.found if tag == "link"} == {"data:,"}, page
+        for _, address in links.found:
+            assert address == "data:," or (page.parent / unquote(address)).is_file(), (page, address)
+        assert "<style>" in text and "border-collapse" in text, page
+    index = next(page for page in pages if page.name == "index.html").read_text()
+    assert index.count(" Failed</td>") == 1 and index.count(" Success</td>") == 9 and "features.feat_customer_value" in index

@@ -20,7 +20,7 @@ _EVENTS = f"""
         md5('e' || i) as event_id, 'shop' as source, case when i % 10 = 0 then 'order_completed' else 'page_viewed' end as event_type,
         {NOW} - to_minutes(cast(i * 20 + 1 as integer)) as occurred_at, {NOW} - to_minutes(cast(i * 20 + 1 as integer)) as received_at,
         [{{'type': 'anonymous_id', 'value': 'shop:' || i % 50}}, {{'type': 'email', 'value': sha256('m' || i % 50)}}] as identifiers,
-        case when i % 10 = 0 then 10 end as value, case when i % 10 = 0 then 'USD' end as currency, false as is_internal, md5('c' || i) as content_digest,
+        case when i % 10 = 0 then cast(10 as decimal(18, 4)) end as value, case when i % 10 = 0 then 'USD' end as currency, false as is_internal, md5('c' || i) as content_digest,
         cast({NOW} - to_minutes(cast(i * 20 + 1 as integer)) as date) as event_date
     )
     from range(4900) r(i) left join ({empty_events_sql()}) e on true
