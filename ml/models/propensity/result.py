@@ -32,7 +32,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Leak:
-    """A feature that knows too much. how: "recomputed" (its stored value needs later events) or "univariate". sentence: with the numbers."""
+    """A feature that knows too much. how: "recomputed" (its stored value needs later events), "univariate", or "received": then `feature` is the event type
+    whose rows are dated back, and the sentence names the features that it feeds. sentence: with the numbers."""
 
     feature: str
     how: str
