@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,11 +36,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class PropensityModel:
-    """booster: XGBoost trees that give the margin (log-odds). calibrator: margin to score. encoder: table to matrix."""
+    """booster: XGBoost trees that give the margin (log-odds). calibrator: margin to score. encoder: table to matrix.
+
+    learnt_until: end of the last label that it was trained or calibrated on, UTC; what is labelled from there on it cannot know. None where it was not noted.
+    """
 
     booster: xgb.Booster
     calibrator: Calibrator
     encoder: Encoder
+    learnt_until: datetime | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -78,7 +83,8 @@ class PropensityModel:
         temporary.mkdir(parents=True)
         try:
             (temporary / _BOOSTER).write_bytes(bytes(self.booster.save_raw("ubj")))
-            (temporary / _REST).write_text(self._rest())
+            learnt = {"learnt_until": self.learnt_until.isoformat()} if self.learnt_until else {}
+            (temporary / _REST).write_text(json.dumps(json.loads(self._rest()) | learnt, sort_keys=True))
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(temporary, folder)
@@ -96,7 +102,8 @@ class PropensityModel:
         calibrator = Calibrator(
             VennAbers(arrays["points"], arrays["p0"], arrays["p1"]), CalibrationBand(arrays["knots"], arrays["coefficients"], arrays["covariance"])
         )
-        return cls(booster, calibrator, Encoder(fields, {name: tuple(values) for name, values in rest["categories"].items()}))
+        learnt_until = datetime.fromisoformat(rest["learnt_until"]) if "learnt_until" in rest else None
+        return cls(booster, calibrator, Encoder(fields, {name: tuple(values) for name, values in rest["categories"].items()}), learnt_until)
 
     def _rest(self) -> str:
         parts = {

@@ -101,6 +101,19 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True)
+class ChampionRows:
+    """The test rows that the champion is compared on: those whose label begins when all that it learnt from has ended.
+
+    rows, positives: of these; all_positives: of the test split. learnt_until: of the champion; None where it does not say, and all rows are taken.
+    """
+
+    rows: int
+    positives: int
+    all_positives: int
+    learnt_until: datetime | None
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """candidates: all, evaluated on the same test rows. chosen: the one whose log-loss was least before the test split was looked at.
 
@@ -117,6 +130,8 @@ class TrainingResult:
     differences: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     stability: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     curves: Mapping[str, pa.Table] = field(default_factory=dict)
+    # Where there is a champion that can score these rows. differences[CHAMPION] is of these rows alone, and absent where they are of one class.
+    champion: ChampionRows | None = None
     # Features that rank the test split too well by themselves.
     leaks: tuple[Leak, ...] = ()
     # Some rows of the test split with the model's fields, for explanations.

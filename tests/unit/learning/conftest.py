@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ml.datasets import Dataset, assemble
+from ml.models.propensity.result import TrainingResult
+from ml.models.propensity.train import train_on
 from tests.unit.learning import population as plain
 
 
@@ -17,3 +19,8 @@ def dataset() -> Dataset:
         "test": plain.population(2500, seed=3, first_week=15, weeks=3)[0],
     }
     return assemble(tables, plain.FIELDS, horizon_days=7, seed=7)
+
+
+@pytest.fixture(scope="session")
+def result(dataset: Dataset) -> TrainingResult:
+    return train_on(dataset)

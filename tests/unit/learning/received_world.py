@@ -11,7 +11,7 @@ from waymark.core.warehouse import Connection
 
 
 def fill(connection: Connection, folder: Path, spec: WorldSpec) -> None:
-    """Makes what `backdated_leaks` reads. A customer is an account; a label is an order within seven days of a Monday, for who was seen in the 90 days before."""
+    """Makes what `backdated_leaks` reads. A customer is an account; a label is an order within seven days of a Monday."""
     assert spec.is_identified
     generate_world(folder / "landing", folder / "truth", replace(spec, mechanisms={**spec.mechanisms, "broken": 0}))  # every line can be read
     columns = dict.fromkeys(NAMES, "varchar")

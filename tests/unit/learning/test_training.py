@@ -7,7 +7,6 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from ml.datasets import Dataset, assemble
 from ml.evaluation import Estimate
@@ -19,17 +18,9 @@ from ml.models.propensity.train import train_on
 from tests.unit.learning.population import FIELDS
 
 
-@pytest.fixture(scope="module")
-def result(dataset: Dataset) -> TrainingResult:
-    return train_on(dataset)
-
-
 def test_trees_beat_the_baselines_and_are_promoted(result: TrainingResult) -> None:
     assert result.candidate("xgboost").metrics["auc"].low > 0.65
     assert judge(result).promote, judge(result).summary
-
-
-
 
 
 
