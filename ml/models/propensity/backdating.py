@@ -95,19 +95,20 @@ def excesses(connection: Connection) -> tuple[Excess, ...]:
     converting = int(str(rows(connection, f"select count(*) from {LABEL.table} where {LABEL.name}")[0][0]))
     if not converting:
         return ()
-    connection.execute(_DATED)
+    connection.execute(_CELLS)
     try:
-        by_label = {(source, kind): (total, variance) for source, kind, total, variance in rows(connection, _BY_LABEL)}
+        by_label = {(str(source), str(kind)): (float(str(total)), float(str(variance))) for source, kind, total, variance in rows(connection, _BY_LABEL)}
         late = connection.sql(_LATE).fetchnumpy()
     finally:
-        connection.execute("drop table if exists temp.dated_rows")
+        connection.execute("drop table if exists temp.dated_cells")
     kinds = np.asarray([f"{source}\n{kind}" for source, kind in zip(late["source"], late["event_type"], strict=True)], dtype=np.str_)
     found = []
-    for (source, kind), (total, variance) in sorted(by_label.items()):
+    for source, kind in sorted({*by_label, *zip(late["source"], late["event_type"], strict=True)}):
         at = kinds == f"{source}\n{kind}"
+        first = by_label.get((source, kind), (0.0, 0.0))
         second = _receipt_after_conversion(*(np.asarray(late[name])[at] for name in ("band", "customer", "weight", "received_us", "converted_us")))
-        (label, z), (receipt, after) = (_share(*sums, converting) for sums in ((float(str(total)), float(str(variance))), second))
-        found.append(Excess(str(source), str(kind), int(at.sum()), label, receipt, (z, after)))
+        (label, z), (receipt, after) = (_share(*sums, converting) for sums in (first, second))
+        found.append(Excess(source, kind, int(np.asarray(late["late"])[at].sum()), label, receipt, (z, after)))
     return tuple(found)
 
 
@@ -120,7 +121,7 @@ def _share(total: float, variance: float, converting: int) -> tuple[Estimate, fl
 def _receipt_after_conversion(
     bands: npt.NDArray[np.int64], customers: npt.NDArray[np.int64], weights: Floats, received: npt.NDArray[np.int64], converted: npt.NDArray[np.int64]
 ) -> tuple[float, float]:
-    """Sum over rows of w (received after the own conversion - share of the band's conversions before the receipt), and its variance by customer.
+    """Sum over cells of w (received after the own conversion - share of the band's conversions before the receipt), and its variance by customer.
 
     The terms are centred on both times (Hoeffding's projection), which leaves the sum as it is.
     """
@@ -144,56 +145,66 @@ def _weight_before(values: npt.NDArray[np.int64], weights: Floats, bounds: npt.N
     return np.asarray(summed[np.searchsorted(values[order], bounds, side="right" if inclusive else "left")])
 
 
-# Kinds with a late row; their rows by customer as known at each point after them, and labelled there. An event counts for its first identifier here.
-_DATED = f"""
-    create or replace temp table dated_rows as
+# A cell: rows of a kind, of a customer as known at a point, in one band of hours before it. Kinds without a late row are left out, and points without a label.
+# An event counts for its first identifier here. late_at: when one of the late rows was received, whichever has the least id. Steps are materialised, because an
+# engine that joins points to labels first makes a row for each customer and event.
+_CELLS = f"""
+    create or replace temp table dated_cells as
     with weeks as (select unnest(range(1, {WEEKS + 1})) as week),
     events as (
-        select source, event_type, occurred_at, received_at, node_ids[1] as node_id, date_trunc('week', occurred_at) as week_at
+        select source, event_type, event_id, occurred_at, received_at, node_ids[1] as node_id, date_trunc('week', occurred_at) as week_at
         from intermediate.int_events_sessionized where is_counted and len(node_ids) > 0
     ),
     kinds as (select source, event_type from events group by all having bool_or(received_at >= week_at + to_days(7))),
-    dated as (
-        select event.source, event.event_type, event.node_id, event.occurred_at, event.received_at,
-            event.week_at + to_days(cast(7 * week as integer)) as as_of_at
-        from events as event inner join kinds using (source, event_type) cross join weeks
-    )
-    select
-        dated.source, dated.event_type, dated.as_of_at, history.customer_id, dated.received_at, label.{LABEL.name} as is_converted, label.first_converted_at,
-        dated.received_at >= dated.as_of_at as is_late,
-        case when hours < 24 then cast(floor(log2(hours + 1)) as integer) else 5 + cast(hours // 24 as integer) end as band
-    from (select *, epoch_us(as_of_at - occurred_at - interval 1 microsecond) // 3600000000 as hours from dated) as dated
-    inner join identity.membership_history as history
-        on history.node_id = dated.node_id and history.valid_from < dated.as_of_at and (history.valid_to is null or dated.as_of_at <= history.valid_to)
-    inner join {LABEL.table} as label on label.customer_id = history.customer_id and label.as_of_at = dated.as_of_at
-"""
-# Sum of w (late - mean) (label - mean) and its variance by customer, each stratum's scaled for the means that it loses.
-_BY_LABEL = """
-    with cells as (
-        select source, event_type, as_of_at, band, customer_id, any_value(is_converted)::integer as y, count(*) as n, count(*) filter (where is_late) as late
-        from temp.dated_rows group by source, event_type, as_of_at, band, customer_id
+    dated as materialized (
+        select source, event_type, event_id, node_id, occurred_at, received_at, week_at + to_days(cast(7 * week as integer)) as as_of_at
+        from events inner join kinds using (source, event_type) cross join weeks
     ),
-    weighted as (select *, 1.0 / sum(n) over (partition by source, event_type, as_of_at, customer_id) as w from cells),
-    centred as (
-        select *, count(*) over stratum as size,
-            sum(w * late) over stratum / sum(w * n) over stratum as mean_late, sum(w * n * y) over stratum / sum(w * n) over stratum as mean_y
-        from weighted
-        window stratum as (partition by source, event_type, as_of_at, band)
+    banded as (
+        select *, received_at >= as_of_at as is_late, epoch_us(as_of_at - occurred_at - interval 1 microsecond) // 3600000000 as hours from dated
+    ),
+    of_nodes as materialized (
+        select source, event_type, node_id, as_of_at,
+            case when hours < 24 then cast(floor(log2(hours + 1)) as integer) else 5 + cast(hours // 24 as integer) end as band,
+            count(*) as n, count(*) filter (where is_late) as late, min(event_id) filter (where is_late) as late_id,
+            min_by(received_at, event_id) filter (where is_late) as late_at
+        from banded group by all
+    ),
+    known as materialized (
+        select of_nodes.*, history.customer_id
+        from of_nodes inner join identity.membership_history as history
+            on history.node_id = of_nodes.node_id and history.valid_from < of_nodes.as_of_at
+            and (history.valid_to is null or of_nodes.as_of_at <= history.valid_to)
+    ),
+    cells as (
+        select source, event_type, as_of_at, customer_id, band, sum(n) as n, sum(late) as late, min_by(late_at, late_id) as late_at
+        from known group by source, event_type, as_of_at, customer_id, band
+    )
+    select cells.*, label.{LABEL.name} as is_converted, label.first_converted_at,
+        1.0 / sum(n) over (partition by source, event_type, as_of_at, customer_id) as w
+    from cells inner join {LABEL.table} as label using (customer_id, as_of_at)
+"""
+# Sum of w (late - mean) (label - mean) and its variance by customer, each stratum's scaled for the means that it loses; but not less than the null expects
+# where a cell's rows are late together, because a sum that fell short of its mean has small squares as well.
+_BY_LABEL = """
+    with strata as (
+        select source, event_type, as_of_at, band, count(*) as size, sum(w * late) / sum(w * n) as mean_late,
+            sum(w * n) filter (where is_converted) / sum(w * n) as mean_y
+        from temp.dated_cells group by source, event_type, as_of_at, band
+        having bool_or(is_converted) and not bool_and(is_converted) and sum(late) between 1 and sum(n) - 1
     ),
     terms as (
-        select source, event_type, customer_id, sum(w * (late - n * mean_late) * (y - mean_y)) as term,
-            sum(w * (late - n * mean_late) * (y - mean_y) * sqrt(size / greatest(size - 1.0, 1))) as scaled
-        from centred group by source, event_type, customer_id
+        select source, event_type, customer_id, sum(w * (late - n * mean_late) * (is_converted::integer - mean_y)) as term,
+            sum(w * (late - n * mean_late) * (is_converted::integer - mean_y) * sqrt(size / (size - 1.0))) as scaled,
+            sum(w * n * w * n * mean_late * (1 - mean_late) * pow(is_converted::integer - mean_y, 2) * size / (size - 1.0)) as expected
+        from temp.dated_cells inner join strata using (source, event_type, as_of_at, band) group by source, event_type, customer_id
     )
-    select source, event_type, sum(term), sum(scaled * scaled) from terms group by source, event_type
+    select source, event_type, sum(term), greatest(sum(scaled * scaled), sum(expected)) from terms group by source, event_type
 """
 _LATE = """
-    with weighted as (
-        select *, 1.0 / count(*) over (partition by source, event_type, as_of_at, customer_id) as w from temp.dated_rows where is_converted
-    )
-    select source, event_type, band, md5_number_lower(customer_id) as customer, w as weight, epoch_us(received_at - as_of_at) as received_us,
-        epoch_us(first_converted_at - as_of_at) as converted_us
-    from weighted where is_late
+    select source, event_type, band, md5_number_lower(customer_id) as customer, cast(w * late as double) as weight, late,
+        epoch_us(late_at - as_of_at) as received_us, epoch_us(first_converted_at - as_of_at) as converted_us
+    from temp.dated_cells where is_converted and late > 0
 """
 
 
