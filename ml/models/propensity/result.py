@@ -140,10 +140,3 @@ class TrainingResult:
     def candidate(self, name: str) -> CandidateResult:
         """The candidate of that name. Raises KeyError where there is none."""
         return {candidate.name: candidate for candidate in self.candidates}[name]
-
-
-@dataclass(frozen=True)
-class TrainingSkipped:
-    """Why nothing was trained: sentences with the numbers found and needed."""
-
-    reasons: tuple[str, ...]

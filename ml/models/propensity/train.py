@@ -1,46 +1,30 @@
-"""Training, whole: data, candidates, calibration, evaluation. Nothing is written and nobody is told but through the result."""
+"""Training: candidates, calibration, evaluation. Nothing is written and nobody is told but through the result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ml.datasets import SPLITS, Dataset, NotEnoughHistoryError, Split, load_for
+from ml.datasets import SPLITS, Dataset, Split
 from ml.evaluation import compare, curves, evaluate, stability
-from ml.features import Field
 from ml.models.propensity import spec
 from ml.models.propensity.calibration import Calibrator
 from ml.models.propensity.candidates import Fitted, fit_base_rate, fit_linear, fit_xgboost
 from ml.models.propensity.leaks import univariate_leaks
 from ml.models.propensity.model import PropensityModel
-from ml.models.propensity.result import CHAMPION, CandidateResult, ChampionRows, DatasetInfo, SplitInfo, TestSplit, TrainingResult, TrainingSkipped
-from waymark.core.settings import LearningSettings
-from waymark.core.warehouse import Connection
+from ml.models.propensity.result import CHAMPION, CandidateResult, ChampionRows, DatasetInfo, SplitInfo, TestSplit, TrainingResult
 
 _REPLICATES = 100
 _EXPLAINED_ROWS = 1_500
 Progress = Callable[[str], None]
 
 
-def train_propensity(
-    connection: Connection, settings: LearningSettings, fields: Sequence[Field], *, champion: PropensityModel | None = None, progress: Progress | None = None
-) -> TrainingResult | TrainingSkipped:
-    """Trains on the feature views and the label of a warehouse; TrainingSkipped says what is missing. champion: compared on the same test rows."""
-    tell = progress or (lambda _: None)
-    tell("training: data")
-    try:
-        dataset = load_for(connection, settings, fields)
-    except NotEnoughHistoryError as error:
-        return TrainingSkipped(error.reasons)
-    return train_on(dataset, champion=champion, progress=tell)
-
-
 def train_on(dataset: Dataset, *, champion: PropensityModel | None = None, progress: Progress | None = None) -> TrainingResult:
-    """Trains and evaluates the candidates on a dataset that is split already."""
+    """Trains and evaluates the candidates on a dataset (`ml.datasets.load_for`). champion: compared on those test rows that it has not learnt from."""
     tell = progress or (lambda _: None)
     matrices = {name: dataset.encoder.encode(split.table) for name, split in dataset.splits.items()}
     names = {field.name for field in dataset.encoder.fields}

@@ -7,12 +7,13 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from ml.datasets import Dataset, assemble
 from ml.evaluation import Estimate
 from ml.features import Field
 from ml.models.propensity.gate import judge
-from ml.models.propensity.leaks import recomputed_leaks
+from ml.models.propensity.leaks import recomputed_leaks, univariate_leaks
 from ml.models.propensity.result import CHAMPION, TrainingResult
 from ml.models.propensity.train import train_on
 from tests.unit.learning.population import FIELDS
@@ -46,6 +47,19 @@ def test_a_feature_that_says_the_answer_is_refused_by_name(dataset: Dataset) -> 
     leaking = train_on(assemble(tables, (*FIELDS, blatant), horizon_days=7, seed=7))
     verdict = judge(leaking, leaking.leaks)
     assert not verdict.promote and any("knows_the_future" in reason.sentence for reason in verdict.reasons if reason.code == "leak")
+
+
+@pytest.mark.parametrize("is_value_of_buyers", [True, False])
+def test_a_feature_whose_presence_says_the_answer_is_refused_by_name(dataset: Dataset, is_value_of_buyers: bool) -> None:
+    """What it says of those who have it is nothing: noise."""
+    field, rng = Field("has_it_or_not", "number", None, "the future", ("event_count",)), np.random.default_rng(0)
+    tables = {}
+    for name, split in dataset.splits.items():
+        column = pa.array(rng.normal(size=len(split.labels)), mask=(split.labels == 1) != is_value_of_buyers)
+        tables[name] = split.table.append_column(field.name, column)
+    leaks = univariate_leaks(assemble(tables, (*FIELDS, field), horizon_days=7, seed=7))
+    assert [leak.feature for leak in leaks] == ["has_it_or_not"]
+    assert univariate_leaks(dataset) == ()
 
 
 def test_a_stored_value_that_later_events_made_is_named() -> None:
