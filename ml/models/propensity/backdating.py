@@ -80,7 +80,7 @@ def _leak(excess: Excess, fed: Sequence[str]) -> Leak:
     named = ", ".join(fed[:_SHOWN]) + (f" and {len(fed) - _SHOWN} more" if len(fed) > _SHOWN else "")
     said = (
         f"{excess.event_type} of {excess.source} is dated back: {excess.late:,} of its rows in converting customers are dated before a point and were received "
-        f"after it; of all converting rows, that is {_percent(excess.label)} more than honest lateness makes, and {_percent(excess.receipt)} more were "
+        f"after it; of all converting rows, that is at least {_percent(excess.label)} more than honest lateness makes, and {_percent(excess.receipt)} more were "
         f"received after the conversion itself than chance makes; it feeds {named}"
     )
     return Leak(excess.event_type, "received", said)
