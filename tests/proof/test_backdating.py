@@ -12,7 +12,7 @@ from ml.features import VIEWS, model_fields
 from ml.models.propensity.backdating import Excess, backdated_leaks, excesses
 from ml.simulator import DEFAULT_MECHANISMS, WorldSpec
 from ml.simulator.mechanisms.leaks import BLATANT, SUBTLE
-from tests.unit.learning.received_world import fill
+from tests.unit.propensity.received_world import fill
 from waymark.core.warehouse import connect
 
 SEEDS = range(101, 113)

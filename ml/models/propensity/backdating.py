@@ -45,7 +45,8 @@ _SAMPLED_ROWS = 50
 class Excess:
     """A kind of row: late rows in converting customers before a point, and how many honest lateness would make.
 
-    label, receipt: excess as a share of all converting rows of the label, by the first and the second test, with 95 % intervals. z: of both.
+    label, receipt: excess as a share of all converting rows of the label, by the first and the second test, with 95 % intervals. z: of both. The first is
+    too small where many rows are dated back, because these are among what it compares with.
     """
 
     source: str
@@ -80,8 +81,8 @@ def _leak(excess: Excess, fed: Sequence[str]) -> Leak:
     named = ", ".join(fed[:_SHOWN]) + (f" and {len(fed) - _SHOWN} more" if len(fed) > _SHOWN else "")
     said = (
         f"{excess.event_type} of {excess.source} is dated back: {excess.late:,} of its rows in converting customers are dated before a point and were received "
-        f"after it; of all converting rows, that is at least {_percent(excess.label)} more than honest lateness makes, and {_percent(excess.receipt)} more were "
-        f"received after the conversion itself than chance makes; it feeds {named}"
+        f"after it; of all converting rows, that is at least {_percent(excess.label)} more than honest lateness makes, and "
+        f"{_percent(excess.receipt)} more were received after the conversion itself than chance makes; it feeds {named}"
     )
     return Leak(excess.event_type, "received", said)
 

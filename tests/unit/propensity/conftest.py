@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ml.datasets import load_for
+from ml.datasets import Dataset, load_for
 from ml.models.propensity.result import TrainingResult
 from ml.models.propensity.train import train_on
 from tests.unit.propensity.synthetic import FIELDS, fill, population
@@ -22,5 +22,10 @@ def warehouse() -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="session")
-def trained(warehouse: Connection) -> TrainingResult:
-    return train_on(load_for(warehouse, LearningSettings(min_positives=50), FIELDS))
+def dataset(warehouse: Connection) -> Dataset:
+    return load_for(warehouse, LearningSettings(min_positives=50), FIELDS)
+
+
+@pytest.fixture(scope="session")
+def trained(dataset: Dataset) -> TrainingResult:
+    return train_on(dataset)

@@ -18,7 +18,7 @@ from ml.models.propensity.gate import judge
 from ml.models.propensity.result import TrainingResult
 from ml.simulator import DEFAULT_MECHANISMS, WorldSpec
 from ml.simulator.mechanisms.leaks import BLATANT, SUBTLE
-from tests.unit.learning.received_world import fill
+from tests.unit.propensity.received_world import fill
 from waymark.core.warehouse import Connection, connect, rows
 
 FIELDS = model_fields(VIEWS)
@@ -34,11 +34,11 @@ def world(folder: Path, customers: int = 1_200, seed: int = 1, **rates: float) -
 
 
 @pytest.mark.parametrize("rate", [SUBTLE, BLATANT])
-def test_a_subtle_and_a_blatant_leak_are_refused_by_name(rate: float, tmp_path: Path, result: TrainingResult) -> None:
+def test_a_subtle_and_a_blatant_leak_are_refused_by_name(rate: float, tmp_path: Path, trained: TrainingResult) -> None:
     with world(tmp_path, leaks=rate) as connection:
         leaks = backdated_leaks(connection, FIELDS)
     assert [(leak.feature, leak.how) for leak in leaks] == [("newsletter_subscribed", "received")]
-    verdict = judge(result, leaks)
+    verdict = judge(trained, leaks)
     assert not verdict.promote and [reason.code for reason in verdict.reasons] == ["leak"]
     assert "newsletter_subscribed" in verdict.summary and "micro_conversion_count_7d" in verdict.summary
 
