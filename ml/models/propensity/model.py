@@ -63,7 +63,10 @@ class PropensityModel:
         return Scores(*self.calibrator.predict(self.margins(self.encoder.encode(table))))
 
     def contributions(self, matrix: Matrix) -> Floats:
-        """(rows, fields + 1): exact SHAP values of each field in log-odds (Lundberg et al. 2020, path-dependent), and the bias; a row sums to its margin."""
+        """(rows, fields + 1): exact SHAP values of each field in log-odds (Lundberg et al. 2020, path-dependent), and the bias.
+
+        A row sums to the margin of its leaves within 1e-6; `margins` adds the trees in single precision, and can be some 1e-6 off that.
+        """
         by_column = np.asarray(self.booster.predict(xgb.DMatrix(matrix), pred_contribs=True), dtype=np.float64)
         places = {name: place for place, name in enumerate(self.fields)}
         summed = np.zeros((len(matrix), len(places) + 1))

@@ -104,11 +104,6 @@ def test_shuffled_labels_leave_nothing_to_rank_by_and_are_refused() -> None:
     assert "not_better_than_base_rate" in {reason.code for reason in judge(result).reasons}
 
 
-def test_contributions_sum_to_the_margin(trained: TrainingResult) -> None:
-    matrix = trained.model.encoder.encode(population(300, 1, seed=11))
-    np.testing.assert_allclose(trained.model.contributions(matrix).sum(axis=1), trained.model.margins(matrix), atol=1e-5)
-
-
 def test_the_test_split_is_no_part_of_any_choice(warehouse: Connection, trained: TrainingResult) -> None:
     """Labels of the test split turned round change what is measured and nothing that was learnt."""
     table = population(900, 16)
