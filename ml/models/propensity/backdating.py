@@ -12,7 +12,7 @@ are late, too, but not because of what followed. Two tests a kind of row (source
 Variances are by customer (the sums of a customer's terms squared), so rows that arrive together, and one row at several points, count once. An alarm needs
 both: beyond noise at LEVEL over all tests of a training together (Bonferroni), and an excess of at least LEAST_SHARE of the converting rows of the label.
 A source without times of receipt has received_at = occurred_at, hence no late rows, and is never named. A source that holds rows back until the customer
-returns is named, rightly: at the point nobody had them, and that they came says that the customer did.
+returns is named where that matters, and rightly: at the point nobody had them, and that they came says that the customer did.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ LEAST_SHARE = 0.02
 WEEKS = 4
 _SHOWN = 8
 _SAMPLED_ROWS = 50
+_NO_SPREAD = 1e-9  # sums of rows that do not differ, but for rounding
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def excesses(connection: Connection) -> tuple[Excess, ...]:
 def _share(total: float, variance: float, converting: int) -> tuple[Estimate, float]:
     spread = float(np.sqrt(max(variance, 0.0)))
     value, half = total / converting, Z95 * spread / converting
-    return Estimate(value, value - half, value + half, converting), total / spread if spread > 0 else 0.0
+    return Estimate(value, value - half, value + half, converting), total / spread if spread > _NO_SPREAD else 0.0
 
 
 def _receipt_after_conversion(

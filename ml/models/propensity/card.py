@@ -37,6 +37,8 @@ def model_card(result: TrainingResult, verdict: Verdict, importance: tuple[Impor
         lines.append(f"| {said} | " + " | ".join(str(candidate.metrics[name]) for name in _SHOWN) + " |")
     lines += ["", "Log-loss of the chosen model minus that of the others, paired:", ""]
     lines += [f"- {name}: {difference['log_loss']}" for name, difference in result.differences.items()]
+    if result.champion is not None:
+        lines.append(f"- The champion is compared on {result.champion.rows:,} rows, {result.champion.positives:,} of them converting, that it has not learnt from.")
     lines += ["", "## Stability", "| part | value | n | AUC | converted | mean score |", "|---|---|---:|---:|---:|---:|"]
     for part, values in result.stability.items():
         for value, metrics in values.items():

@@ -86,6 +86,27 @@ def test_a_weekly_delivery_and_a_source_without_times_of_receipt_are_no_leak(tmp
         assert excesses(connection) == ()
 
 
+HONEST = {
+    "two outages": """case when occurred_at >= timestamp '2026-03-20' and occurred_at < timestamp '2026-03-24' then timestamp '2026-03-24'
+        when occurred_at >= timestamp '2026-05-01' and occurred_at < timestamp '2026-05-06' then timestamp '2026-05-06' else received_at end""",
+    "every night": "date_trunc('day', occurred_at) + interval 26 hours",
+    "telephones, which buy less, are often late": """occurred_at + to_hours(cast(case when device_type = 'mobile' and md5_number_lower(event_id) % 5 < 2
+        then md5_number_lower(event_id || 'wait') % 150 else 0 end as integer))""",
+    "some people are always late": """occurred_at + to_hours(cast(case when md5_number_lower(node_ids[1]::varchar) % 5 = 0
+        then md5_number_lower(event_id) % 150 else 0 end as integer))""",
+}
+
+
+def test_lateness_that_has_other_causes_than_the_label_is_no_leak(tmp_path: Path) -> None:
+    with world(tmp_path) as connection:
+        connection.execute(f"create table raw.received as select event_id, received_at from {EVENTS}")
+        for name, received_at in HONEST.items():
+            connection.execute(f"update {EVENTS} set received_at = {received_at}")
+            assert sum(excess.late for excess in excesses(connection)) > 50, name
+            assert backdated_leaks(connection, FIELDS) == (), name
+            connection.execute(f"update {EVENTS} as event set received_at = received.received_at from raw.received where received.event_id = event.event_id")
+
+
 def test_both_sums_are_those_of_plain_loops(tmp_path: Path) -> None:
     with world(tmp_path, 250, late=0.2, leaks=BLATANT) as connection:
         events = cast(
