@@ -38,7 +38,9 @@ def model_card(result: TrainingResult, verdict: Verdict, importance: tuple[Impor
     lines += ["", "Log-loss of the chosen model minus that of the others, paired:", ""]
     lines += [f"- {name}: {difference['log_loss']}" for name, difference in result.differences.items()]
     if result.champion is not None:
-        lines.append(f"- The champion is compared on {result.champion.rows:,} rows, {result.champion.positives:,} of them converting, that it has not learnt from.")
+        met = result.champion
+        known = "that it has not learnt from" if met.learnt_until else "of which it may have learnt from some"
+        lines.append(f"- The champion is met on {met.rows:,} rows, {met.positives:,} of them converting, {known}.")
     lines += ["", "## Stability", "| part | value | n | AUC | converted | mean score |", "|---|---|---:|---:|---:|---:|"]
     for part, values in result.stability.items():
         for value, metrics in values.items():
