@@ -22,8 +22,9 @@ from ml.simulator.mechanisms.leaks import SUBTLE
 from tests.integration.conftest import demo_project
 from tests.integration.stepwise import run_steps, share_manifest
 from waymark.core.settings import load_project
+from waymark.core.warehouse import rows
 from waymark.pipeline import steps
-from waymark.pipeline.leaks import check_leaks
+from waymark.pipeline.leaks import _sample, check_leaks
 from waymark.pipeline.steps import Run
 
 SEED = 5
@@ -49,6 +50,17 @@ def built(directory: Path, customers: int, **rates: float) -> Run:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return built(tmp_path_factory.mktemp("leaks") / "project", 1_500)
+
+
+def test_half_of_the_sample_converts_where_so_many_do(world: Run) -> None:
+    with world.open_warehouse() as connection:
+        ((point, converting),) = rows(connection, """
+            select as_of_at, count(*) filter (where is_converted) as n from features.label_conversion group by as_of_at order by n desc, as_of_at limit 1
+        """)  # fmt: skip
+        _sample(connection, point, SEED)
+        labels = "select customer_id, is_converted from features.label_conversion where as_of_at = ?"
+        drawn = dict(rows(connection, f"select is_converted, count(*) from temp.sampled join ({labels}) using (customer_id) group by all", [point]))
+    assert drawn == {True: min(int(str(converting)), 75), False: 75}
 
 
 @contextmanager
