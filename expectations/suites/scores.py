@@ -1,4 +1,4 @@
-"""The scores: probabilities in their intervals, one a customer, in equal deciles."""
+"""The scores: probabilities in their intervals, one a customer, in deciles by score."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def suites() -> list[Suite]:
         _where("scores_lie_in_their_intervals", "A score lies in its interval, and that in 0 to 1.",
                "not (t.score_low <= t.score and t.score <= t.score_high and t.score_low >= 0 and t.score_high <= 1)"),
         Rule("customers_are_scored_once", "One score a customer.", "select t.customer_id from {batch} t where {scope} group by t.customer_id having count(*) > 1"),
-        Rule("deciles_are_even", "Deciles hold a tenth each, to one customer.",
-             "select cast(d.decile as varchar) from (select t.decile, count(*) as n from {batch} t where {scope} group by t.decile) d"
-             " where d.decile is null or not d.decile between 1 and 10 or abs(d.n - (select count(*) from marts.fct_propensity_scores) / 10.0) > 1"),
+        Rule("deciles_follow_the_scores", "A decile is the tenth that holds the middle of the ranks of its score, so equal scores share one.",
+             "select d.customer_id from (select t.customer_id, t.decile, 10 * (rank() over (order by t.score desc) - 1 + (count(*) over (partition by t.score) - 1) / 2.0)"
+             " / count(*) over () as place from {batch} t where {scope}) d where d.decile is null or not (d.decile - 1 <= d.place and d.place < d.decile)"),
         Rule("scored_customers_exist", "A scored customer is one of dim_customers.",
              "select t.customer_id from {batch} t left join marts.dim_customers c on c.customer_id = t.customer_id where {scope} and c.customer_id is null"),
         _where("scores_name_their_model", "A score names the version of its model and its point.", "t.model_version is null or t.as_of_at is null"),

@@ -44,19 +44,20 @@ def train(run: Run, *, run_id: str = "", force: bool = False) -> TrainingReport:
     Due: no training has been tried by these models and settings, or data_now has moved by learning.retrain_after_days since the last one; or `force`.
     """
     with Stage("propensity") as stage:
-        report = _train(run, run_id, force)
+        now = _data_now(run)
+        report = _train(run, run_id, now, force)
         stage.detail = "; ".join(report.sentences)
         remembered = run.project.home.mlflow / "last_training.json"
         if report.outcome != "kept":
             remembered.parent.mkdir(parents=True, exist_ok=True)
-            state = {"data_now": _data_now(run), "inputs": _inputs(run), "outcome": report.outcome, "sentences": list(report.sentences)}
+            state = {"data_now": now, "inputs": _inputs(run), "outcome": report.outcome, "sentences": list(report.sentences)}
             write_atomically(remembered, json.dumps(state | {"metrics": dict(report.metrics), "version": report.version}, indent=2) + "\n")
     return report
 
 
-def _train(run: Run, run_id: str, force: bool) -> TrainingReport:
+def _train(run: Run, run_id: str, now: str, force: bool) -> TrainingReport:
     last = read_json(run.project.home.mlflow / "last_training.json")
-    if last and not force and last.get("inputs") == _inputs(run) and last.get("outcome") == "trained" and not _is_due(run, last):
+    if last and not force and last.get("inputs") == _inputs(run) and last.get("outcome") == "trained" and not _is_due(run, last, now):
         return TrainingReport("kept", (f"the last training is younger than {run.project.settings.learning.retrain_after_days} days of data",))
     from ml.datasets import NotEnoughHistoryError, load_for
     from ml.features import VIEWS, model_fields
@@ -69,11 +70,11 @@ def _train(run: Run, run_id: str, force: bool) -> TrainingReport:
         return TrainingReport("skipped", tuple(f"not trained: {reason}" for reason in error.reasons))
     from ml.models.propensity.train import train_on
 
-    return _record(run, train_on(dataset, champion=_champion_model(run), progress=tell), run_id)
+    return _record(run, train_on(dataset, champion=_champion_model(run), progress=tell), run_id, now)
 
 
-def _is_due(run: Run, last: dict[str, object]) -> bool:
-    now, before = _data_now(run), str(last.get("data_now") or "")
+def _is_due(run: Run, last: dict[str, object], now: str) -> bool:
+    before = str(last.get("data_now") or "")
     if not now or not before:
         return True
     return datetime.fromisoformat(now) - datetime.fromisoformat(before) >= timedelta(days=run.project.settings.learning.retrain_after_days)
@@ -100,7 +101,7 @@ def _champion_model(run: Run) -> Any:
     return PropensityModel.load(known.folder)
 
 
-def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
+def _record(run: Run, result: TrainingResult, run_id: str, now: str) -> TrainingReport:
     import numpy as np
 
     from ml.explain import importances
@@ -117,14 +118,14 @@ def _record(run: Run, result: TrainingResult, run_id: str) -> TrainingReport:
     verdict = judge(result, leaks)
     tell("propensity: recording")
     known = {
-        "waymark.data_now": _data_now(run), "waymark.version": waymark.__version__, "waymark.code_digest": code_digest(),
+        "waymark.data_now": now, "waymark.version": waymark.__version__, "waymark.code_digest": code_digest(),
         "waymark.settings_digest": run.project.refresh_digest, "waymark.dataset_fingerprint": result.dataset.fingerprint,
         "waymark.model_digest": result.model.digest, "dagster.run_id": run_id,
     }  # fmt: skip
     facts = {name: value for name, value in known.items() if value}
     home = run.project.home
     source = {"mlflow.source.name": "waymark run" if run_id else "waymark train", "mlflow.source.type": "LOCAL"}
-    recorder = Recorder(home, MODEL, name=known["waymark.data_now"][:10], tags={**source, **facts})
+    recorder = Recorder(home, MODEL, name=now[:10], tags={**source, **facts})
     try:
         chosen = result.candidate(result.chosen)
         fields = result.model.encoder.fields

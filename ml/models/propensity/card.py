@@ -39,6 +39,10 @@ def model_card(result: TrainingResult, verdict: Verdict, importance: tuple[Impor
         lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(_told(candidate.metrics[name]) for candidate in result.candidates) + " |")
     lines += ["", f"Log-loss of {result.chosen} minus that of the others, on the same rows; below zero it is the better one:", ""]
     lines += [f"- {name}: {_told(difference['log_loss'], '+.5f')}" for name, difference in result.differences.items()]
+    if result.champion is not None:
+        met = result.champion
+        known = "that it has not learnt from" if met.learnt_until else "of which it may have learnt from some"
+        lines.append(f"- The champion is met on {met.rows:,} rows, {met.positives:,} of them converting, {known}.")
     lines += ["", "## Stability", "| part | value | n | AUC | converted | mean score |", "|---|---|---:|---:|---:|---:|"]
     for part, values in result.stability.items():
         for value, metrics in values.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from ml.evaluation import Estimate
 from ml.models.propensity.result import CHAMPION, Leak, TrainingResult
@@ -17,6 +18,10 @@ class GateRules:
     # A week is unstable if it was ranked clearly worse than this; one in so many may be.
     least_weekly_auc: float = 0.55
     unstable_share: float = 0.25
+    # Weeks whose AUC has no interval (nobody converts, or one customer) say nothing; no more than so many may be.
+    unanswered_share: float = 0.5
+    # Converting test rows needed that the champion has not learnt from.
+    least_champion_positives: int = 30
 
 
 @dataclass(frozen=True)
@@ -29,30 +34,47 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """promote: whether the model becomes champion. reasons: why not; empty where it does."""
+    """promote: whether the model becomes champion. reasons: why not; empty where it does. notes: what could not be judged, though nothing was broken."""
 
     promote: bool
     reasons: tuple[Reason, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
-        return "promoted to champion" if self.promote else "refused: " + "; ".join(reason.sentence for reason in self.reasons)
+        said = "promoted to champion" if self.promote else "refused: " + "; ".join(reason.sentence for reason in self.reasons)
+        return said + (f" (note: {'; '.join(self.notes)})" if self.notes else "")
 
 
 def judge(result: TrainingResult, leaks: tuple[Leak, ...] = (), rules: GateRules | None = None) -> Verdict:
     """Every rule that the chosen model breaks.
 
     Its log-loss must be under the base rate's beyond noise, and not above the logistic regression's beyond noise; calibration and weeks as GateRules say;
-    no leak; and where there is a champion (result.differences[CHAMPION], on the same test rows), the log-loss must be under its own beyond noise. The
-    champion may have learnt from some of these rows, which favours it: a challenger that wins all the same has won.
+    no leak; and where there is a champion, the log-loss must be under its own beyond noise, on the same test rows: those that the champion has not learnt
+    from (result.champion). Where too few of these convert, the two cannot be compared, and the champion stays.
     """
     rules = rules or GateRules()
-    found = [*_against_baselines(result), *_calibration(result, rules), *_stability(result, rules)]
+    unstable, notes = _stability(result, rules)
+    found = [*_against_baselines(result), *_calibration(result, rules), *unstable]
     found += [Reason("leak", leak.sentence) for leak in leaks]
-    champion = result.differences.get(CHAMPION)
-    if champion is not None and not champion["log_loss"].high < 0:
-        found.append(Reason("within_noise_of_champion", f"the log-loss is {_signed(champion['log_loss'])} against the champion's, not below it beyond noise"))
-    return Verdict(not found, tuple(found))
+    found += _against_champion(result, rules)
+    return Verdict(not found, tuple(found), notes)
+
+
+def _against_champion(result: TrainingResult, rules: GateRules) -> list[Reason]:
+    met, difference = result.champion, result.differences.get(CHAMPION)
+    if met is None:
+        return []
+    if difference is None or met.positives < rules.least_champion_positives:
+        until = f", which learnt from labels up to {met.learnt_until:%Y-%m-%d %H:%M}" if met.learnt_until else ""
+        few = f"{met.positives} of {met.all_positives} converting test rows are unknown to the champion{until}; {rules.least_champion_positives} are needed"
+        return [Reason("champion_not_comparable", f"{few} to compare the two")]
+    if difference["log_loss"].high < 0:
+        return []
+    where = f"on the {met.positives:,} converting of {met.rows:,} test rows that it has not learnt from"
+    if met.learnt_until is None:
+        where = f"on all {met.rows:,} test rows, of which it may have learnt from some, because it does not say until when it learnt"
+    return [Reason("within_noise_of_champion", f"the log-loss is {_signed(difference['log_loss'])} against the champion's, not below it beyond noise, {where}")]
 
 
 def _against_baselines(result: TrainingResult) -> list[Reason]:
@@ -79,12 +101,20 @@ def _calibration(result: TrainingResult, rules: GateRules) -> list[Reason]:
     return found
 
 
-def _stability(result: TrainingResult, rules: GateRules) -> list[Reason]:
+def _stability(result: TrainingResult, rules: GateRules) -> tuple[list[Reason], tuple[str, ...]]:
+    """Reasons, and notes. A week without an interval of its AUC is no answer: it counts neither as stable nor as unstable, and is told."""
     weeks = result.stability.get("week", {})
-    unstable = [week for week, metrics in weeks.items() if metrics["auc"].high < rules.least_weekly_auc]
-    if weeks and len(unstable) > rules.unstable_share * len(weeks):
-        return [Reason("unstable_weeks", f"in {len(unstable)} of {len(weeks)} test weeks the AUC lies below {rules.least_weekly_auc:g}: {', '.join(unstable)}")]
-    return []
+    answered = {week: metrics["auc"] for week, metrics in weeks.items() if isfinite(metrics["auc"].high)}
+    silent = [week for week in weeks if week not in answered]
+    told = f"{len(silent)} of {len(weeks)} test weeks have too few conversions to say anything of their AUC: {', '.join(silent)}" if silent else ""
+    if len(silent) > rules.unanswered_share * len(weeks):
+        return [Reason("unanswered_weeks", told)], ()
+    unstable = [week for week, auc in answered.items() if auc.high < rules.least_weekly_auc]
+    found = []
+    if len(unstable) > rules.unstable_share * len(answered):
+        said = f"in {len(unstable)} of {len(answered)} test weeks the AUC lies below {rules.least_weekly_auc:g}: {', '.join(unstable)}"
+        found.append(Reason("unstable_weeks", said))
+    return found, (told,) if told else ()
 
 
 def _signed(estimate: Estimate) -> str:

@@ -3,18 +3,22 @@ what a single feature does to the test split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from ml.datasets import Dataset
-from ml.evaluation import auc
+from ml.datasets import Dataset, Split
+from ml.evaluation import Estimate, auc
 from ml.features import Field
 from ml.models.propensity.result import Leak
 
-# A single feature that ranks this well says the answer rather than predicts it: behaviour before a purchase is never so clear.
+# A single feature that ranks this well says the answer rather than predicts it: behaviour before a purchase is never so clear. The bound is absolute. One
+# against the other features would refuse honest data of which one feature carries nearly all (recency alone reaches .90 of .91 in the demo world), and would
+# pass what is blatant where everything else is weak. A leak too small for this bound is for the first line, and for times of receipt (backdating.py).
 SUSPICIOUS_AUC = 0.97
+_LEAST_ROWS = 50
 
 
 def recomputed_leaks(stored: pa.Table, recomputed: pa.Table, fields: Sequence[Field]) -> tuple[Leak, ...]:
@@ -42,18 +46,27 @@ def _keys(table: pa.Table) -> list[str]:
 
 
 def univariate_leaks(dataset: Dataset) -> tuple[Leak, ...]:
-    """Fields that rank the test split by themselves better than SUSPICIOUS_AUC, up or down. The interval's lower end must lie above it."""
+    """Fields that rank the test split by themselves better than SUSPICIOUS_AUC, up or down. The interval's lower end must lie above it.
+
+    Tried: the rows that have a value; and all rows, those without one at either end, because who has a value can be the answer as well.
+    """
     test = dataset.splits["test"]
     matrix = dataset.encoder.encode(test.table)
     found: list[Leak] = []
     for place, (name, category) in enumerate(dataset.encoder.columns):
         column = matrix[:, place].astype(np.float64)
-        known = np.isfinite(column)
-        if known.sum() < 50 or not 0 < test.labels[known].sum() < known.sum():
-            continue
-        for sign in (1.0, -1.0):
-            estimate = auc(test.labels[known], sign * column[known], test.customers[known])
-            if estimate.low > SUSPICIOUS_AUC and name not in {leak.feature for leak in found}:
-                said = name if category is None else f"{name} = {category}"
-                found.append(Leak(name, "univariate", f"{said} alone ranks the test split with AUC {estimate}; over {SUSPICIOUS_AUC:g} it says the answer"))
+        said = name if category is None else f"{name} = {category}"
+        best = max((estimate for estimate in _rankings(column, test) if np.isfinite(estimate.low)), key=lambda estimate: estimate.low, default=None)
+        if best is not None and best.low > SUSPICIOUS_AUC and name not in {leak.feature for leak in found}:
+            found.append(Leak(name, "univariate", f"{said} alone ranks the test split with AUC {best}; over {SUSPICIOUS_AUC:g} it says the answer"))
     return tuple(found)
+
+
+def _rankings(column: npt.NDArray[np.float64], test: Split) -> Iterator[Estimate]:
+    known = np.isfinite(column)
+    for sign in (1.0, -1.0):
+        if known.sum() >= _LEAST_ROWS:
+            yield auc(test.labels[known], sign * column[known], test.customers[known])
+        if not known.all() and len(known) >= _LEAST_ROWS:
+            yield auc(test.labels, np.where(known, sign * column, -np.inf), test.customers)
+            yield auc(test.labels, np.where(known, sign * column, np.inf), test.customers)

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,11 +36,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class PropensityModel:
-    """booster: XGBoost trees that give the margin (log-odds). calibrator: margin to score. encoder: table to matrix."""
+    """booster: XGBoost trees that give the margin (log-odds). calibrator: margin to score. encoder: table to matrix.
+
+    learnt_until: end of the last label that it was trained or calibrated on, UTC; what is labelled from there on it cannot know. None where it was not noted.
+    """
 
     booster: xgb.Booster
     calibrator: Calibrator
     encoder: Encoder
+    learnt_until: datetime | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -58,7 +63,10 @@ class PropensityModel:
         return Scores(*self.calibrator.predict(self.margins(self.encoder.encode(table))))
 
     def contributions(self, matrix: Matrix) -> Floats:
-        """(rows, fields + 1): exact SHAP values of each field in log-odds (Lundberg et al. 2020, path-dependent), and the bias; a row sums to its margin."""
+        """(rows, fields + 1): exact SHAP values of each field in log-odds (Lundberg et al. 2020, path-dependent), and the bias.
+
+        A row sums to the margin of its leaves within 1e-6; `margins` adds the trees in single precision, and can be some 1e-6 off that.
+        """
         by_column = np.asarray(self.booster.predict(xgb.DMatrix(matrix), pred_contribs=True), dtype=np.float64)
         places = {name: place for place, name in enumerate(self.fields)}
         summed = np.zeros((len(matrix), len(places) + 1))
@@ -78,7 +86,8 @@ class PropensityModel:
         temporary.mkdir(parents=True)
         try:
             (temporary / _BOOSTER).write_bytes(bytes(self.booster.save_raw("ubj")))
-            (temporary / _REST).write_text(self._rest())
+            learnt = {"learnt_until": self.learnt_until.isoformat()} if self.learnt_until else {}
+            (temporary / _REST).write_text(json.dumps(json.loads(self._rest()) | learnt, sort_keys=True))
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(temporary, folder)
@@ -96,7 +105,8 @@ class PropensityModel:
         calibrator = Calibrator(
             VennAbers(arrays["points"], arrays["p0"], arrays["p1"]), CalibrationBand(arrays["knots"], arrays["coefficients"], arrays["covariance"])
         )
-        return cls(booster, calibrator, Encoder(fields, {name: tuple(values) for name, values in rest["categories"].items()}))
+        learnt_until = datetime.fromisoformat(rest["learnt_until"]) if "learnt_until" in rest else None
+        return cls(booster, calibrator, Encoder(fields, {name: tuple(values) for name, values in rest["categories"].items()}), learnt_until)
 
     def _rest(self) -> str:
         parts = {

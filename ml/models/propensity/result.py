@@ -32,7 +32,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Leak:
-    """A feature that knows too much. how: "recomputed" (its stored value needs later events) or "univariate". sentence: with the numbers."""
+    """A feature that knows too much. how: "recomputed" (its stored value needs later events), "univariate", or "received": then `feature` is the event type
+    whose rows are dated back, and the sentence names the features that it feeds. sentence: with the numbers."""
 
     feature: str
     how: str
@@ -100,6 +101,19 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True)
+class ChampionRows:
+    """The test rows that the champion is compared on: those whose label begins when all that it learnt from has ended.
+
+    rows, positives: of these; all_positives: of the test split. learnt_until: of the champion; None where it does not say, and all rows are taken.
+    """
+
+    rows: int
+    positives: int
+    all_positives: int
+    learnt_until: datetime | None
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """candidates: all, evaluated on the same test rows. chosen: the one whose log-loss was least before the test split was looked at.
 
@@ -116,6 +130,8 @@ class TrainingResult:
     differences: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     stability: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(default_factory=dict)
     curves: Mapping[str, pa.Table] = field(default_factory=dict)
+    # Where there is a champion that can score these rows. differences[CHAMPION] is of these rows alone, and absent where they are of one class.
+    champion: ChampionRows | None = None
     # Features that rank the test split too well by themselves.
     leaks: tuple[Leak, ...] = ()
     # Some rows of the test split with the model's fields, for explanations.
@@ -124,10 +140,3 @@ class TrainingResult:
     def candidate(self, name: str) -> CandidateResult:
         """The candidate of that name. Raises KeyError where there is none."""
         return {candidate.name: candidate for candidate in self.candidates}[name]
-
-
-@dataclass(frozen=True)
-class TrainingSkipped:
-    """Why nothing was trained: sentences with the numbers found and needed."""
-
-    reasons: tuple[str, ...]

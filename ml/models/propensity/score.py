@@ -29,7 +29,7 @@ _COMMENTS = {
     "score": "Calibrated probability of a conversion within learning.horizon_days of the point.",
     "score_low": "Lower end of the score's 90 % interval.",
     "score_high": "Upper end of the score's 90 % interval.",
-    "decile": "1 for the tenth with the highest scores, to 10.",
+    "decile": "1 for the tenth with the highest scores, to 10. Equal scores share a decile, by the middle of their ranks.",
     "model_version": "Version in the registry of the model that gave the score.",
     "reasons": "Top decile: JSON list of feature, value, log_odds and sentence, by exact SHAP contributions; NULL for others (waymark why CUSTOMER).",
 }
@@ -57,7 +57,8 @@ def prepare_scores(connection: Connection) -> None:
 def score_customers(connection: Connection, model: PropensityModel | None, version: str | None, *, batch_rows: int = BATCH_ROWS) -> ScoreReport:
     """Replaces the scores by those of all customers with features at the latest point (data_now); leaves none where there is no model.
 
-    Deciles are equal parts by (score, customer_id). Reasons are the exact contributions of the top decile.
+    Deciles are equal parts by score. Equal scores share a decile, that of the middle of their ranks, so a decile can hold more or less than a tenth:
+    calibration makes steps, and nothing tells apart who is on one. Reasons are the exact contributions of the top decile.
     """
     prepare_scores(connection)
     if model is None or version is None:
@@ -89,7 +90,8 @@ def score_customers(connection: Connection, model: PropensityModel | None, versi
     """)
     connection.execute("""
         create or replace temp table ranked_scores as
-        select *, cast(floor((row_number() over (order by score desc, customer_id) - 1) * 10.0 / count(*) over ()) as integer) + 1 as decile
+        select *, cast((2 * (rank() over (order by score desc) - 1) + count(*) over (partition by score) - 1) * 10 // (2 * count(*) over ()) as integer) + 1
+            as decile
         from temp.current_scores
     """)
     reasons = _reasons(connection, model)

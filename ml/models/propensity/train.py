@@ -1,45 +1,30 @@
-"""Training, whole: data, candidates, calibration, evaluation. Nothing is written and nobody is told but through the result."""
+"""Training: candidates, calibration, evaluation. Nothing is written and nobody is told but through the result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from ml.datasets import SPLITS, Dataset, NotEnoughHistoryError, Split, load_for
+from ml.datasets import SPLITS, Dataset, Split
 from ml.evaluation import compare, curves, evaluate, stability
-from ml.features import Field
 from ml.models.propensity import spec
 from ml.models.propensity.calibration import Calibrator
 from ml.models.propensity.candidates import Fitted, fit_base_rate, fit_linear, fit_xgboost
 from ml.models.propensity.leaks import univariate_leaks
 from ml.models.propensity.model import PropensityModel
-from ml.models.propensity.result import CHAMPION, CandidateResult, DatasetInfo, SplitInfo, TestSplit, TrainingResult, TrainingSkipped
-from waymark.core.settings import LearningSettings
-from waymark.core.warehouse import Connection
+from ml.models.propensity.result import CHAMPION, CandidateResult, ChampionRows, DatasetInfo, SplitInfo, TestSplit, TrainingResult
 
 _REPLICATES = 100
 _EXPLAINED_ROWS = 1_500
 Progress = Callable[[str], None]
 
 
-def train_propensity(
-    connection: Connection, settings: LearningSettings, fields: Sequence[Field], *, champion: PropensityModel | None = None, progress: Progress | None = None
-) -> TrainingResult | TrainingSkipped:
-    """Trains on the feature views and the label of a warehouse; TrainingSkipped says what is missing. champion: compared on the same test rows."""
-    tell = progress or (lambda _: None)
-    tell("training: data")
-    try:
-        dataset = load_for(connection, settings, fields)
-    except NotEnoughHistoryError as error:
-        return TrainingSkipped(error.reasons)
-    return train_on(dataset, champion=champion, progress=tell)
-
-
 def train_on(dataset: Dataset, *, champion: PropensityModel | None = None, progress: Progress | None = None) -> TrainingResult:
-    """Trains and evaluates the candidates on a dataset that is split already."""
+    """Trains and evaluates the candidates on a dataset (`ml.datasets.load_for`). champion: compared on those test rows that it has not learnt from."""
     tell = progress or (lambda _: None)
     matrices = {name: dataset.encoder.encode(split.table) for name, split in dataset.splits.items()}
     names = {field.name for field in dataset.encoder.fields}
@@ -56,7 +41,7 @@ def train_on(dataset: Dataset, *, champion: PropensityModel | None = None, progr
     calibrators = {item.name: Calibrator.fit(item.margins["calibration"], calibration.labels, calibration.customers) for item in fitted}
     predictions = {item.name: calibrators[item.name].score(item.margins["test"]) for item in fitted}
     assert trees.booster is not None
-    model = PropensityModel(trees.booster, calibrators["xgboost"], dataset.encoder)
+    model = PropensityModel(trees.booster, calibrators["xgboost"], dataset.encoder, _learnt_until(dataset))
     chosen = predictions["xgboost"]
     low, high = model.calibrator.interval(trees.margins["test"])
     candidates = tuple(_evaluated(item, predictions[item.name], test, dataset.seed) for item in fitted)
@@ -65,15 +50,21 @@ def train_on(dataset: Dataset, *, champion: PropensityModel | None = None, progr
         for name, other in predictions.items()
         if name != "xgboost"
     }
+    met = None
     if champion is not None and set(champion.fields) <= names:
-        other = champion.predict(test.table).score
-        differences[CHAMPION] = compare(test.labels, chosen, other, test.customers, replicates=_REPLICATES, seed=dataset.seed)
+        unseen = np.ones(len(test.labels), dtype=np.bool_) if champion.learnt_until is None else test.points >= np.datetime64(champion.learnt_until)
+        met = ChampionRows(int(unseen.sum()), int(test.labels[unseen].sum()), test.positives, champion.learnt_until)
+        if 0 < met.positives < met.rows:
+            other = champion.predict(test.table.filter(pa.array(unseen))).score
+            differences[CHAMPION] = compare(
+                test.labels[unseen], chosen[unseen], other, test.customers[unseen], replicates=_REPLICATES, seed=dataset.seed
+            )  # fmt: skip
     week, segments = test.points.astype("datetime64[D]"), _segments(test)
     return TrainingResult(
         candidates=candidates, chosen="xgboost", model=model,
         test=TestSplit(test.table.select(["customer_id", "as_of_at"]), test.labels, chosen, low, high, week, segments),
         dataset=_info(dataset), differences=differences, stability=stability(test.labels, chosen, {"week": week, **segments}, test.customers),
-        curves=curves(test.labels, chosen, test.customers, seed=dataset.seed), leaks=univariate_leaks(dataset),
+        curves=curves(test.labels, chosen, test.customers, seed=dataset.seed), champion=met, leaks=univariate_leaks(dataset),
         sample=test.table.take(np.sort(np.random.default_rng(dataset.seed).permutation(test.table.num_rows)[:_EXPLAINED_ROWS])),
     )  # fmt: skip
 
@@ -104,6 +95,12 @@ def _info(dataset: Dataset) -> DatasetInfo:
         splits[name] = SplitInfo(len(split.labels), split.positives, len(np.unique(split.customers)), first, last)
     names = tuple(field.name for field in dataset.encoder.fields)
     return DatasetInfo(dataset.fingerprint, splits, names, dataset.horizon_days, dataset.seed, dataset.sampled)
+
+
+def _learnt_until(dataset: Dataset) -> datetime:
+    """The end of the last label of the training and calibration splits."""
+    last = max(dataset.splits[name].points.max() for name in ("train", "calibration"))
+    return _datetime(last) + timedelta(days=dataset.horizon_days)
 
 
 def _datetime(point: np.datetime64) -> datetime:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ml.datasets import Dataset, load_for
 from ml.models.propensity.result import TrainingResult
-from ml.models.propensity.train import train_propensity
+from ml.models.propensity.train import train_on
 from tests.unit.propensity.synthetic import FIELDS, fill, population
 from waymark.core.settings import LearningSettings
 from waymark.core.warehouse import Connection, connect
@@ -21,7 +22,10 @@ def warehouse() -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="session")
-def trained(warehouse: Connection) -> TrainingResult:
-    result = train_propensity(warehouse, LearningSettings(min_positives=50), FIELDS)
-    assert isinstance(result, TrainingResult)
-    return result
+def dataset(warehouse: Connection) -> Dataset:
+    return load_for(warehouse, LearningSettings(min_positives=50), FIELDS)
+
+
+@pytest.fixture(scope="session")
+def trained(dataset: Dataset) -> TrainingResult:
+    return train_on(dataset)

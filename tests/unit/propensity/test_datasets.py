@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.datasets import SPLITS, Dataset, NotEnoughHistoryError, assemble, load_dataset, plan_splits
-from ml.models.propensity.result import TrainingSkipped
-from ml.models.propensity.train import train_propensity
+from ml.datasets import SPLITS, Dataset, NotEnoughHistoryError, assemble, load_dataset, load_for, plan_splits
 from tests.unit.propensity.synthetic import FIELDS, array, fill, population, week
 from waymark.core.settings import LearningSettings
 from waymark.core.warehouse import Connection, connect
@@ -106,16 +104,20 @@ def test_a_category_that_only_later_rows_have_is_nothing_to_the_model(warehouse:
 
 def test_training_is_skipped_with_the_numbers_that_are_missing() -> None:
     settings = LearningSettings(min_positives=50)
+
+    def lacking(connection: Connection) -> tuple[str, ...]:
+        with pytest.raises(NotEnoughHistoryError) as caught:
+            load_for(connection, settings, FIELDS)
+        return caught.value.reasons
+
     with connect() as connection:
-        nothing = train_propensity(connection, settings, FIELDS)
-        assert isinstance(nothing, TrainingSkipped) and any("features.label_conversion does not exist" in reason for reason in nothing.reasons)
+        assert "the table features.label_conversion does not exist" in lacking(connection)
         fill(connection, population(200, 6))
-        young = train_propensity(connection, settings, FIELDS)
-        assert young == TrainingSkipped(("5 weekly points have a label that is ripe after 7 days; 8 are needed",))
+        assert lacking(connection) == ("5 weekly points have a label that is ripe after 7 days; 8 are needed",)
         fill(connection, population(30, 16))
-        few = train_propensity(connection, settings, FIELDS)
-        assert isinstance(few, TrainingSkipped) and len(few.reasons) >= 2
-        assert all(reason.endswith("converting rows of 90; 50 are needed") for reason in few.reasons if "train" not in reason)
+        few = lacking(connection)
+    assert len(few) >= 2
+    assert all(reason.endswith("converting rows of 90; 50 are needed") for reason in few if "train" not in reason)
 
 
 def test_maturity_leaves_the_latest_labels_out(warehouse: Connection) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ml.datasets import load_for
 from ml.evaluation import auc
 from ml.models.propensity.gate import judge
 from ml.models.propensity.model import PropensityModel
 from ml.models.propensity.result import TrainingResult
-from ml.models.propensity.train import train_propensity
+from ml.models.propensity.train import train_on
 from tests.conftest import REPOSITORY
 from tests.unit.propensity.synthetic import FIELDS, array, fill, population
 from waymark.core.settings import EngineSettings, LearningSettings
@@ -28,9 +29,8 @@ SETTINGS = LearningSettings(min_positives=50)
 def train(table: pa.Table, *, threads: int = 2, settings: LearningSettings = SETTINGS) -> TrainingResult:
     with connect(engine=EngineSettings(threads=threads)) as connection:
         fill(connection, table)
-        result = train_propensity(connection, settings, FIELDS)
-    assert isinstance(result, TrainingResult)
-    return result
+        dataset = load_for(connection, settings, FIELDS)
+    return train_on(dataset)
 
 
 def test_engine_threads_and_row_order_change_no_digest_and_a_seed_does(trained: TrainingResult) -> None:
@@ -102,11 +102,6 @@ def test_shuffled_labels_leave_nothing_to_rank_by_and_are_refused() -> None:
     estimate = result.candidate("xgboost").metrics["auc"]
     assert estimate.low < 0.5 < estimate.high
     assert "not_better_than_base_rate" in {reason.code for reason in judge(result).reasons}
-
-
-def test_contributions_sum_to_the_margin(trained: TrainingResult) -> None:
-    matrix = trained.model.encoder.encode(population(300, 1, seed=11))
-    np.testing.assert_allclose(trained.model.contributions(matrix).sum(axis=1), trained.model.margins(matrix), atol=1e-5)
 
 
 def test_the_test_split_is_no_part_of_any_choice(warehouse: Connection, trained: TrainingResult) -> None:

@@ -84,7 +84,8 @@ FAULTS = [
     Fault("scores", f"{SCORES} score = 1.2, score_high = 1.3 {SCORE}", "scores_are_probabilities"),
     Fault("scores", f"{SCORES} score_low = 0.15 {SCORE}", "scores_lie_in_their_intervals"),
     Fault("scores", f"insert into marts.fct_propensity_scores from marts.fct_propensity_scores {SCORE}", "customers_are_scored_once"),
-    Fault("scores", f"{SCORES} decile = 1", "deciles_are_even"),
+    Fault("scores", f"{SCORES} decile = 1", "deciles_follow_the_scores"),
+    Fault("scores", f"{SCORES} score = 0.1 where decile = 2", "deciles_follow_the_scores"),
     Fault("scores", f"{SCORES} customer_id = 'c_nobody' {SCORE}", "scored_customers_exist"),
     Fault("scores", f"{SCORES} model_version = null {SCORE}", "scores_name_their_model"),
 ]  # fmt: skip

@@ -43,7 +43,7 @@ _MARTS = f"""
     select 'o_1' as conversion_id, 'c_1' as customer_id, cast(10 as decimal(18, 4)) as value, cast(10 as decimal(18, 4)) as value_reporting;
     create table marts.dim_customers as select 'c_' || i as customer_id from range({CUSTOMERS}) r(i);
     create table marts.fct_propensity_scores as
-    select 'c_' || i as customer_id, {NOW} as as_of_at, 0.1 as score, 0.05 as score_low, 0.2 as score_high,
+    select 'c_' || i as customer_id, {NOW} as as_of_at, 0.15 - i * 0.05 / {CUSTOMERS} as score, 0.05 as score_low, 0.2 as score_high,
         cast(floor(i * 10 / {CUSTOMERS}.0) as integer) + 1 as decile, '1' as model_version
     from range({CUSTOMERS}) r(i)
 """

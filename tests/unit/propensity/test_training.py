@@ -1,4 +1,4 @@
-"""A gate that refuses what it should, by name."""
+"""A gate that refuses what it should, by name: models, and features that know too much."""
 
 from __future__ import annotations
 
@@ -13,38 +13,30 @@ from ml.datasets import Dataset, assemble
 from ml.evaluation import Estimate
 from ml.features import Field
 from ml.models.propensity.gate import judge
-from ml.models.propensity.leaks import recomputed_leaks
+from ml.models.propensity.leaks import recomputed_leaks, univariate_leaks
 from ml.models.propensity.result import CHAMPION, TrainingResult
 from ml.models.propensity.train import train_on
-from tests.unit.learning.population import FIELDS
+from tests.unit.propensity.synthetic import FIELDS
 
 
-@pytest.fixture(scope="module")
-def result(dataset: Dataset) -> TrainingResult:
-    return train_on(dataset)
-
-
-def test_trees_beat_the_baselines_and_are_promoted(result: TrainingResult) -> None:
-    assert result.candidate("xgboost").metrics["auc"].low > 0.65
-    assert judge(result).promote, judge(result).summary
+def test_trees_beat_the_baselines_and_are_promoted(trained: TrainingResult) -> None:
+    assert trained.candidate("xgboost").metrics["auc"].low > 0.65
+    assert judge(trained).promote, judge(trained).summary
 
 
 
-
-
-
-def test_a_challenger_within_noise_of_the_champion_is_refused(result: TrainingResult, dataset: Dataset) -> None:
-    again = train_on(dataset, champion=result.model)
+def test_a_challenger_within_noise_of_the_champion_is_refused(trained: TrainingResult, dataset: Dataset) -> None:
+    again = train_on(dataset, champion=trained.model)
     assert [reason.code for reason in judge(again).reasons] == ["within_noise_of_champion"]
     better = replace(again, differences={**again.differences, CHAMPION: {"log_loss": Estimate(-0.02, -0.03, -0.01, 100)}})
     assert judge(better).promote
 
 
-def test_a_model_that_exaggerates_is_refused(result: TrainingResult) -> None:
-    chosen = result.candidate("xgboost")
+def test_a_model_that_exaggerates_is_refused(trained: TrainingResult) -> None:
+    chosen = trained.candidate("xgboost")
     skewed = replace(chosen, metrics={**chosen.metrics, "calibration_slope": Estimate(0.6, 0.5, 0.7, 100)})
-    others = tuple(skewed if item.name == "xgboost" else item for item in result.candidates)
-    assert "calibration_slope" in {reason.code for reason in judge(replace(result, candidates=others)).reasons}
+    others = tuple(skewed if item.name == "xgboost" else item for item in trained.candidates)
+    assert "calibration_slope" in {reason.code for reason in judge(replace(trained, candidates=others)).reasons}
 
 
 def test_a_feature_that_says_the_answer_is_refused_by_name(dataset: Dataset) -> None:
@@ -55,6 +47,19 @@ def test_a_feature_that_says_the_answer_is_refused_by_name(dataset: Dataset) -> 
     leaking = train_on(assemble(tables, (*FIELDS, blatant), horizon_days=7, seed=7))
     verdict = judge(leaking, leaking.leaks)
     assert not verdict.promote and any("knows_the_future" in reason.sentence for reason in verdict.reasons if reason.code == "leak")
+
+
+@pytest.mark.parametrize("is_value_of_buyers", [True, False])
+def test_a_feature_whose_presence_says_the_answer_is_refused_by_name(dataset: Dataset, is_value_of_buyers: bool) -> None:
+    """What it says of those who have it is nothing: noise."""
+    field, rng = Field("has_it_or_not", "number", None, "the future", ("event_count",)), np.random.default_rng(0)
+    tables = {}
+    for name, split in dataset.splits.items():
+        column = pa.array(rng.normal(size=len(split.labels)), mask=(split.labels == 1) != is_value_of_buyers)
+        tables[name] = split.table.append_column(field.name, column)
+    leaks = univariate_leaks(assemble(tables, (*FIELDS, field), horizon_days=7, seed=7))
+    assert [leak.feature for leak in leaks] == ["has_it_or_not"]
+    assert univariate_leaks(dataset) == ()
 
 
 def test_a_stored_value_that_later_events_made_is_named() -> None:
