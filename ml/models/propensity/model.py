@@ -18,10 +18,11 @@ import xgboost as xgb
 
 from ml.datasets import Encoder, Matrix
 from ml.features import Field
-from ml.models.propensity.calibration import CalibrationBand, Calibrator, VennAbers
+from ml.models.propensity.calibration import CalibrationBand, Calibrator, Spread, VennAbers
 
 Floats = npt.NDArray[np.float64]
 _BOOSTER, _REST = "booster.ubj", "model.json"
+_SPREAD = ("levels", "below", "above", "places", "floor")
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,16 @@ class PropensityModel:
         fields = tuple(Field(**{**field, "measures": tuple(field["measures"])}) for field in rest["fields"])
         arrays = {name: np.asarray(values, dtype=np.float64) for name, values in rest["calibrator"].items()}
         calibrator = Calibrator(
-            VennAbers(arrays["points"], arrays["p0"], arrays["p1"]), CalibrationBand(arrays["knots"], arrays["coefficients"], arrays["covariance"])
-        )
+            VennAbers(arrays["points"], arrays["p0"], arrays["p1"]), CalibrationBand(arrays["knots"], arrays["coefficients"], arrays["covariance"]),
+            Spread(*(arrays.get(name, np.zeros(0)) for name in _SPREAD)),  # models of earlier versions have none
+        )  # fmt: skip
         return cls(booster, calibrator, Encoder(fields, {name: tuple(values) for name, values in rest["categories"].items()}))
 
     def _rest(self) -> str:
         parts = {
             "points": self.calibrator.venn_abers.points, "p0": self.calibrator.venn_abers.p0, "p1": self.calibrator.venn_abers.p1,
             "knots": self.calibrator.band.knots, "coefficients": self.calibrator.band.coefficients, "covariance": self.calibrator.band.covariance,
+            **{name: getattr(self.calibrator.spread, name) for name in _SPREAD},
         }  # fmt: skip
         fields = [
             {"name": f.name, "dtype": f.dtype, "window_days": f.window_days, "meaning": f.meaning, "measures": list(f.measures), "table": f.table}
