@@ -126,3 +126,19 @@ def fit_xgboost(dataset: Dataset, matrices: dict[str, Matrix]) -> Fitted:
     booster = xgb.train({**spec.FIXED, **best.params, "seed": dataset.seed}, whole, best.rounds, verbose_eval=False)
     margins = {name: np.asarray(booster.inplace_predict(matrix, predict_type="margin"), dtype=np.float64) for name, matrix in matrices.items()}
     return Fitted("xgboost", {**best.params, "rounds": best.rounds}, margins, best.loss, tuple(trials), booster)
+
+
+def refit_on_draws(dataset: Dataset, matrices: dict[str, Matrix], fitted: Fitted, truth: Floats, *, draws: int, seed: int) -> list[Floats]:
+    """What the same trees would have learnt had `truth` been true: margins of the calibration rows, once for each draw of outcomes.
+
+    truth: log-odds of the training rows. Rounds and parameters are those of `fitted`.
+    """
+    generator = np.random.default_rng([dataset.seed, 3, seed])
+    params = {name: value for name, value in fitted.params.items() if name != "rounds"}
+    data = xgb.QuantileDMatrix(matrices["train"], label=np.zeros(len(truth)), max_bin=128, nthread=spec.THREADS)
+    found = []
+    for draw in range(draws):
+        data.set_label((generator.random(len(truth)) < sigmoid(truth)).astype(np.float32))
+        booster = xgb.train({**spec.FIXED, **params, "seed": dataset.seed + 1 + draw}, data, int(str(fitted.params["rounds"])), verbose_eval=False)
+        found.append(np.asarray(booster.inplace_predict(matrices["calibration"], predict_type="margin"), dtype=np.float64))
+    return found

@@ -51,7 +51,9 @@ def model_card(result: TrainingResult, verdict: Verdict, importance: tuple[Impor
     lines += ["", "## What moves it", "Mean absolute SHAP value in log-odds, over a sample of the test split.", ""]
     for place, item in enumerate(importance[:10], 1):
         lines.append(f"{place}. {meanings.get(item.feature, item.feature)} (`{item.feature}`): {item.mean_absolute:.3f}")
-    lines += ["", "## Limits", "- The interval beside a score is a 90 % band of the calibration curve: how well its level is known, not how persons differ."]
+    lines += ["", "## Limits"]
+    rough = "if the truth is no rougher than what trees and logistic regression learn of it"
+    lines += [f"- The interval beside a score is at 90 % and of the customer's own probability, {rough}."]
     lines += ["- Customers seen for the last time more than 90 days before a point have no score."]
     lines += ["- Who is not linked to a known person is scored by what one device shows."]
     lines += ["", "## Where it came from", *(f"- {name}: `{value}`" for name, value in facts.items())]

@@ -19,10 +19,11 @@ import xgboost as xgb
 
 from ml.datasets import Encoder, Matrix
 from ml.features import Field
-from ml.models.propensity.calibration import CalibrationBand, Calibrator, VennAbers
+from ml.models.propensity.calibration import CalibrationBand, Calibrator, Spread, VennAbers
 
 Floats = npt.NDArray[np.float64]
 _BOOSTER, _REST = "booster.ubj", "model.json"
+_SPREAD = ("levels", "below", "above", "places", "floor")
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,9 @@ class PropensityModel:
         fields = tuple(Field(**{**field, "measures": tuple(field["measures"])}) for field in rest["fields"])
         arrays = {name: np.asarray(values, dtype=np.float64) for name, values in rest["calibrator"].items()}
         calibrator = Calibrator(
-            VennAbers(arrays["points"], arrays["p0"], arrays["p1"]), CalibrationBand(arrays["knots"], arrays["coefficients"], arrays["covariance"])
-        )
+            VennAbers(arrays["points"], arrays["p0"], arrays["p1"]), CalibrationBand(arrays["knots"], arrays["coefficients"], arrays["covariance"]),
+            Spread(*(arrays.get(name, np.zeros(0)) for name in _SPREAD)),  # models of earlier versions have none
+        )  # fmt: skip
         learnt_until = datetime.fromisoformat(rest["learnt_until"]) if "learnt_until" in rest else None
         return cls(booster, calibrator, Encoder(fields, {name: tuple(values) for name, values in rest["categories"].items()}), learnt_until)
 
@@ -112,6 +114,7 @@ class PropensityModel:
         parts = {
             "points": self.calibrator.venn_abers.points, "p0": self.calibrator.venn_abers.p0, "p1": self.calibrator.venn_abers.p1,
             "knots": self.calibrator.band.knots, "coefficients": self.calibrator.band.coefficients, "covariance": self.calibrator.band.covariance,
+            **{name: getattr(self.calibrator.spread, name) for name in _SPREAD},
         }  # fmt: skip
         fields = [
             {"name": f.name, "dtype": f.dtype, "window_days": f.window_days, "meaning": f.meaning, "measures": list(f.measures), "table": f.table}

@@ -20,5 +20,8 @@ TRIALS: tuple[Mapping[str, object], ...] = (
     {"max_depth": 6, "eta": 0.05, "min_child_weight": 60.0, "subsample": 0.7, "colsample_bytree": 0.4, "lambda": 20.0},
     {"max_depth": 4, "eta": 0.05, "min_child_weight": 1.0, "subsample": 0.8, "colsample_bytree": 0.6, "lambda": 1.0},
 )
+# How often the trees are grown again on drawn outcomes, to learn how far they come from a truth that is known: that of these candidates, in turn.
+REFITS = 4
+TRUTHS = ("logistic", "xgboost")
 # Recency, frequency and value.
 RFM = ("hours_since_last_event", "session_count_28d", "event_count_90d", "revenue_amount_total")

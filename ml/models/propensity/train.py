@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ml.datasets import SPLITS, Dataset, Split
+from ml.datasets import SPLITS, Dataset, Matrix, Split
 from ml.evaluation import compare, curves, evaluate, stability
 from ml.models.propensity import spec
 from ml.models.propensity.calibration import Calibrator
-from ml.models.propensity.candidates import Fitted, fit_base_rate, fit_linear, fit_xgboost
+from ml.models.propensity.candidates import Fitted, fit_base_rate, fit_linear, fit_xgboost, refit_on_draws
 from ml.models.propensity.leaks import univariate_leaks
 from ml.models.propensity.model import PropensityModel
 from ml.models.propensity.result import CHAMPION, CandidateResult, ChampionRows, DatasetInfo, SplitInfo, TestSplit, TrainingResult
@@ -41,7 +41,9 @@ def train_on(dataset: Dataset, *, champion: PropensityModel | None = None, progr
     calibrators = {item.name: Calibrator.fit(item.margins["calibration"], calibration.labels, calibration.customers) for item in fitted}
     predictions = {item.name: calibrators[item.name].score(item.margins["test"]) for item in fitted}
     assert trees.booster is not None
-    model = PropensityModel(trees.booster, calibrators["xgboost"], dataset.encoder, _learnt_until(dataset))
+    tell("training: intervals")
+    truths = [(item, calibrators[item.name]) for item in fitted if item.name in spec.TRUTHS]
+    model = PropensityModel(trees.booster, _with_spread(dataset, matrices, trees, truths, calibrators["xgboost"]), dataset.encoder, _learnt_until(dataset))
     chosen = predictions["xgboost"]
     low, high = model.calibrator.interval(trees.margins["test"])
     candidates = tuple(_evaluated(item, predictions[item.name], test, dataset.seed) for item in fitted)
@@ -67,6 +69,17 @@ def train_on(dataset: Dataset, *, champion: PropensityModel | None = None, progr
         curves=curves(test.labels, chosen, test.customers, seed=dataset.seed), champion=met, leaks=univariate_leaks(dataset),
         sample=test.table.take(np.sort(np.random.default_rng(dataset.seed).permutation(test.table.num_rows)[:_EXPLAINED_ROWS])),
     )  # fmt: skip
+
+
+def _with_spread(
+    dataset: Dataset, matrices: dict[str, Matrix], trees: Fitted, truths: Sequence[tuple[Fitted, Calibrator]], calibrator: Calibrator
+) -> Calibrator:
+    """The trees' calibrator with intervals of a row's own probability: how far they come from truths that are known, those of candidates after calibration."""
+    refits = []
+    for place, (item, own) in enumerate(truths):
+        drawn = refit_on_draws(dataset, matrices, trees, own.band.curve(item.margins["train"]), draws=spec.REFITS // len(truths), seed=place)
+        refits += [(own.band.curve(item.margins["calibration"]), learnt) for learnt in drawn]
+    return calibrator.with_spread(trees.margins["calibration"], dataset.splits["calibration"].labels, refits)
 
 
 def _evaluated(item: Fitted, predictions: npt.NDArray[np.float64], test: Split, seed: int) -> CandidateResult:

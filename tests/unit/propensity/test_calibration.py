@@ -59,6 +59,55 @@ def test_one_pair_merges_to_itself_and_several_to_between_them() -> None:
     assert ((both >= np.minimum(*alone) - 1e-12) & (both <= np.maximum(*alone) + 1e-12)).all()
 
 
+def rare(seed: int, rows: int = 16_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Margins, labels and true log-odds of rows of which one in forty converts; a row's own log-odds lie around its margin by 0.5."""
+    draw = np.random.default_rng(seed)
+    margins = draw.normal(-4.9, 1.6, rows)
+    truth = margins + draw.normal(0, 0.5, rows)
+    return margins, draw.random(rows) < sigmoid(truth), truth
+
+
+def test_scores_are_nearer_to_the_level_of_their_rows_than_the_minimax_choice() -> None:
+    levels = []
+    for seed in range(4):
+        margins, labels, _ = rare(seed)
+        calibrator = Calibrator.fit(margins, labels, np.arange(len(margins)))
+        p0, p1 = calibrator.venn_abers.predict(margins)
+        score = calibrator.score(margins)
+        assert ((p0 - 1e-12 <= score) & (score <= p1 + 1e-12)).all()
+        levels.append([score.mean() / labels.mean(), (p1 / (1 - p0 + p1)).mean() / labels.mean()])
+    mine, minimax = np.mean(levels, axis=0)
+    assert abs(mine - 1) < 0.035 and minimax > 1.05
+
+
+def test_a_spread_makes_the_interval_one_of_a_row_s_own_probability() -> None:
+    margins, labels, _ = rare(11)
+    refits = [(truth, learnt) for learnt, _, truth in (rare(12), rare(13))]
+    plain = Calibrator.fit(margins, labels, np.arange(len(margins)))
+    wide = plain.with_spread(margins, labels, refits)
+    fresh, _, truth = rare(14)
+    own = sigmoid(truth)
+    low, high = plain.interval(fresh)
+    assert ((low <= own) & (own <= high)).mean() < 0.6
+    np.testing.assert_array_equal(plain.score(fresh), wide.score(fresh))
+    low, high = wide.interval(fresh)
+    assert 0.02 < (own > high).mean() < 0.07
+    busy = fresh > np.quantile(fresh, 0.8)  # below, the lower end is lower than the spread asks for; and the curve's own band comes on top
+    assert 0.87 < ((low <= own) & (own <= high))[busy].mean() < 0.97
+    assert ((low <= wide.score(fresh)) & (wide.score(fresh) <= high)).all()
+
+
+def test_where_nobody_converted_the_interval_reaches_to_nothing() -> None:
+    margins, labels, _ = rare(15)
+    labels = labels & (margins > np.quantile(margins, 0.4))
+    calibrator = Calibrator.fit(margins, labels, np.arange(len(margins)))
+    refits = [(truth, learnt) for learnt, _, truth in (rare(16),)]
+    low, high = calibrator.with_spread(margins, labels, refits).interval(margins)
+    bottom = margins < np.quantile(margins, 0.3)
+    assert (low[bottom] < 1e-12).all() and (high[bottom] > 0).all()
+    assert (low[margins > np.quantile(margins, 0.9)] > 1e-3).all()
+
+
 def coverage(seed: int, customers: int = 3_000) -> tuple[float, float]:
     """Share of new rows whose interval holds the chance they are drawn with, and the mean width over the mean chance.
 

@@ -1,0 +1,80 @@
+"""How often the quality checks alarm where nothing is wrong: fifty small worlds without a planted fault, each run whole and checked whole.
+
+Rules of scores are left out: they are exact, and so few conversions train no model.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from expectations.rules import STAGES, CheckResult
+from ml.simulator import WorldSpec, generate_world
+from ml.simulator.spec import DEFAULT_MECHANISMS
+from tests.proof.world_project import SOURCE, world_project
+from waymark.pipeline.quality import check
+from waymark.pipeline.steps import rebuilding
+
+SEEDS = range(1_001, 1_051)
+CUSTOMERS, DAYS = 650, 112
+# As expectations/README.md states them.
+STATED_ANY = 0.02
+STATED_RULE = 0.01
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> list[list[CheckResult]]:
+    """The results of a world each. Every second one is without any dirt; the others have what ordinary sources have (late, twice, crawlers, broken rows)."""
+    found = []
+    for seed in SEEDS:
+        folder = tmp_path_factory.mktemp(f"clean{seed}")
+        found.append(checks_of_world(folder, seed))
+        shutil.rmtree(folder)
+    return found
+
+
+def checks_of_world(folder: Path, seed: int) -> list[CheckResult]:
+    project = world_project(folder / "project", min_positives=50)
+    mechanisms = {} if seed % 2 else DEFAULT_MECHANISMS
+    generate_world(project.directory / "in" / SOURCE, folder / "truth", WorldSpec(customers=CUSTOMERS, days=DAYS, seed=seed, mechanisms=mechanisms))
+    run = project.run(stop_before="finish", checks=False)
+    assert rebuilding(run)
+    return [result for stage in STAGES if stage != "scores" for result in check(run, stage)]
+
+
+def most(tries: int, rate: float) -> int:
+    """So many alarms or fewer are seen but for once in ten thousand times, where the rate is what it is said to be."""
+    return int(stats.binom.ppf(1 - 1e-4, tries, rate))
+
+
+@pytest.mark.prove
+def test_a_run_of_clean_data_raises_no_more_alarms_than_stated(checked: list[list[CheckResult]], record_property: Callable[[str, object], None]) -> None:
+    alarmed = [seed for seed, results in zip(SEEDS, checked, strict=True) if any(result.status == "failed" for result in results)]
+    record_property("claim", f"Quality checks: of runs of clean data at most {STATED_ANY:.0%} raise any alarm ({len(alarmed)} did)")
+    record_property("n", f"{len(checked)} worlds of {CUSTOMERS} persons, {sum(map(len, checked)):,} rules run")
+    record_property("seed", f"{SEEDS[0]}-{SEEDS[-1]}")
+    record_property("interval", f"a binomial band at 1e-4: up to {most(len(checked), STATED_ANY)}")
+    assert len(alarmed) <= most(len(checked), STATED_ANY), alarmed
+
+
+@pytest.mark.prove
+def test_no_rule_alarms_on_clean_data_more_often_than_stated(checked: list[list[CheckResult]], record_property: Callable[[str, object], None]) -> None:
+    tried = Counter((result.table, result.rule) for results in checked for result in results if result.status != "not_applicable")
+    alarms = Counter((result.table, result.rule) for results in checked for result in results if result.status == "failed")
+    record_property("claim", f"Quality checks: each rule alarms on at most {STATED_RULE:.0%} of runs of clean data")
+    record_property("n", f"{len(tried)} rules, {len(checked)} worlds each; {sum(alarms.values())} alarms")
+    record_property("seed", f"{SEEDS[0]}-{SEEDS[-1]}")
+    record_property("interval", f"a binomial band at 1e-4, a rule: up to {most(len(checked), STATED_RULE)}")
+    assert not {rule: count for rule, count in alarms.items() if count > most(tried[rule], STATED_RULE)}
+
+
+@pytest.mark.prove
+def test_the_rules_that_judge_history_had_something_to_say(checked: list[list[CheckResult]]) -> None:
+    """A rule that never applies never alarms."""
+    silent = Counter(result.rule for results in checked for result in results if result.status == "not_applicable")
+    assert not silent, silent
