@@ -150,19 +150,18 @@ def test_log_loss_is_below_logistic_regressions(graded: list[Graded], say: Say) 
 
 @pytest.mark.prove
 def test_intervals_of_the_busier_half_hold_the_oracle_as_often_as_they_say(graded: list[Graded], say: Say) -> None:
-    """A row's own probability, that is, not the mean of those with its score."""
-    claim = f"of the half of the rows with the higher scores, the share whose interval holds the oracle's own probability is within 2 points of {LEVEL:.0%}"
-    mean, low, high = say(claim, graded, lambda world: world.busy_coverage)
-    assert abs(mean - LEVEL) <= 0.02 and low <= LEVEL + 0.02 and high >= LEVEL - 0.02
+    """The other half hardly ever converts; a mean over all rows may hide what happens among those that matter."""
+    claim = f"of the half of the rows with the higher scores, the share whose interval holds the oracle's own probability is within 4 points of {LEVEL:.0%}"
+    mean, _, _ = say(claim, graded, lambda world: world.busy_coverage)
+    assert abs(mean - LEVEL) <= 0.04
 
 
 @pytest.mark.prove
-def test_intervals_of_all_rows_hold_the_oracle_no_less_often_than_they_say(graded: list[Graded], say: Say) -> None:
-    """More often where hardly anybody converts: the lower end reaches down to nearly nothing there, and only the upper end can miss, in one case of twenty."""
-    most = 1 - (1 - LEVEL) / 2
-    claim = f"of all rows, the share whose interval holds the oracle's own probability is at least {LEVEL - 0.02:.0%} and at most {most:.0%}"
-    _, low, high = say(claim, graded, lambda world: world.coverage)
-    assert low >= LEVEL - 0.02 and high <= most
+def test_intervals_hold_the_oracle_as_often_as_they_say(graded: list[Graded], say: Say) -> None:
+    """A row's own probability, that is, not the mean of those with its score."""
+    claim = f"the share of rows whose interval holds the oracle's own probability is within 2 points of {LEVEL:.0%}"
+    mean, low, high = say(claim, graded, lambda world: world.coverage)
+    assert abs(mean - LEVEL) <= 0.02 and low <= LEVEL + 0.02 and high >= LEVEL - 0.02
 
 
 @pytest.mark.prove

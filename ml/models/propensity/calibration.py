@@ -8,7 +8,8 @@ with 400 of 16,000 it is 5.9 % above their level in the mean, the score 2.5 %.
 
 The interval is at 90 % and of the row's own probability. Three things make its width: the curve's covariance, summed by customer; how far a model lies from
 the truth, when the truth is known: the same trees, grown again on outcomes drawn from what was learnt (the parametric bootstrap, Efron & Tibshirani 1993, 6.5);
-and at the lower end, how little so few rows can say: no more than the exact lower bound of the share that converts among all rows up to that margin.
+and at the lower end, how little so few rows can say: where hardly any row converts, no more than the exact lower bound of the share that does among all
+rows up to that margin.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _GRAIN = 1e-3
 _TAIL = (1 - LEVEL) / 2
 _SPREAD_BINS = 20
 _FLOOR_PLACES = 200
+# With as many converting rows up to a margin, rows can tell how few convert there. Of 3, 10, 30 and 100, 10 kept the coverage of all rows nearest to 90 % on
+# eleven worlds with an oracle, other ones than those that the proof grades.
+_FEW_HITS = 10
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ class Spread:
     """How far a row's own probability may lie from the curve. Without levels, nothing is known of it.
 
     levels: rising log-odds on the curve. below, above: how far from it the 5th and the 95th percentile of the truth lie there, in log-odds, 0 or more.
-    places: rising log-odds on the curve. floor: what the share that converts among the calibration rows up to there is not under, at 95 %.
+    places: rising log-odds on the curve, as far as few calibration rows up to there convert. floor: what the share that does is not under, at 95 %.
     """
 
     levels: Floats
@@ -233,6 +237,7 @@ class Spread:
         ordered = np.argsort(curve, kind="stable")
         rows = np.unique(np.linspace(1, len(ordered), _FLOOR_PLACES).round().astype(np.int64))
         hits = np.cumsum(np.asarray(labels, dtype=np.float64)[ordered])[rows - 1]
+        rows, hits = rows[hits < _FEW_HITS], hits[hits < _FEW_HITS]
         floor = np.where(hits > 0, beta.ppf(_TAIL, np.maximum(hits, 1), rows - hits + 1), 0.0)
         # a share over more rows with higher margins is no less, whatever chance says
         floor = np.minimum.accumulate(floor[::-1])[::-1]
@@ -285,6 +290,7 @@ class Calibrator:
         floor = np.ones(len(score))
         if len(self.spread.levels):
             below, above = (np.hypot(half, np.interp(center, self.spread.levels, by)) for by in (self.spread.below, self.spread.above))
-            floor = np.interp(center - below, self.spread.places, self.spread.floor)
+        if len(self.spread.places):
+            floor = np.where(center <= self.spread.places[-1], np.interp(center - below, self.spread.places, self.spread.floor), 1.0)
         low, high = np.minimum(sigmoid(center - below), floor), sigmoid(center + above)
         return np.minimum(low, score), np.maximum(high, score)
