@@ -64,7 +64,9 @@ def markdown(results: dict[str, Any]) -> str:
     parts.append(_checks(results))
     if "sessions" in results:
         parts.append(_sessions(results))
-    return "\n\n".join([*parts, _ingestion(results)])
+    if "seconds" in results["ingest"] and "floor" in results:
+        parts.append(_ingestion(results))
+    return "\n\n".join(parts)
 
 
 def table(header: list[str], lines: list[list[str]]) -> str:
@@ -75,7 +77,7 @@ def table(header: list[str], lines: list[list[str]]) -> str:
 def _heading(results: dict[str, Any]) -> str:
     about, rows = results["about"], results["full"]["rows"]
     versions = ", ".join(f"{name} {number}" for name, number in sorted(about["versions"].items()))
-    counted = ", ".join(f"{name.rpartition('.')[2]} {count:,}" for name, count in sorted(rows.items()))
+    counted = ", ".join(f"{name.rpartition('.')[2]} {count:,}" for name, count in sorted(rows.items()) if count)
     return (
         f"{results['ingest']['rows_accepted']:,} events, seed {about['seed']}; {about['cores']} cores, {about['memory_gib']} GiB, "
         f"DuckDB's memory limit {about['memory_limit']}; load average at the end {about['load']:.1f}; {versions}. Rows: {counted}."

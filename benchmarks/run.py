@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 import waymark
-from benchmarks.lake import PARTS, Lake, arrive, cut_lake, ingested_lake
+from benchmarks.lake import PARTS, Lake, arrive, copied_events, cut_lake, ingested_lake
 from benchmarks.process import REPOSITORY, Measured, MeasuredError, measure, measure_command
 from benchmarks.report import markdown
 from waymark.core.digest import table_digest
@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--no-increments", action="store_true", help="leave the increments out")
     parser.add_argument("--no-main-job", action="store_true", help="leave out the demo's own run, start to end")
     parser.add_argument("--only", choices=("features", "increments"), help="nothing but the feature models beside their floor, or the increments")
+    parser.add_argument("--copies", type=int, default=10, help="with --only features: over so many copies of the events; default: %(default)s")
     given = parser.parse_args()
     if given.fresh:
         shutil.rmtree(given.work / f"world-{given.events}-{given.seed}", ignore_errors=True)
@@ -48,12 +49,16 @@ def main() -> int:
     results: dict[str, Any] = {"ingest": lake.ingested, "about": _about(given)}
     lake.reset()
     _say("dbt's models, full refresh")
-    results["full"] = _flat(measure(["full-features" if given.only == "features" else "full", "--project", str(lake.directory)], timeout_seconds=7200))
-    for floor in FLOORS:
-        if given.only == "increments" or (given.only == "features" and floor != "floor-features"):
-            continue
+    results["full"] = _flat(measure(["full", "--project", str(lake.directory)]))
+    if given.only == "features":
+        _say(f"{given.copies} copies of the events")
+        lake = copied_events(lake, given.memory_limit, given.copies)
+        results["ingest"] = lake.ingested
+        _say("dbt's feature models")
+        results["full"] = _flat(measure(["features", "--project", str(lake.directory)], timeout_seconds=7200))
+    for floor in () if given.only == "increments" else ("floor-features",) if given.only else FLOORS:
         _say(f"the {floor.replace('-', ' of the ')}")
-        results[floor] = _flat(measure([floor, "--project", str(lake.directory)]))
+        results[floor] = _flat(measure([floor, "--project", str(lake.directory)], timeout_seconds=7200))
         wrong = [name for name, found in results[floor]["compared"].items() if not found["equal"]]
         if wrong:
             print(f"The floor is no floor: {', '.join(wrong)} differ from dbt's tables.", file=sys.stderr)

@@ -68,7 +68,7 @@ class Encoder:
                 matrix[place + codes[seen], seen] = 1
                 place += len(known)
             else:
-                matrix[place] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+                matrix[place] = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy()
                 place += 1
         return np.ascontiguousarray(matrix.T) if by_row else matrix.T
 
