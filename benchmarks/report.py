@@ -143,7 +143,7 @@ def _by_model(title: str, results: dict[str, Any], floor: str, beside: dict[str,
 
 
 def _by_name(measured: dict[str, Any]) -> dict[str, Sequence[float]]:
-    return dict(measured["models"]) | {"identity": measured["seconds"]["identity"]}
+    return dict(measured["models"]) | {name: pair for name, pair in measured["seconds"].items() if name == "identity"}
 
 
 def _increments(results: dict[str, Any]) -> str:
