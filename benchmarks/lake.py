@@ -130,6 +130,39 @@ def cut_lake(lake: Lake, memory_limit: str) -> Lake:
     return cut
 
 
+def copied_events(lake: Lake, memory_limit: str, copies: int) -> Lake:
+    """What the feature models read, so many times over: each copy's events, identifiers and customers under names of their own.
+
+    Needs the lake's models built. Copies lie side by side, every few thousand rows, so no copy has its memory to itself.
+    """
+    directory = lake.directory.with_name(f"{lake.directory.name}-times-{copies}")
+    shutil.rmtree(directory, ignore_errors=True)
+    write_project(directory, memory_limit)
+    many = Lake(directory, lake.ingested | {"rows_accepted": int(lake.ingested["rows_accepted"]) * copies})
+    project = many.project
+    project.home.ensure()
+    with connect(project.home.warehouse, engine=project.settings.engine, scratch=project.home.scratch) as connection:
+        connection.execute(f"attach '{lake.project.home.warehouse}' as one (read_only)")
+        for schema, name in rows(connection, "select schema_name, table_name from duckdb_tables() where database_name = 'one' order by all"):
+            connection.execute(f"create schema if not exists {schema}")
+            if (str(schema), str(name)) not in _COPIED:
+                connection.execute(f"create table {schema}.{name} as from one.{schema}.{name} {'' if schema == 'raw' else 'limit 0'}")
+        for (schema, name), changed in _COPIED.items():
+            named = ", ".join(f"{expression} as {column}" for column, expression in changed.items())
+            connection.execute(f"create table {schema}.{name} as select * replace ({named}) from one.{schema}.{name}, range({copies}) as copies (copy)")
+    return many
+
+
+_NODE = "cast(hash({}, copy) >> 1 as bigint)"
+_EVENT, _CUSTOMER = {"event_id": "md5(event_id || copy)"}, {"customer_id": "'c_' || left(md5(customer_id || copy), 24)"}
+_COPIED = {
+    ("intermediate", "int_events_sessionized"): _EVENT | {"node_ids": f"list_transform(node_ids, lambda node: {_NODE.format('node')})"},
+    ("intermediate", "int_conversions_deduplicated"): _EVENT,
+    ("identity", "membership_history"): _CUSTOMER | {"node_id": _NODE.format("node_id")},
+    ("identity", "over_shared_since"): {"node_id": _NODE.format("node_id")},
+}
+
+
 def arrive(cut: Lake, part: str) -> int:
     """Registers a part as ingestion registers a batch: its files in the lake, pending; returns its rows."""
     from waymark.ingestion.tables import build_views

@@ -99,9 +99,9 @@ def measure(rows: int, count: int, rounds: int) -> list[tuple[str, tuple[float, 
         parts = [matrix[first : first + BATCH_ROWS] for first in range(0, len(matrix), BATCH_ROWS)]
         scored = least(lambda: [model.predict(batch) for batch in batches], lambda: [booster.inplace_predict(part) for part in parts])
     return [
-        (f"views -> matrix -> {rounds} rounds / the same from memory", *trained),
+        (f"views -> matrix -> {rounds} rounds / the same from memory", trained[0], trained[1]),
         ("load_dataset (split, digest) / training from memory", loaded, trained[1]),
-        ("scores with intervals / inplace_predict", *scored),
+        ("scores with intervals / inplace_predict", scored[0], scored[1]),
     ]  # fmt: skip
 
 

@@ -21,14 +21,24 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "dim_customers": ("dim_customers",),
     "dim_customer_aliases": ("dim_customer_aliases",),
 }
-_VIEWS = ("stg_events", "stg_pending_events")
+BESIDE_FEATURES: dict[str, tuple[str, ...]] = {
+    "int_node_days": ("shared", "activity", "days"),
+    "int_customer_activity": ("grid", "known", "points"),
+    "label_conversion": ("label_conversion",),
+}
+_VIEWS = ("stg_events", "stg_pending_events", "feat_customer_behavior", "feat_customer_channels", "feat_customer_value")
 _TRANSFORM = ("before identity", "after identity")
 _START_UP = ("imports", "parse")
 
 
 def sql_seconds(measured: dict[str, Any]) -> tuple[float, float]:
-    """(wall, CPU) seconds in models and identity: what the floor does too."""
-    return _sum([*measured["models"].values(), measured["seconds"]["identity"]])
+    """(wall, CPU) seconds in the journeys' models and identity: what the floor does too."""
+    return _sum([*(pair for name, pair in measured["models"].items() if name not in BESIDE_FEATURES), measured["seconds"]["identity"]])
+
+
+def feature_seconds(measured: dict[str, Any]) -> tuple[float, float]:
+    """(wall, CPU) seconds in the feature models."""
+    return _sum(measured["models"][name] for name in BESIDE_FEATURES)
 
 
 def floor_seconds(measured: dict[str, Any]) -> tuple[float, float]:
@@ -42,12 +52,20 @@ def _sum(pairs: Iterable[Sequence[float]]) -> tuple[float, float]:
 
 def markdown(results: dict[str, Any]) -> str:
     """All tables of one run of `benchmarks.run`."""
-    parts = [_heading(results), _side_by_side(results), _by_model(results)]
+    parts = [_heading(results)]
+    if "floor" in results:
+        parts += [_side_by_side(results), _by_model("By model", results, "floor", BESIDE)]
+    if "floor-features" in results:
+        parts += [_features(results), _by_model("Features by model", results, "floor-features", BESIDE_FEATURES)]
     if "increments" in results:
         parts.append(_increments(results))
     if "main_job" in results:
         parts.append(_main_job(results))
-    parts += [_checks(results), _sessions(results), _ingestion(results)]
+    parts.append(_checks(results))
+    if "sessions" in results:
+        parts.append(_sessions(results))
+    if "seconds" in results["ingest"] and "floor" in results:
+        parts.append(_ingestion(results))
     return "\n\n".join(parts)
 
 
@@ -59,9 +77,9 @@ def table(header: list[str], lines: list[list[str]]) -> str:
 def _heading(results: dict[str, Any]) -> str:
     about, rows = results["about"], results["full"]["rows"]
     versions = ", ".join(f"{name} {number}" for name, number in sorted(about["versions"].items()))
-    counted = ", ".join(f"{name.removeprefix('marts.')} {count:,}" for name, count in sorted(rows.items()) if name.startswith("marts."))
+    counted = ", ".join(f"{name.rpartition('.')[2]} {count:,}" for name, count in sorted(rows.items()) if count)
     return (
-        f"{rows['marts.fct_events']:,} events, seed {about['seed']}; {about['cores']} cores, {about['memory_gib']} GiB, "
+        f"{results['ingest']['rows_accepted']:,} events, seed {about['seed']}; {about['cores']} cores, {about['memory_gib']} GiB, "
         f"DuckDB's memory limit {about['memory_limit']}; load average at the end {about['load']:.1f}; {versions}. Rows: {counted}."
     )
 
@@ -75,60 +93,75 @@ def _orchestration(measured: dict[str, Any]) -> float:
     return float(sum(measured["seconds"][name][0] for name in _TRANSFORM) - _sum(measured["models"].values())[0] - measured["check_seconds"])
 
 
-def _line(name: str, measured: dict[str, Any], against: tuple[float, float]) -> list[str]:
+def _line(name: str, measured: dict[str, Any], against: tuple[float, float], features: tuple[float, float]) -> list[str]:
     wall, cpu = sql_seconds(measured)
+    features_wall, features_cpu = feature_seconds(measured)
     return [
         name, f"{wall:.1f}", f"{wall / against[0]:.2f}", f"{cpu:.1f}", f"{cpu / against[1]:.2f}",
+        f"{features_wall:.1f}", f"{features_wall / features[0]:.2f}", f"{features_cpu:.1f}", f"{features_cpu / features[1]:.2f}",
         f"{measured['check_seconds']:.1f}", f"{_orchestration(measured):.1f}", f"{_start_up(measured):.1f}",
         f"{measured['seconds']['publish'][0]:.1f}", f"{measured['wall']:.1f}", f"{measured['cpu']:.1f}", f"{measured['peak_mib']:,.0f}",
     ]  # fmt: skip
 
 
-_COLUMNS = ["", "SQL s", "ratio", "SQL CPU s", "ratio", "checks s", "dbt's own s", "start-up s", "publish s", "wall s", "CPU s", "peak MiB"]
+_COLUMNS = [
+    "", "journeys SQL s", "ratio", "CPU s", "ratio", "features SQL s", "ratio", "CPU s", "ratio",
+    "checks s", "dbt's own s", "start-up s", "publish s", "wall s", "CPU s", "peak MiB",
+]  # fmt: skip
 
 
 def _side_by_side(results: dict[str, Any]) -> str:
-    floor = results["floor"]
-    base = floor_seconds(floor)
-    lines = [
-        ["floor.sql", f"{base[0]:.1f}", "1.00", f"{base[1]:.1f}", "1.00", "-", "-", "-", "-", "-", "-", f"{floor['peak_mib']:,.0f}"],
-        _line("dbt and identity", results["full"], base),
-    ]
+    base, features = floor_seconds(results["floor"]), floor_seconds(results["floor-features"])
+    peak = max(results[floor]["peak_mib"] for floor in ("floor", "floor-features"))
+    seconds = [cell for taken in (*base, *features) for cell in (f"{taken:.1f}", "1.00")]
+    lines = [["the floors", *seconds, *["-"] * 6, f"{peak:,.0f}"], _line("dbt and identity", results["full"], base, features)]
     return "### Full refresh\n\n" + table(_COLUMNS, lines)
 
 
-def _by_model(results: dict[str, Any]) -> str:
-    statements = results["floor"]["statements"]
+def _features(results: dict[str, Any]) -> str:
+    lines = []
+    base = floor_seconds(results["floor-features"])
+    for name, pair, peak in (
+        ("floor_features.sql", base, f"{results['floor-features']['peak_mib']:,.0f}"),
+        ("dbt's feature models", feature_seconds(results["full"]), f"{results['full']['peak_mib']:,.0f}"),
+    ):
+        lines.append([name, f"{pair[0]:.1f}", f"{pair[0] / base[0]:.2f}", f"{pair[1]:.1f}", f"{pair[1] / base[1]:.2f}", peak])
+    return "### Features, full refresh\n\n" + table(["", "SQL s", "ratio", "CPU s", "ratio", "peak MiB of the process"], lines)
+
+
+def _by_model(title: str, results: dict[str, Any], floor: str, beside: dict[str, tuple[str, ...]]) -> str:
+    statements = results[floor]["statements"]
     models = _by_name(results["full"])
     lines = []
-    for model, names in BESIDE.items():
-        floor = _sum(statements[name] for name in names)
-        lines.append([model, *(f"{number:.2f}" for number in (models[model][0], floor[0], models[model][1], floor[1])), ", ".join(names)])
-    views = _sum(models[name] for name in _VIEWS)
-    lines.append(["views", f"{views[0]:.2f}", "-", f"{views[1]:.2f}", "-", ""])
-    return "### By model\n\n" + table(["model", "dbt s", "floor s", "dbt CPU s", "floor CPU s", "the floor's statements"], lines)
+    for model, names in beside.items():
+        taken = _sum(statements[name] for name in names)
+        lines.append([model, *(f"{number:.2f}" for number in (models[model][0], taken[0], models[model][1], taken[1])), ", ".join(names)])
+    if beside is BESIDE:
+        views = _sum(models[name] for name in _VIEWS)
+        lines.append(["views", f"{views[0]:.2f}", "-", f"{views[1]:.2f}", "-", ""])
+    return f"### {title}\n\n" + table(["model", "dbt s", "floor s", "dbt CPU s", "floor CPU s", "the floor's statements"], lines)
 
 
 def _by_name(measured: dict[str, Any]) -> dict[str, Sequence[float]]:
-    return dict(measured["models"]) | {"identity": measured["seconds"]["identity"]}
+    return dict(measured["models"]) | {name: pair for name, pair in measured["seconds"].items() if name == "identity"}
 
 
 def _increments(results: dict[str, Any]) -> str:
     found = results["increments"]
-    base = sql_seconds(results["full"])
-    lines = [_line("full refresh", results["full"], base)]
+    base, features = sql_seconds(results["full"]), feature_seconds(results["full"])
+    lines = [_line("full refresh", results["full"], base, features)]
     for part, name in (("scattered", "1 % scattered"), ("last", "last 1 % by arrival")):
         measured = found[part]
-        lines.append(_line(f"{name}: {measured['events']:,} events", measured, base))
+        lines.append(_line(f"{name}: {measured['events']:,} events", measured, base, features))
     scopes = [
         [name, *(f"{found[part]['restated'][name]:,}" for part in ("scattered", "last"))]
-        for name in ("restated_events", "restated_session_keys", "restated_customers", "restated_orders")
+        for name in found["last"]["restated"]
     ]
     runs = [_by_name(measured) for measured in (results["full"], found["scattered"], found["last"])]
-    models = [[model, *(f"{run[model][which]:.2f}" for which in (0, 1) for run in runs)] for model in BESIDE]
+    models = [[model, *(f"{run[model][which]:.2f}" for which in (0, 1) for run in runs)] for model in (*BESIDE, *BESIDE_FEATURES)]
     header = ["model", "full s", "1 % scattered s", "last 1 % s", "full CPU s", "1 % scattered CPU s", "last 1 % CPU s"]
     unequal = [name for name, equal in found["equal"].items() if not equal]
-    verdict = "After both increments every mart equals the full refresh." if not unequal else f"NOT EQUAL to the full refresh: {', '.join(unequal)}."
+    verdict = f"NOT EQUAL to the full refresh: {', '.join(unequal)}." if unequal else "After both increments every mart and feature equals the full refresh."
     return "\n\n".join([
         "### Increments beside the full refresh", table(_COLUMNS, lines), verdict,
         table(["re-stated", "1 % scattered", "last 1 %"], scopes), table(header, models),

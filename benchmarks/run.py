@@ -1,4 +1,4 @@
-"""`make bench`: the floor beside dbt's models, increments beside a full refresh, publishing, ingestion, and pandas for sessions, as ratios.
+"""`make bench`: the floors beside dbt's models, increments beside a full refresh, publishing, ingestion, and pandas for sessions, as ratios.
 
 `python -m benchmarks.run` takes a few minutes for a million events; `--events 10000000` for the large one. The world and its lake are made once and kept
 under --work (default: a folder in the system's temporary folder), so that measuring again is quick; `--fresh` makes them anew.
@@ -18,11 +18,13 @@ from typing import Any
 import psutil
 
 import waymark
-from benchmarks.lake import PARTS, Lake, arrive, cut_lake, ingested_lake
+from benchmarks.lake import PARTS, Lake, arrive, copied_events, cut_lake, ingested_lake
 from benchmarks.process import REPOSITORY, Measured, MeasuredError, measure, measure_command
 from benchmarks.report import markdown
 from waymark.core.digest import table_digest
 from waymark.core.warehouse import connect, rows
+
+FLOORS = ("floor", "floor-features")
 
 
 def main() -> int:
@@ -36,6 +38,8 @@ def main() -> int:
     parser.add_argument("--pandas-limit", type=float, default=120, help="give pandas up after so many seconds; 0 leaves it out")
     parser.add_argument("--no-increments", action="store_true", help="leave the increments out")
     parser.add_argument("--no-main-job", action="store_true", help="leave out the demo's own run, start to end")
+    parser.add_argument("--only", choices=("features", "increments"), help="nothing but the feature models beside their floor, or the increments")
+    parser.add_argument("--copies", type=int, default=10, help="with --only features: over so many copies of the events; default: %(default)s")
     given = parser.parse_args()
     if given.fresh:
         shutil.rmtree(given.work / f"world-{given.events}-{given.seed}", ignore_errors=True)
@@ -45,19 +49,25 @@ def main() -> int:
     results: dict[str, Any] = {"ingest": lake.ingested, "about": _about(given)}
     lake.reset()
     _say("dbt's models, full refresh")
-    full = measure(["full", "--project", str(lake.directory)])
-    results["full"] = _flat(full)
-    _say("the floor")
-    floor = measure(["floor", "--project", str(lake.directory)])
-    results["floor"] = _flat(floor)
-    wrong = [name for name, found in floor.report["compared"].items() if not found["equal"]]
-    if wrong:
-        print(f"The floor is no floor: {', '.join(wrong)} differ from dbt's tables.", file=sys.stderr)
-        return 1
-    if not given.no_main_job:
-        results["main_job"] = _main_job()
-    results["sessions"] = _sessions(lake, given.pandas_limit)
-    if not given.no_increments:
+    results["full"] = _flat(measure(["full", "--project", str(lake.directory)]))
+    if given.only == "features":
+        _say(f"{given.copies} copies of the events")
+        lake = copied_events(lake, given.memory_limit, given.copies)
+        results["ingest"] = lake.ingested
+        _say("dbt's feature models")
+        results["full"] = _flat(measure(["features", "--project", str(lake.directory)], timeout_seconds=7200))
+    for floor in () if given.only == "increments" else ("floor-features",) if given.only else FLOORS:
+        _say(f"the {floor.replace('-', ' of the ')}")
+        results[floor] = _flat(measure([floor, "--project", str(lake.directory)], timeout_seconds=7200))
+        wrong = [name for name, found in results[floor]["compared"].items() if not found["equal"]]
+        if wrong:
+            print(f"The floor is no floor: {', '.join(wrong)} differ from dbt's tables.", file=sys.stderr)
+            return 1
+    if not given.only:
+        if not given.no_main_job:
+            results["main_job"] = _main_job()
+        results["sessions"] = _sessions(lake, given.pandas_limit)
+    if given.only == "increments" or not (given.only or given.no_increments):
         results["increments"] = _increments(lake, given.memory_limit)
     (given.work / f"results-{given.events}-{given.seed}.json").write_text(json.dumps(results, indent=2))
     print(markdown(results))
@@ -78,7 +88,7 @@ def _main_job() -> dict[str, Any]:
 
 
 def _increments(lake: Lake, memory_limit: str) -> dict[str, Any]:
-    """98 per cent as the base, then one per cent scattered, then the last per cent by arrival; at the end all tables must equal the full refresh."""
+    """98 per cent as the base, then one per cent scattered, then the last per cent by arrival; at the end marts and features must equal the full refresh."""
     _say("the lake, cut into a base and two increments")
     cut = cut_lake(lake, memory_limit)
     found: dict[str, Any] = {}
@@ -95,11 +105,16 @@ def _increments(lake: Lake, memory_limit: str) -> dict[str, Any]:
 def _same_marts(one: Lake, other: Lake) -> dict[str, bool]:
     with connect(one.project.home.warehouse, read_only=True) as connection:
         connection.execute(f"attach '{other.project.home.warehouse}' as cut (read_only)")
-        marts = "select table_name from information_schema.tables where table_schema = 'marts' and table_catalog = 'cut' order by table_name"
+        # The feature views are columns of int_customer_activity.
+        names = """
+            select table_schema || '.' || table_name from information_schema.tables
+            where table_catalog = 'cut' and table_type = 'BASE TABLE'
+                and (table_schema in ('marts', 'features') or table_name in ('int_node_days', 'int_customer_activity')) order by all
+        """
         equal = {}
-        for (name,) in rows(connection, marts):
-            columns = [str(column) for (column, *_) in rows(connection, f"describe marts.{name}")]
-            here, there = (table_digest(connection, f"{catalog}marts.{name}", columns) for catalog in ("", "cut."))
+        for (name,) in rows(connection, names):
+            columns = [str(column) for (column, *_) in rows(connection, f"describe {name}")]
+            here, there = (table_digest(connection, f"{catalog}{name}", columns) for catalog in ("", "cut."))
             equal[str(name)] = here == there
         return equal
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 from waymark.core.settings import load_project
 
 if TYPE_CHECKING:
+    from waymark.core.warehouse import Connection
     from waymark.pipeline.dbt_project import NodeResult
+
+FEATURES = "int_node_days int_customer_activity+"
+SCOPES = ("restated_events", "restated_session_keys", "restated_customers", "restated_orders", "restated_nodes", "restated_feature_customers")
 
 
 class Clock:
@@ -89,28 +93,52 @@ def transform(project_folder: Path, *, full_refresh: bool) -> dict[str, Any]:
         clock.start_nodes()
         nodes = [*nodes, *run.dbt.build(exclude=steps.BEFORE_IDENTITY, full_refresh=is_rebuilt, on_node=clock.node_ended)]
     with run.open_warehouse() as connection:
-        scope = {
-            name: int(connection.execute(f"select count(*) from identity.{name}").fetchall()[0][0])
-            for name in ("restated_events", "restated_session_keys", "restated_customers", "restated_orders")
-        }
+        scope = {name: int(connection.execute(f"select count(*) from identity.{name}").fetchall()[0][0]) for name in SCOPES}
+        tables = _row_counts(connection)
     with clock.take("finish"):
         steps.finish(run)
     with clock.take("publish"):
-        snapshot = publish(run)
-    models = {node.name: (node.seconds, clock.node_cpu[node.name]) for node in nodes if node.kind == "model"}
-    checks = [node for node in nodes if node.kind == "test"]
+        publish(run)
     return {
         "seconds": clock.taken,
-        "models": models,
+        **_of_nodes(nodes, clock),
+        "identity_rows": {"nodes": identity.nodes, "edges": identity.edges, "customers": identity.customers},
+        "rows": tables,
+        "restated": scope,
+        "is_rebuilt": is_rebuilt,
+    }
+
+
+def features(project_folder: Path) -> dict[str, Any]:
+    """The feature models alone, full refresh, over a warehouse that holds what they read."""
+    clock = Clock()
+    os.environ["DBT_INDIRECT_SELECTION"] = "cautious"  # a test that looks at other tables too is left out
+    from waymark.pipeline import steps
+
+    run = steps.preflight(load_project(project_folder))
+    run.dbt.assemble()
+    run.dbt.manifest()
+    with clock.take("after identity"):
+        clock.start_nodes()
+        nodes = run.dbt.build(select=FEATURES, full_refresh=True, on_node=clock.node_ended)
+    with run.open_warehouse() as connection:
+        return {"seconds": clock.taken, **_of_nodes(nodes, clock), "rows": _row_counts(connection)}
+
+
+def _of_nodes(nodes: Sequence[NodeResult], clock: Clock) -> dict[str, Any]:
+    checks = [node for node in nodes if node.kind == "test"]
+    return {
+        "models": {node.name: (node.seconds, clock.node_cpu[node.name]) for node in nodes if node.kind == "model"},
         "check_seconds": sum(node.seconds for node in checks),
         "check_cpu": sum(clock.node_cpu[node.name] for node in checks),
         "check_count": len(checks),
         "slowest_checks": sorted(((node.name, node.seconds) for node in checks), key=lambda pair: -pair[1])[:8],
-        "identity_rows": {"nodes": identity.nodes, "edges": identity.edges, "customers": identity.customers},
-        "rows": snapshot.tables,
-        "restated": scope,
-        "is_rebuilt": is_rebuilt,
     }
+
+
+def _row_counts(connection: Connection) -> dict[str, int]:
+    listed = "select table_schema || '.' || table_name from information_schema.tables where table_schema in ('marts', 'features') order by all"
+    return {name: int(connection.execute(f"select count(*) from {name}").fetchall()[0][0]) for (name,) in connection.execute(listed).fetchall()}
 
 
 def floor(project_folder: Path) -> dict[str, Any]:
@@ -118,6 +146,13 @@ def floor(project_folder: Path) -> dict[str, Any]:
     from benchmarks.floor import run_floor
 
     return run_floor(load_project(project_folder))
+
+
+def floor_features(project_folder: Path) -> dict[str, Any]:
+    """floor_features.sql over the project's events, likewise."""
+    from benchmarks.floor import run_features_floor
+
+    return run_features_floor(load_project(project_folder))
 
 
 def sessions(project_folder: Path, engine: str) -> dict[str, Any]:
@@ -132,7 +167,9 @@ STAGES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ingest": ingest,
     "full": lambda folder: transform(folder, full_refresh=True),
     "increment": lambda folder: transform(folder, full_refresh=False),
+    "features": features,
     "floor": floor,
+    "floor-features": floor_features,
     "sessions-pandas": lambda folder: sessions(folder, "pandas"),
     "sessions-sql": lambda folder: sessions(folder, "sql"),
 }

@@ -47,9 +47,10 @@ class Encoder:
                 found.append((field.name, None))
         return tuple(found)
 
-    def encode(self, table: pa.Table | pa.RecordBatch) -> Matrix:
+    def encode(self, table: pa.Table | pa.RecordBatch, *, by_row: bool = True) -> Matrix:
         """(rows, columns) float32. NULL is NaN; a category that training has not seen is 0 in all of its field's columns.
 
+        by_row: a row lies together in memory, as training and slicing want it; else a column does, which prediction reads as fast and costs a third less.
         Raises KeyError for a missing column.
         """
         # A column at a time into contiguous memory, then turned once: writing across rows costs three times as much.
@@ -62,13 +63,14 @@ class Encoder:
             if field.dtype == "category":
                 known = self.categories.get(field.name, ())
                 codes = pc.index_in(column, pa.array(known, pa.string())).fill_null(-1).to_numpy(zero_copy_only=False)
-                for code in range(len(known)):
-                    matrix[place] = codes == code
-                    place += 1
+                seen = np.flatnonzero(codes >= 0)
+                matrix[place : place + len(known)] = 0
+                matrix[place + codes[seen], seen] = 1
+                place += len(known)
             else:
-                matrix[place] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+                matrix[place] = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy()
                 place += 1
-        return np.ascontiguousarray(matrix.T)
+        return np.ascontiguousarray(matrix.T) if by_row else matrix.T
 
 
 @dataclass(frozen=True)

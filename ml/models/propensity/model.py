@@ -61,7 +61,7 @@ class PropensityModel:
 
     def predict(self, table: pa.Table | pa.RecordBatch) -> Scores:
         """Scores of rows with the model's fields as columns, in their order. Raises KeyError for a missing column."""
-        return Scores(*self.calibrator.predict(self.margins(self.encoder.encode(table))))
+        return Scores(*self.calibrator.predict(self.margins(self.encoder.encode(table, by_row=False))))
 
     def contributions(self, matrix: Matrix) -> Floats:
         """(rows, fields + 1): exact SHAP values of each field in log-odds (Lundberg et al. 2020, path-dependent), and the bias.

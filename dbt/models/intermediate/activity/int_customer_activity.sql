@@ -64,28 +64,15 @@ live_events as (
         and event.occurred_at >= clock.live_from and event.occurred_at < clock.data_now
 ),
 
-over_shared as (
-    select node_id, over_shared_from from {{ source('identity', 'over_shared_since') }}
-),
-
-conversions as (
-    select conversion.event_id from {{ ref('int_conversions_deduplicated') }} as conversion
-    where conversion.goal = {{ sql_text(var('goals')[0].name) }}
-),
+{{ anchor_ctes('live_events') }},
 
 -- The event's identifier as known at data_now: nearly always the first.
-doubtful as (
-    select live_events.event_id, nodes.element as node_id, nodes.position
-    from live_events
-    inner join over_shared as shared_first on shared_first.node_id = {{ x_list_element('live_events.node_ids', 1) }}
-    cross join clock
-    {{ x_unnest_with_position('live_events.node_ids', 'nodes') }}
-    left join over_shared on over_shared.node_id = nodes.element
-    where over_shared.over_shared_from is null or over_shared.over_shared_from >= clock.data_now
-),
-
 settled as (
-    select event_id, min_by(node_id, position) as node_id from doubtful group by event_id
+    select doubtful.event_id, min_by(doubtful.node_id, doubtful.position) as node_id
+    from doubtful
+    cross join clock
+    where doubtful.over_shared_from is null or doubtful.over_shared_from >= clock.data_now
+    group by doubtful.event_id
 ),
 
 live_anchors as (

@@ -16,24 +16,9 @@ with events as (
     {%- endif %}
 ),
 
-over_shared as (
-    select node_id, over_shared_from from {{ source('identity', 'over_shared_since') }}
-),
+{{ anchor_ctes('events') }},
 
-conversions as (
-    select conversion.event_id from {{ ref('int_conversions_deduplicated') }} as conversion
-    where conversion.goal = {{ sql_text(var('goals')[0].name) }}
-),
-
--- An event counts for its first identifier. Where that one becomes over-shared, it counts for the next from then on, and so forth.
-doubtful as (
-    select events.event_id, nodes.element as node_id, nodes.position, over_shared.over_shared_from
-    from events
-    inner join over_shared as shared_first on shared_first.node_id = {{ x_list_element('events.node_ids', 1) }}
-    {{ x_unnest_with_position('events.node_ids', 'nodes') }}
-    left join over_shared on over_shared.node_id = nodes.element
-),
-
+-- Where the first identifier becomes over-shared, the event counts for the next from then on, and so forth.
 followed as (
     select
         *,
