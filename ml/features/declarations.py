@@ -49,7 +49,11 @@ def _behavior() -> Iterator[Field]:
     yield Field("hours_between_sessions_mean", "number", None, "mean hours between starts of sessions; none with fewer than two", between)
     yield Field("events_per_session_28d", "number", 28, "events per session of the last 28 days; none without one", ("event_count", "session_count"))
     yield Field("page_views_per_session_28d", "number", 28, "page views per session begun in the last 28 days", ("page_view_count", "session_count"))
-    yield Field("last_visit_event_count", "integer", None, "events of the latest visit (at most 1,023)", ("last_visit_event_key",))
+    yield Field(
+        "last_visit_event_count", "integer", None,
+        "events of the latest visit (at most 1,023): the position in its session of the customer's latest event there. "
+        "In the session of an over-shared cookie the events of others before it are counted too", ("last_visit_event_key",),
+    )  # fmt: skip
     yield Field("last_visit_stage_rank", "integer", None, "furthest stage of the latest visit with one: 1 awareness to 5 post-sale", ("last_visit_stage_key",))
     yield Field("last_visit_has_micro_conversion", "boolean", None, "latest visit had a micro-conversion", ("last_visit_micro_key",))
     yield from _windows("micro_conversion_count", (1, 7, 28, 90), total=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import Ran, run_project
 from waymark.core.warehouse import connect
 
@@ -46,6 +48,7 @@ def _stages(ran: Ran) -> set[str]:
     return set(re.findall(r"^  (checks: \w+|propensity|scores|publish)\b", ran.output + ran.errors, re.MULTILINE))
 
 
+@pytest.mark.prove
 def test_a_failed_blocking_check_stops_training_and_publishing_and_the_last_snapshot_stands(tmp_path: Path) -> None:
     directory = _project(tmp_path / "project")
     good = run_project(directory)

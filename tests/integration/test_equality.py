@@ -114,6 +114,7 @@ def test_shop_day_by_day_gives_what_one_rebuild_gives(order: str, tmp_path: Path
     record_property("n", "36,546 rows, 10 runs")
 
 
+@pytest.mark.prove
 def test_shop_in_three_shuffled_parts_gives_what_one_rebuild_gives(tmp_path: Path, shared_data: Path) -> None:
     once, days = _shop_days(tmp_path / "once", shared_data)
     _run_days(once, [days])

@@ -196,6 +196,7 @@ def _texts(path: Path) -> list[str]:
     return texts
 
 
+@pytest.mark.prove
 def test_two_runs_in_other_folders_with_other_threads_give_equal_digests(demo: Ran, tmp_path: Path) -> None:
     directory = demo_project(tmp_path / "other" / "project")
     (directory / "waymark.yml").write_text((directory / "waymark.yml").read_text().replace("memory_limit: 1GB", "memory_limit: 1GB\n  threads: 1"))

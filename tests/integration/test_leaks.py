@@ -27,6 +27,8 @@ from waymark.pipeline import steps
 from waymark.pipeline.leaks import _sample, check_leaks
 from waymark.pipeline.steps import Run
 
+pytestmark = pytest.mark.prove
+
 SEED = 5
 VALUE = "model.waymark.feat_customer_value"
 

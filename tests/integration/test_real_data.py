@@ -7,6 +7,8 @@ import re
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import Ran
 
 CRAWLER = re.compile("bot|crawl|spider", re.IGNORECASE)
@@ -68,6 +70,7 @@ def test_shop_emails_link_cookies_and_are_nowhere_in_the_open(shop: Ran) -> None
     assert shop.value("select max(anonymous_id_count) from marts.dim_customers") >= 2  # type: ignore[operator]
 
 
+@pytest.mark.prove
 def test_rees46_rows_are_accounted_for_and_sessions_are_by_user(rees46: Ran, shared_data: Path) -> None:
     log = rees46.rows("select sum(rows_read), sum(rows_accepted), sum(rows_duplicate), sum(rows_quarantined) from raw.ingestion_log")
     assert log == [(17_435, 17_429, 5, 1)]  # the file ends in the middle of its last row

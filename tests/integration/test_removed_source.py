@@ -44,6 +44,7 @@ def given(directory: Path, *sources: str) -> Stepwise:
     return made
 
 
+@pytest.mark.prove
 def test_tables_are_those_of_a_project_that_never_or_always_had_the_source(tmp_path: Path) -> None:
     both = given(tmp_path / "changing", "desk", "web")
     always, never = given(tmp_path / "always", "desk", "web"), given(tmp_path / "never", "web")

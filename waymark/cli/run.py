@@ -34,9 +34,6 @@ def run(
         typer.echo("Nothing new: the published snapshot holds every file, under these settings.")
         return
     quiet_libraries()
-    from waymark.pipeline.steps import preflight
-
-    preflight(opened)
     if _materialize(opened, full_refresh):
         raise typer.Exit(3)
 
@@ -49,6 +46,7 @@ def _materialize(project: Project, full_refresh: bool) -> bool:
     from dagster_project.lib.project_resource import PROJECT_VARIABLE
     from waymark.cli.summary import RunView, print_summary
     from waymark.pipeline.progress import listening
+    from waymark.pipeline.steps import preflight
 
     started = monotonic()
     set_environment({PROJECT_VARIABLE: str(project.directory)})
@@ -56,6 +54,7 @@ def _materialize(project: Project, full_refresh: bool) -> bool:
     view = RunView()
     try:
         with view, listening(view.hear):
+            preflight(project)  # before Dagster is loaded, which takes seconds
             from dagster_project.run import run_refresh
 
             run_refresh(project, full_refresh=full_refresh)
