@@ -30,10 +30,10 @@ run: setup ## the main job: from raw files to published journeys (PROJECT=DIR: y
 
 test: setup ## lint, types, import rules and the quick tests (under 8 minutes on 2 cores)
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 prove: setup ## the slow proofs: crashes, mutations, many seeds; writes benchmarks/PROOF.md
-	@$(BIN)/python -m pytest -m prove -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -m prove -n 2 --dist loadgroup --no-loadscope-reorder
 
 dev: setup ## the Dagster UI on 127.0.0.1:3000 (Ctrl-C stops it)
 	@$(BIN)/waymark dev --project "$(PROJECT)"

@@ -92,7 +92,8 @@ def _history(source: str, bounds: Bounds) -> tuple[Rule, ...]:
         ),
         usual_day as (select median(n) as n, count(*) as weeks from weekdays where week > 0)
     """
-    enough_days = f"{daily} select (select weeks from usual_day) >= 4 and (select n from usual_day) >= {bounds.least_weekly_events / 7:.1f}"
+    # A day needs what else a week does: its events come by the visit, and a third of ten visits is no rare day.
+    enough_days = f"{daily} select (select weeks from usual_day) >= 4 and (select n from usual_day) >= {bounds.least_weekly_events}"
     anchor = "(select count(*) from {batch} t where {scope}) >= 0"
     return (
         Rule(

@@ -55,6 +55,7 @@ def test_more_random_batches_give_what_one_rebuild_gives(record_property: Callab
     record_property("n", f"{len(seen)} projects of {CELLS} logs")
 
 
+@pytest.mark.prove
 def test_runs_killed_between_steps_twice_over_and_without_data_change_nothing(tmp_path: Path) -> None:
     """Batch by batch, each run ends before another step; then one goes through, then one of the same, one of a
     file in which every row has come before, and one that rebuilds everything."""

@@ -116,6 +116,7 @@ def test_a_home_that_cannot_be_written_is_refused_before_anything_is_read(projec
     assert refused.code == 1 and ".waymark" in refused.errors and "Traceback" not in refused.errors
 
 
+@pytest.mark.prove
 def test_a_full_disk_is_named_and_leaves_the_last_snapshot(project: Path) -> None:
     small = project / "small"
     small.mkdir()

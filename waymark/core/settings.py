@@ -108,7 +108,7 @@ class QualitySettings(_Strict):
 
     max_value: float = Field(1_000_000, gt=0, description="an event worth more, in its currency, is a fault")
     volume_factor: float = Field(3.0, gt=1, description="the last week's, or the last day's, events over, or under, the median of those before it")
-    least_weekly_events: int = Field(200, ge=10, description="with fewer events a week there is not enough history to judge volume")
+    least_weekly_events: int = Field(200, ge=10, description="with fewer events a week, or on a weekday, there is not enough history to judge their volume")
     max_category_shift: float = Field(0.25, gt=0, description="population stability index between the latest point and the eight weeks before it")
     max_null_rate_shift: float = Field(0.25, gt=0, le=1, description="change of a feature's share of undefined values, likewise")
     history_days: int = Field(365, ge=1, description="check results are kept this long")

@@ -8,7 +8,7 @@ from waymark.core.warehouse import Connection, connect
 from waymark.ingestion.event import empty_events_sql
 
 BOUNDS = Bounds(
-    max_future_skew_days=2, max_value=1_000_000, volume_factor=3.0, least_weekly_events=200, max_category_shift=0.25, max_null_rate_shift=0.25,
+    max_future_skew_days=2, max_value=1_000_000, volume_factor=3.0, least_weekly_events=20, max_category_shift=0.25, max_null_rate_shift=0.25,
 )  # fmt: skip
 FIELDS = [(field.table, field.name, field.dtype) for field in model_fields(VIEWS)]
 CUSTOMERS = 600
