@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from waymark.core.clock import wall_now
 from waymark.core.home import Home
 from waymark.core.warehouse import Connection, rows, storage_problem
+from waymark.ingestion import log
 from waymark.ingestion.event import CANONICAL_COLUMNS, reason_sql
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.lake import discard, write_partitions, write_quarantine
@@ -147,7 +148,7 @@ class Batch:
             select position, case when is_duplicate then 'duplicate' when is_known_id or arrival > 1 then 'conflict' else 'accepted' end as verdict
             from arrivals
         """).fetchall()
-        if self.mapping_digest and self._has_conflicts():
+        if self.mapping_digest and log.other_mappings(self.connection, self.source, self.mapping_digest) and self._has_conflicts():
             self._keep_as_read_before(self.mapping_digest)
 
     def _has_conflicts(self) -> bool:
