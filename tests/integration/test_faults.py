@@ -165,6 +165,17 @@ def test_a_killed_run_is_taken_up_by_the_next(project: Path) -> None:
 
 
 @pytest.mark.prove
+def test_a_file_that_is_still_refused_is_told_again_and_the_rest_verifies(project: Path) -> None:
+    (project / "data" / "other_columns.csv").write_text("a,b\n1,2\n")
+    first, second = run_project(project), run_project(project)
+    for ran in (first, second):
+        assert ran.code == 3 and ran.errors.count("waymark: refused:") == 1 and "other_columns.csv" in ran.errors, ran.errors
+    assert second.value("select count(*) from marts.fct_events") == 41
+    verified = waymark("verify", "--project", project)
+    assert verified.returncode == 0 and "pure tables equal what raw gives" in verified.stdout and "DIFFERENT" not in verified.stdout, verified.stderr
+
+
+@pytest.mark.prove
 def test_no_new_rows_and_no_files_at_all_still_publish_empty_tables(tmp_path: Path) -> None:
     directory = tmp_path / "bare"
     (directory / "data").mkdir(parents=True)
