@@ -11,7 +11,7 @@ from typing import Any
 
 from waymark.core.digest import table_digest
 from waymark.core.settings import Project
-from waymark.core.warehouse import Connection, connect, rows
+from waymark.core.warehouse import Connection, attach_another, connect, literal, rows
 from waymark.privacy import load_secret
 
 SCRIPT = Path(__file__).with_name("floor.sql")
@@ -31,9 +31,9 @@ def run_floor(project: Project) -> dict[str, Any]:
     pads: dict[str, object] = dict(load_secret(project).parameters())
 
     def bind(connection: Connection) -> None:
-        listed = ", ".join(map(_literal, lake_files(connection, project, "pipeline.raw")))
+        listed = ", ".join(map(literal, lake_files(connection, project, "pipeline.raw")))
         connection.execute(f"set variable lake_files = [{listed}]")
-        connection.execute(f"set variable rates_file = {_literal(project.directory / str(project.settings.money.rates))}")
+        connection.execute(f"set variable rates_file = {literal(project.directory / str(project.settings.money.rates))}")
 
     # Scores are a model's, and no function of the events.
     return _run(project, SCRIPT, "marts", bind, pads, left_out=("fct_propensity_scores",))
@@ -43,7 +43,7 @@ def run_features_floor(project: Project) -> dict[str, Any]:
     """Features and labels, from the project's own events and identities: as `run_floor`, for each table of schema `features`."""
 
     def bind(connection: Connection) -> None:
-        connection.execute(f"set variable goal = {_literal(project.settings.goals[0].name)}")
+        connection.execute(f"set variable goal = {literal(project.settings.goals[0].name)}")
         connection.execute(f"set variable horizon_days = {project.settings.learning.horizon_days}")
         (days,) = rows(connection, "select count(*) from pipeline.intermediate.int_node_days")
         connection.execute(f"set variable buckets = {int(str(days[0])) // _DAYS_IN_A_BUCKET + 1}")
@@ -59,7 +59,7 @@ def _run(
         old.unlink(missing_ok=True)
     connection = connect(target, engine=project.settings.engine, scratch=project.home.scratch)
     try:
-        connection.execute(f"attach {_literal(project.home.warehouse)} as pipeline (read_only)")
+        there = attach_another(connection, project.home.warehouse, "pipeline")
         connection.execute(f"create schema {schema}")
         bind(connection)
         taken: dict[str, tuple[float, float]] = {}
@@ -68,7 +68,7 @@ def _run(
             _execute(connection, sql, pads)
             after = os.times()
             taken[name] = (perf_counter() - start, after.user + after.system - before.user - before.system)
-        return {"statements": taken, "compared": _compare(connection, schema, left_out)}
+        return {"statements": taken, "compared": _compare(connection, schema, there, left_out)}
     finally:
         connection.close()
         target.unlink(missing_ok=True)
@@ -89,19 +89,16 @@ def lake_files(connection: Connection, project: Project, schema: str = "raw") ->
     return [str(project.home.root / str(path)) for (path,) in rows(connection, f"select path from {schema}.lake_files order by path")]
 
 
-def _compare(connection: Connection, schema: str, left_out: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def _compare(connection: Connection, schema: str, there: Mapping[str, str], left_out: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     compared = {}
-    names = rows(
-        connection, "select table_name from information_schema.tables where table_schema = ? and table_catalog = 'pipeline' order by table_name", [schema]
-    )
-    made = {str(name) for (name,) in rows(connection, "select table_name from duckdb_tables() where schema_name = ? and database_name <> 'pipeline'", [schema])}
-    for name in (str(name) for (name,) in names if name not in left_out):
-        columns = [str(column) for (column, *_) in rows(connection, f"describe pipeline.{schema}.{name}")]
+    sql = "select table_name from duckdb_tables() where schema_name = ? and database_name = current_database()"
+    made = {str(name) for (name,) in rows(connection, sql, [schema])}
+    for table in sorted(table for table in there if table.startswith(f"{schema}.")):
+        name = table.removeprefix(f"{schema}.")
+        if name in left_out:
+            continue
+        columns = [str(column) for (column, *_) in rows(connection, f"describe {there[table]}")]
         # The feature views are columns of one table, in the models and here.
         count, digest = table_digest(connection, f"{schema}.{name if name in made else 'points'}", columns)
-        compared[name] = {"rows": count, "equal": table_digest(connection, f"pipeline.{schema}.{name}", columns) == (count, digest)}
+        compared[name] = {"rows": count, "equal": table_digest(connection, there[table], columns) == (count, digest)}
     return compared
-
-
-def _literal(text: object) -> str:
-    return "'" + str(text).replace("'", "''") + "'"

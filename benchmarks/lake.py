@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.process import REPOSITORY, measure
 from waymark.core.settings import Project, load_project
-from waymark.core.warehouse import Connection, connect, rows
+from waymark.core.warehouse import OUTPUTS, Connection, attach_another, connect, outputs_of, rows
 
 DEMO = REPOSITORY / "examples" / "demo"
 SOURCE = "waymark_world"
@@ -39,7 +39,9 @@ class Lake:
     def reset(self) -> None:
         """Puts the warehouse back to where ingestion left it; what is known of earlier builds, perhaps by other code, is forgotten."""
         home = self.project.home
-        home.warehouse.with_name(home.warehouse.name + ".wal").unlink(missing_ok=True)
+        for path in (home.warehouse, outputs_of(home.warehouse)):
+            for old in (path, path.with_name(path.name + ".wal")):
+                old.unlink(missing_ok=True)
         shutil.copyfile(self.fresh_warehouse, home.warehouse)
         with connect(home.warehouse) as connection:
             connection.execute("drop table if exists raw.build_state")
@@ -142,24 +144,28 @@ def copied_events(lake: Lake, memory_limit: str, copies: int) -> Lake:
     project = many.project
     project.home.ensure()
     with connect(project.home.warehouse, engine=project.settings.engine, scratch=project.home.scratch) as connection:
-        connection.execute(f"attach '{lake.project.home.warehouse}' as one (read_only)")
-        for schema, name in rows(connection, "select schema_name, table_name from duckdb_tables() where database_name = 'one' order by all"):
-            connection.execute(f"create schema if not exists {schema}")
-            if (str(schema), str(name)) not in _COPIED:
-                connection.execute(f"create table {schema}.{name} as from one.{schema}.{name} {'' if schema == 'raw' else 'limit 0'}")
-        for (schema, name), changed in _COPIED.items():
+        there = attach_another(connection, lake.project.home.warehouse, "one")
+        for name, (catalog, schema, _) in {name: where.split(".") for name, where in sorted(there.items())}.items():
+            here = name if catalog == "one" else f"{OUTPUTS}.{name}"
+            if catalog == "one":
+                connection.execute(f"create schema if not exists {schema}")
+            is_view = rows(connection, "select 1 from duckdb_views() where database_name = ? and schema_name || '.' || view_name = ?", [catalog, name])
+            if is_view or name in _COPIED:
+                continue
+            connection.execute(f"create table {here} as from {there[name]} {'' if schema == 'raw' else 'limit 0'}")
+        for name, changed in _COPIED.items():
             named = ", ".join(f"{expression} as {column}" for column, expression in changed.items())
-            connection.execute(f"create table {schema}.{name} as select * replace ({named}) from one.{schema}.{name}, range({copies}) as copies (copy)")
+            connection.execute(f"create table {name} as select * replace ({named}) from {there[name]}, range({copies}) as copies (copy)")
     return many
 
 
 _NODE = "cast(hash({}, copy) >> 1 as bigint)"
 _EVENT, _CUSTOMER = {"event_id": "md5(event_id || copy)"}, {"customer_id": "'c_' || left(md5(customer_id || copy), 24)"}
 _COPIED = {
-    ("intermediate", "int_events_sessionized"): _EVENT | {"node_ids": f"list_transform(node_ids, lambda node: {_NODE.format('node')})"},
-    ("intermediate", "int_conversions_deduplicated"): _EVENT,
-    ("identity", "membership_history"): _CUSTOMER | {"node_id": _NODE.format("node_id")},
-    ("identity", "over_shared_since"): {"node_id": _NODE.format("node_id")},
+    "intermediate.int_events_sessionized": _EVENT | {"node_ids": f"list_transform(node_ids, lambda node: {_NODE.format('node')})"},
+    "intermediate.int_conversions_deduplicated": _EVENT,
+    "identity.membership_history": _CUSTOMER | {"node_id": _NODE.format("node_id")},
+    "identity.over_shared_since": {"node_id": _NODE.format("node_id")},
 }
 
 

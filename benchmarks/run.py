@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from benchmarks.lake import PARTS, Lake, arrive, copied_events, cut_lake, ingest
 from benchmarks.process import REPOSITORY, Measured, MeasuredError, measure, measure_command
 from benchmarks.report import markdown
 from waymark.core.digest import table_digest
-from waymark.core.warehouse import connect, rows
+from waymark.core.warehouse import attach_another, connect, rows
 
 FLOORS = ("floor", "floor-features")
 
@@ -104,18 +105,13 @@ def _increments(lake: Lake, memory_limit: str) -> dict[str, Any]:
 
 def _same_marts(one: Lake, other: Lake) -> dict[str, bool]:
     with connect(one.project.home.warehouse, read_only=True) as connection:
-        connection.execute(f"attach '{other.project.home.warehouse}' as cut (read_only)")
-        # The feature views are columns of int_customer_activity.
-        names = """
-            select table_schema || '.' || table_name from information_schema.tables
-            where table_catalog = 'cut' and table_type = 'BASE TABLE'
-                and (table_schema in ('marts', 'features') or table_name in ('int_node_days', 'int_customer_activity')) order by all
-        """
+        there = attach_another(connection, other.project.home.warehouse, "cut")
         equal = {}
-        for (name,) in rows(connection, names):
+        # The feature views are columns of int_customer_activity.
+        wanted = re.compile(r"marts\..*|features\.label_.*|intermediate\.int_(node_days|customer_activity)")
+        for name in filter(wanted.fullmatch, sorted(there)):
             columns = [str(column) for (column, *_) in rows(connection, f"describe {name}")]
-            here, there = (table_digest(connection, f"{catalog}{name}", columns) for catalog in ("", "cut."))
-            equal[str(name)] = here == there
+            equal[name] = table_digest(connection, name, columns) == table_digest(connection, there[name], columns)
         return equal
 
 

@@ -14,7 +14,7 @@ from duckdb_engine import ConnectionWrapper
 from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
 from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
 
-from waymark.core.warehouse import Connection
+from waymark.core.warehouse import Connection, another_cursor
 
 
 class DuckDBExecutionEngine(SqlAlchemyExecutionEngine):
@@ -54,7 +54,7 @@ _cursors: list[Connection] = []
 def _another_cursor() -> ConnectionWrapper:
     """A handle of its own on the lent connection's database: SQLAlchemy begins a transaction on each."""
     assert DuckDBDatasource.lent is not None
-    _cursors.append(DuckDBDatasource.lent.cursor())
+    _cursors.append(another_cursor(DuckDBDatasource.lent))
     return ConnectionWrapper(_cursors[-1])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import yaml
 
 from waymark.core.settings import load_project
-from waymark.core.warehouse import Connection, connect
+from waymark.core.warehouse import Connection, connect, outputs_of
 from waymark.identity import resolve_identities
 from waymark.identity.tables import clear_restatements
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
@@ -43,38 +44,39 @@ _CANONICAL = f"""
 _LABELLED_VIEWS = """
     create or replace view tiny.customers as
         select customer_id, min_by(label, row(occurred_at, label)) as customer
-        from marts.fct_events join tiny.labels using (event_id) where customer_id is not null group by customer_id;
+        from outputs.marts.fct_events join tiny.labels using (event_id) where customer_id is not null group by customer_id;
     create or replace view tiny.sessions as
-        select session_id, label as session from marts.fct_sessions join tiny.labels on event_id = first_event_id;
+        select session_id, label as session from outputs.marts.fct_sessions join tiny.labels on event_id = first_event_id;
     create or replace view tiny.journeys as
-        select journey_id, label as journey from marts.fct_journeys join tiny.labels on event_id = first_event_id;
+        select journey_id, label as journey from outputs.marts.fct_journeys join tiny.labels on event_id = first_event_id;
     create or replace view tiny.conversions as
-        select conversion_id, label as conversion from marts.fct_conversions join tiny.labels using (event_id);
+        select conversion_id, label as conversion from outputs.marts.fct_conversions join tiny.labels using (event_id);
     create or replace view tiny.labelled_events as
         select label as event, session, customer, t.* exclude (session_id, customer_id)
-        from marts.fct_events t join tiny.labels using (event_id) left join tiny.customers using (customer_id) left join tiny.sessions using (session_id);
+        from outputs.marts.fct_events t join tiny.labels using (event_id) left join tiny.customers using (customer_id)
+        left join tiny.sessions using (session_id);
     create or replace view tiny.labelled_sessions as
         select session, label as last_event, customer, t.* exclude (session_id, customer_id, first_event_id, last_event_id)
-        from marts.fct_sessions t join tiny.sessions using (session_id) join tiny.labels on labels.event_id = last_event_id
+        from outputs.marts.fct_sessions t join tiny.sessions using (session_id) join tiny.labels on labels.event_id = last_event_id
         left join tiny.customers using (customer_id);
     create or replace view tiny.labelled_touchpoints as
         select label as touchpoint, customer, session_id is not null as has_session, t.* exclude (touchpoint_id, customer_id, session_id, event_id)
-        from marts.fct_touchpoints t join tiny.labels using (event_id) left join tiny.customers using (customer_id);
+        from outputs.marts.fct_touchpoints t join tiny.labels using (event_id) left join tiny.customers using (customer_id);
     create or replace view tiny.labelled_journeys as
         select journey, customer, conversion, t.* exclude (journey_id, customer_id, first_event_id, conversion_id)
-        from marts.fct_journeys t join tiny.journeys using (journey_id) left join tiny.customers using (customer_id)
+        from outputs.marts.fct_journeys t join tiny.journeys using (journey_id) left join tiny.customers using (customer_id)
         left join tiny.conversions using (conversion_id);
     create or replace view tiny.labelled_steps as
         select journey, first.label as first_event, last.label as last_event, customer,
             t.* exclude (journey_id, customer_id, first_event_id, last_event_id)
-        from marts.fct_journey_steps t join tiny.labels first on first.event_id = first_event_id join tiny.labels last on last.event_id = last_event_id
+        from outputs.marts.fct_journey_steps t join tiny.labels first on first.event_id = first_event_id join tiny.labels last on last.event_id = last_event_id
         left join tiny.journeys using (journey_id) left join tiny.customers using (customer_id);
     create or replace view tiny.labelled_conversions as
         select label as conversion, customer, journey, session, t.* exclude (customer_id, journey_id, session_id, event_id)
-        from marts.fct_conversions t join tiny.labels using (event_id) left join tiny.customers using (customer_id)
+        from outputs.marts.fct_conversions t join tiny.labels using (event_id) left join tiny.customers using (customer_id)
         left join tiny.journeys using (journey_id) left join tiny.sessions using (session_id);
     create or replace view tiny.labelled_customers as
-        select customer, t.* exclude (customer_id) from marts.dim_customers t join tiny.customers using (customer_id);
+        select customer, t.* exclude (customer_id) from outputs.marts.dim_customers t join tiny.customers using (customer_id);
 """
 
 
@@ -103,7 +105,7 @@ class TinyWarehouse:
 
     def reset(self, files: Sequence[Path], *, clock: str = DEFAULT_CLOCK) -> None:
         """An empty warehouse with the events of `files` (each named `<case>/events.csv`) waiting; none of them has arrived yet."""
-        for path in self.project.home.root.glob("warehouse.duckdb*"):
+        for path in (*self.project.home.root.glob("warehouse.duckdb*"), *self.project.home.root.glob("outputs.duckdb*")):
             path.unlink()
         with self.open() as connection:
             connection.execute("create schema raw; create schema identity; create schema tiny")
@@ -125,6 +127,19 @@ class TinyWarehouse:
                     ) where batch > (select finished from tiny.state);
                 create table raw.run_clock as select timestamp '{clock}' as data_now;
             """)
+
+    def keep(self, name: str) -> Path:
+        """Copies the warehouse as it stands; returns the copy."""
+        folder = self.project.directory / name
+        folder.mkdir()
+        for path in (self.project.home.warehouse, outputs_of(self.project.home.warehouse)):
+            shutil.copy(path, folder)
+        return folder / self.project.home.warehouse.name
+
+    def put_back(self, kept: Path) -> None:
+        """Makes a copy the warehouse again."""
+        for path in (kept, outputs_of(kept)):
+            shutil.copy(path, self.project.home.root)
 
     def arrive(self, batch: int) -> None:
         """All batches up to this one have arrived; the next run sees them."""

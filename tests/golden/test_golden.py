@@ -21,7 +21,7 @@ def at_once(golden: TinyWarehouse, files: list[Path]) -> Path:
     golden.reset(files)
     golden.arrive(3)
     golden.run(full_refresh=True)
-    return _kept(golden, "at_once")
+    return golden.keep("at_once")
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,7 @@ def in_batches(golden: TinyWarehouse, files: list[Path], at_once: Path) -> Path:
     golden.run(full_refresh=False)
     golden.arrive(3)
     golden.run(full_refresh=False)
-    return _kept(golden, "in_batches")
-
-
-def _kept(golden: TinyWarehouse, name: str) -> Path:
-    copy = golden.project.directory / f"{name}.duckdb"
-    copy.write_bytes(golden.project.home.warehouse.read_bytes())
-    return copy
+    return golden.keep("in_batches")
 
 
 def _rows(warehouse: Path, case: str, table: str, columns: list[str]) -> list[tuple[str, ...]]:
@@ -84,7 +78,7 @@ def test_every_case_says_why_it_exists_and_expects_something() -> None:
 
 
 def _pure_tables(golden: TinyWarehouse, copy: Path) -> Tables:
-    golden.project.home.warehouse.write_bytes(copy.read_bytes())
+    golden.put_back(copy)
     return golden.pure_tables()
 
 

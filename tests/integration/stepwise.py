@@ -20,7 +20,7 @@ import yaml
 from waymark.core.digest import table_digest
 from waymark.core.home import Home
 from waymark.core.settings import Project, load_project
-from waymark.core.warehouse import Connection, connect, rows
+from waymark.core.warehouse import Connection, attach_another, connect, rows
 from waymark.pipeline import steps
 from waymark.pipeline.code import code_digest
 from waymark.pipeline.publish import publish
@@ -168,14 +168,14 @@ def differences(left: Stepwise, right: Stepwise) -> list[Difference]:
     """The pure tables (and the run's clock) that the two warehouses hold differently, in the order of their names."""
     found = []
     with connect() as connection:
-        connection.execute(f"attach '{left.home.warehouse}' as l (read_only)")
-        connection.execute(f"attach '{right.home.warehouse}' as r (read_only)")
+        there = {"l": attach_another(connection, left.home.warehouse, "l"), "r": attach_another(connection, right.home.warehouse, "r")}
         for table in [*pure_tables(left.started().dbt), "raw.run_clock"]:
-            names = _columns(connection, "l", table)
-            assert names == _columns(connection, "r", table) != [], table
-            if table_digest(connection, f"l.{table}") != table_digest(connection, f"r.{table}"):
-                only_left, left_rows = _only(connection, f"l.{table}", f"r.{table}", names)
-                only_right, right_rows = _only(connection, f"r.{table}", f"l.{table}", names)
+            one, other = there["l"][table], there["r"][table]
+            names = _columns(connection, one)
+            assert names == _columns(connection, other) != [], table
+            if table_digest(connection, one) != table_digest(connection, other):
+                only_left, left_rows = _only(connection, one, other, names)
+                only_right, right_rows = _only(connection, other, one, names)
                 found.append(Difference(table, only_left, only_right, left_rows, right_rows))
     return found
 
@@ -186,11 +186,8 @@ def assert_equal(left: Stepwise, right: Stepwise) -> None:
     assert not found, "\n".join(str(difference) for difference in found)
 
 
-def _columns(connection: Connection, catalog: str, table: str) -> list[str]:
-    sql = """
-        select column_name from duckdb_columns() where database_name = ? and schema_name || '.' || table_name = ? order by column_index
-    """
-    return [str(name) for (name,) in rows(connection, sql, [catalog, table])]
+def _columns(connection: Connection, relation: str) -> list[str]:
+    return [str(name) for (name, *_) in rows(connection, f"describe {relation}")]
 
 
 def _only(connection: Connection, here: str, there: str, names: Sequence[str]) -> tuple[int, list[dict[str, object]]]:

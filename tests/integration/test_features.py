@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
@@ -41,7 +42,15 @@ def deliveries() -> list[Delivery]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, deliveries: list[Delivery]) -> Iterator[Stepwise]:
-    yield project_in_batches(tmp_path_factory.mktemp("season") / "batches", deliveries)
+    """In batches, and features in several slices of the customers; `rebuilt` is at once, in one slice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("waymark.pipeline.dbt_project._BYTES_A_NODE_DAY", 1_000_000)
+        yield project_in_batches(tmp_path_factory.mktemp("season") / "batches", deliveries)
+
+
+def test_the_features_were_made_in_slices(built: Stepwise) -> None:
+    compiled = next((built.directory / ".waymark" / "dbt" / "target" / "compiled").rglob("int_customer_activity.sql")).read_text()
+    assert int(re.findall("slice 1 of ([0-9]+)", compiled)[0]) > 2
 
 
 @pytest.fixture(scope="module")

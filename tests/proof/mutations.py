@@ -155,7 +155,7 @@ MUTATIONS = [
         "published before it is audited", "waymark/pipeline/publish.py",
         (
             ("audit(connection, run.mappings)", "pass"),
-            ("rename_durably(building, home.published)", "rename_durably(building, home.published)\n        audit(connection, run.mappings)"),
+            ("rename_durably(building, home.published)", "rename_durably(building, home.published)\n            audit(connection, run.mappings)"),
         ),
         "test_a_failed_audit_leaves_the_last_snapshot_published",
     ),

@@ -129,7 +129,7 @@ def evenly(items: list[Any], count: int) -> list[Any]:
 
 
 def _is_the_engines(path: str) -> bool:
-    return path.startswith("warehouse.duckdb") or "/.building-" in path
+    return path.startswith(("warehouse.duckdb", "outputs.duckdb", ".anew-")) or "/.building-" in path
 
 
 def _judge(answers: list[dict[str, Any]], expected: int) -> None:

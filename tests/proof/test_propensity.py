@@ -151,9 +151,9 @@ def test_log_loss_is_below_logistic_regressions(graded: list[Graded], say: Say) 
 @pytest.mark.prove
 def test_intervals_of_the_busier_half_hold_the_oracle_as_often_as_they_say(graded: list[Graded], say: Say) -> None:
     """The other half hardly ever converts; a mean over all rows may hide what happens among those that matter."""
-    claim = f"of the half of the rows with the higher scores, the share whose interval holds the oracle's own probability is within 4 points of {LEVEL:.0%}"
+    claim = f"of the half of the rows with the higher scores, the share whose interval holds the oracle's own probability is within 2 points of {LEVEL:.0%}"
     mean, _, _ = say(claim, graded, lambda world: world.busy_coverage)
-    assert abs(mean - LEVEL) <= 0.04
+    assert abs(mean - LEVEL) <= 0.02
 
 
 @pytest.mark.prove

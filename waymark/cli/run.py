@@ -46,7 +46,7 @@ def _materialize(project: Project, full_refresh: bool) -> bool:
     from dagster_project.lib.project_resource import PROJECT_VARIABLE
     from waymark.cli.summary import RunView, print_summary
     from waymark.pipeline.progress import listening
-    from waymark.pipeline.steps import preflight
+    from waymark.pipeline.steps import preflight, refuse_changed_settings
 
     started = monotonic()
     set_environment({PROJECT_VARIABLE: str(project.directory)})
@@ -55,6 +55,8 @@ def _materialize(project: Project, full_refresh: bool) -> bool:
     try:
         with view, listening(view.hear):
             preflight(project)  # before Dagster is loaded, which takes seconds
+            if not full_refresh:
+                refuse_changed_settings(project)
             from dagster_project.run import run_refresh
 
             run_refresh(project, full_refresh=full_refresh)

@@ -91,6 +91,13 @@ class EngineSettings(_Strict):
     threads: int | None = Field(None, ge=1, description="default: all cores")
     memory_limit: str = Field("4GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")
 
+    @property
+    def memory_bytes(self) -> int:
+        """memory_limit in bytes."""
+        units = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+        unit = self.memory_limit.lstrip("0123456789. ")
+        return int(float(self.memory_limit.removesuffix(unit)) * units[unit])
+
 
 class LearningSettings(_Strict):
     """Full refresh: horizon_days. The others bind the next training."""

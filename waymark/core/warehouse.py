@@ -1,4 +1,11 @@
-"""The one way to open a DuckDB file: one configuration for every connection, so that none refuses another."""
+"""The one way to open a DuckDB file: one configuration for every connection, so that none refuses another.
+
+A warehouse is two files side by side: `warehouse.duckdb`, and `outputs.duckdb` with what is published, that is the schemas marts, features and quality
+and the table behind the features. Every connection to the first has the second attached, and finds a table by schema and name in whichever holds it.
+
+Decision: two files. Context: what is published must be a file of its own, and writing its tables a second time cost more than an increment. Consequence:
+publishing copies a file; a transaction writes to one of the two, never to both.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +19,13 @@ from waymark.core.errors import StorageError, WaymarkError
 
 if TYPE_CHECKING:
     from waymark.core.settings import EngineSettings
+
+WAREHOUSE_FILE, OUTPUTS_FILE = "warehouse.duckdb", "outputs.duckdb"
+# The name under which the outputs are attached, for the engine and for dbt.
+OUTPUTS = "outputs"
+OUTPUT_SCHEMAS = ("marts", "features", "quality")
+_SHARED_SCHEMA = "intermediate"
+_SEARCH_PATH = ",".join(("warehouse.main", *(f"{OUTPUTS}.{schema}" for schema in OUTPUT_SCHEMAS), f"warehouse.{_SHARED_SCHEMA}", f"{OUTPUTS}.{_SHARED_SCHEMA}"))
 
 Connection = duckdb.DuckDBPyConnection
 QueryError = duckdb.Error
@@ -28,16 +42,66 @@ def connection_config(engine: EngineSettings | None, scratch: Path | None = None
 
 
 def connect(path: Path | str = ":memory:", *, engine: EngineSettings | None = None, scratch: Path | None = None, read_only: bool = False) -> Connection:
-    """Opens a DuckDB file (or an in-memory one).
+    """Opens a DuckDB file (or an in-memory one). A file that is named as a warehouse is one: its outputs are attached.
 
     Raises StorageError, with a remedy, where the file is locked by another process, damaged, or not to be written.
     """
     try:
-        return duckdb.connect(str(path), read_only=read_only, config=dict[str, "str | bool | int | float | list[str]"](connection_config(engine, scratch)))
+        config = dict[str, "str | bool | int | float | list[str]"](connection_config(engine, scratch))
+        connection = duckdb.connect(str(path), read_only=read_only, config=config)
+        try:
+            if Path(path).name == WAREHOUSE_FILE:
+                _attach_outputs(connection, outputs_of(Path(path)), read_only=read_only)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
     except duckdb.IOException as error:
         raise StorageError(
             f"the database cannot be opened: {first_line(error)}", where=str(path), remedy="Close what holds it, or check the disk and its permissions."
         ) from error
+
+
+def outputs_of(warehouse: Path) -> Path:
+    """The file beside a warehouse that holds what is published."""
+    return warehouse.with_name(OUTPUTS_FILE)
+
+
+def _attach_outputs(connection: Connection, path: Path, *, read_only: bool) -> None:
+    """Attaches the outputs; makes them, empty, where the warehouse is to be written."""
+    if read_only and not path.exists():
+        return
+    connection.execute(f"attach if not exists {literal(path)} as {OUTPUTS}{' (read_only)' if read_only else ''}")
+    if not read_only:
+        connection.execute(f"create schema if not exists {_SHARED_SCHEMA}")
+        for schema in (*OUTPUT_SCHEMAS, _SHARED_SCHEMA):
+            connection.execute(f"create schema if not exists {OUTPUTS}.{schema}")
+    connection.execute(f"set search_path = '{_SEARCH_PATH}'")
+
+
+def another_cursor(connection: Connection) -> Connection:
+    """A handle of its own on the same database; DuckDB's own `cursor()` forgets where tables are looked for."""
+    cursor = connection.cursor()
+    path = rows(connection, "select current_setting('search_path')")[0][0]
+    cursor.execute(f"set search_path = {literal(path)}")
+    return cursor
+
+
+def attach_another(connection: Connection, warehouse: Path, alias: str, *, read_only: bool = True) -> dict[str, str]:
+    """Attaches another warehouse as `alias`, and its outputs beside it. Returns where its tables are: schema.table -> catalog.schema.table."""
+    mode = " (read_only)" if read_only else ""
+    catalogs = [alias]
+    connection.execute(f"attach {literal(warehouse)} as {alias}{mode}")
+    if outputs_of(warehouse).exists():
+        catalogs.append(f"{alias}_{OUTPUTS}")
+        connection.execute(f"attach {literal(outputs_of(warehouse))} as {catalogs[1]}{mode}")
+    found = rows(connection, "select table_catalog, table_schema, table_name from information_schema.tables where list_contains(?, table_catalog)", [catalogs])
+    return {f"{schema}.{name}": f'{catalog}.{schema}."{name}"' for catalog, schema, name in found}
+
+
+def literal(value: object) -> str:
+    """A text as an SQL literal, for statements that take no parameters."""
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def first_line(error: BaseException) -> str:

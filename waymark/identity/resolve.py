@@ -87,7 +87,7 @@ def _increment(connection: Connection, limit: int, pads: dict[str, object], prog
 
 
 def _require(connection: Connection, relations: tuple[str, ...]) -> None:
-    found = rows(connection, "select table_schema, table_name from information_schema.tables where table_catalog = current_database()")
+    found = rows(connection, "select table_schema, table_name from information_schema.tables")
     known = {f"{schema}.{name}" for schema, name in found}
     for relation in relations:
         if relation not in known:

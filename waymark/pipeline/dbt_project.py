@@ -20,12 +20,16 @@ import yaml
 from waymark.core.errors import AuditError, SettingsError, WaymarkError
 from waymark.core.home import write_atomically
 from waymark.core.settings import Project, quiet_libraries
-from waymark.core.warehouse import connection_config, storage_problem
+from waymark.core.warehouse import OUTPUTS, connection_config, outputs_of, storage_problem
 from waymark.pipeline.code import PARTS, SHIPPED, shipped_files
 from waymark.pipeline.dbt_sources import sources_document
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
+
+
+# A day of an identifier makes a row or three of features, a kilobyte and a half each while they are summed; a third of the memory is for that.
+_BYTES_A_NODE_DAY = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def dbt_vars(project: Project) -> dict[str, Any]:
         "exclude_internal": settings.counting.exclude_internal,
         "bot_user_agents": settings.counting.bot_user_agents,
         "horizon_days": settings.learning.horizon_days,
+        "node_days_in_a_slice": max(1, settings.engine.memory_bytes // _BYTES_A_NODE_DAY),
         "reporting_currency": settings.money.reporting_currency,
         "rates": rates(project),
         "goals": [goal.model_dump() for goal in settings.goals],
@@ -126,13 +131,10 @@ class DbtProject:
         for part in PARTS:
             for stale in (path for path in (self.folder / part).rglob("*") if path.is_file() and path not in kept):
                 stale.unlink()
-        settings = connection_config(self.project.settings.engine, self.project.home.scratch)
-        profile = {
-            "waymark": {
-                "target": "home",
-                "outputs": {"home": {"type": "duckdb", "path": str(self.warehouse), "schema": "main", "threads": 1, "config_options": settings}},
-            }
-        }
+        output: dict[str, Any] = {"type": "duckdb", "path": str(self.warehouse), "schema": "main", "threads": 1}
+        output["attach"] = [{"path": str(outputs_of(self.warehouse)), "alias": OUTPUTS}]
+        output["config_options"] = connection_config(self.project.settings.engine, self.project.home.scratch)
+        profile = {"waymark": {"target": "home", "outputs": {"home": output}}}
         self._write(self.folder / "profiles.yml", yaml.safe_dump(profile))
 
     @staticmethod

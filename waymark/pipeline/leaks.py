@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from waymark.core.warehouse import Connection, rows
+from waymark.core.warehouse import Connection, literal, rows
 from waymark.identity import prepare_identity
 from waymark.pipeline.dbt_project import DbtProject
 from waymark.pipeline.steps import BEFORE_IDENTITY, Run, resolve
@@ -132,8 +132,7 @@ def _sample(connection: Connection, point: object, seed: int) -> None:
 
 
 def _copy_events(connection: Connection, scratch: Run, point: str) -> None:
-    escaped = str(scratch.warehouse).replace("'", "''")
-    connection.execute(f"attach '{escaped}' as scratch")
+    connection.execute(f"attach {literal(scratch.warehouse)} as scratch")
     connection.execute("create schema scratch.raw")
     for source in sorted(scratch.mappings):
         connection.execute(f"""

@@ -1,14 +1,13 @@
 """Write, audit, publish: a snapshot is built beside the published one and swapped in by one rename, after every blocking check.
 
-Decision: a copy of the marts, table by table, into a fresh DuckDB file. Context: analysts' connections keep the old file open while the
-next is built, and a reader of any DuckDB client must need one path only. Measured in benchmarks/RESULTS.md. Consequence: publishing costs
-time with the marts' size, not with the increment; Parquet parts behind views would cost less and read slower.
+Decision: the snapshot is a copy of the outputs' file, with the ingestion log and a line about itself added. Context: analysts' connections keep the old file
+open while the next is built, and a reader of any DuckDB client must need one path only. Measured in benchmarks/RESULTS.md. Consequence: publishing costs
+what the disk takes to copy a file, and nothing where it can share blocks; the file holds freed blocks, until they are many, and then it is written anew.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -16,20 +15,16 @@ from uuid import uuid4
 import waymark
 from waymark.core.clock import wall_now
 from waymark.core.digest import table_digest
-from waymark.core.home import Home, read_json, rename_durably, sync_file, write_atomically
-from waymark.core.warehouse import Connection, rows
+from waymark.core.home import Home, copy_file, read_json, rename_durably, sync_file, write_atomically
+from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, literal, outputs_of, rows
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, audit
 
-PUBLISHED_SCHEMAS = ("marts", "features", "quality")
 PUBLISHED_RAW = ("ingestion_log",)
 # Depends on which model was trained when.
 LOG_TABLES = ("marts.fct_propensity_scores",)
-_COMMENTS = """
-    select column_name, comment from duckdb_columns()
-    where database_name = current_database() and schema_name = ? and table_name = ? and comment is not null
-    order by column_name
-"""
+# More freed blocks than this share of the file, and so many bytes of them, are worth writing it anew for.
+_WASTED_SHARE, _WASTED_BYTES = 0.4, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -48,20 +43,28 @@ def publish(run: Run, *, run_id: str = "") -> Snapshot:
     Raises AuditError if a blocking check fails; the published snapshot is then still the last good one.
     """
     home = run.project.home
-    with Stage("publish") as stage, run.open_warehouse() as connection:
-        audit(connection, run.mappings)
+    with Stage("publish") as stage:
         remove_unfinished(home)
+        with run.open_warehouse() as connection:
+            audit(connection, run.mappings)
+            connection.execute(f"checkpoint {OUTPUTS}")
+            is_wasteful = _is_wasteful(connection)
+        if is_wasteful:
+            _write_anew(run, outputs_of(run.warehouse))
         snapshot_id = uuid4().hex[:12]
         building = home.published_dir / f".building-{snapshot_id}.duckdb"
-        tables = _write_snapshot(connection, building, snapshot_id, run, run_id)
-        stage.rows = sum(tables.values())
-        connection.execute("detach snapshot")
-        sync_file(building)
-        building.chmod(0o444)
-        size = building.stat().st_size
-        digests = {name: table_digest(connection, name)[1] for name in pure_marts(connection)}
-        manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
-        rename_durably(building, home.published)
+        with run.open_warehouse() as connection:
+            tell("publish: copying")
+            copy_file(outputs_of(run.warehouse), building)
+            tables = _complete(connection, building, snapshot_id, run, run_id)
+            stage.rows = sum(tables.values())
+            tell("publish: digests")
+            digests = {name: table_digest(connection, name)[1] for name in pure_marts(connection)}
+            manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
+            sync_file(building)
+            building.chmod(0o444)
+            size = building.stat().st_size
+            rename_durably(building, home.published)
         write_atomically(home.manifest, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         home.unpublished.unlink(missing_ok=True)
         stage.detail = f"snapshot {snapshot_id}, {size / 1e6:.0f} MB"
@@ -74,40 +77,49 @@ def pure_marts(connection: Connection) -> list[str]:
 
 
 def _tables(connection: Connection, schema: str) -> list[str]:
-    return [
-        str(name)
-        for (name,) in rows(
-            connection,
-            "select table_name from information_schema.tables where table_schema = ? and table_catalog = current_database() order by table_name",
-            [schema],
+    sql = "select table_name from information_schema.tables where table_schema = ? and table_catalog = ? order by table_name"
+    return [str(name) for (name,) in rows(connection, sql, [schema, OUTPUTS])]
+
+
+def _complete(connection: Connection, path: Path, snapshot_id: str, run: Run, run_id: str) -> dict[str, int]:
+    """Adds to a copy of the outputs what they lack; returns rows by table name."""
+    connection.execute(f"attach {literal(path)} as snapshot")
+    try:
+        connection.execute("create schema snapshot.raw")
+        for name in PUBLISHED_RAW:
+            # The log of a source that the project no longer names stays in the warehouse: here it would tell of rows that the marts lack.
+            connection.execute(f"create table snapshot.raw.{name} as from raw.{name} where list_contains(?, source)", [sorted(run.mappings)])
+        connection.execute(
+            """create table snapshot.main.snapshot_info as
+            select ?::varchar as snapshot_id, ?::timestamp as published_at, data_now, ?::varchar as waymark_version, ?::varchar as run_id,
+                   ?::varchar as settings_digest, ?::varchar as secret_fingerprint
+            from raw.run_clock""",
+            [snapshot_id, wall_now(), waymark.__version__, run_id, run.project.refresh_digest, run.secret.fingerprint],
         )
-    ]
+        named = [f"{schema}.{name}" for schema in OUTPUT_SCHEMAS for name in _tables(connection, schema)] + [f"raw.{name}" for name in PUBLISHED_RAW]
+        return {name: int(str(rows(connection, f"select count(*) from snapshot.{name}")[0][0])) for name in named}
+    finally:
+        connection.execute("detach snapshot")
 
 
-def _write_snapshot(connection: Connection, path: Path, snapshot_id: str, run: Run, run_id: str) -> dict[str, int]:
-    escaped = str(path).replace("'", "''")
-    connection.execute(f"attach '{escaped}' as snapshot")
-    wanted = [(schema, name) for schema in PUBLISHED_SCHEMAS for name in _tables(connection, schema)] + [("raw", name) for name in PUBLISHED_RAW]
-    counts: dict[str, int] = {}
-    for schema, name in wanted:
-        tell(f"publish: {schema}.{name}")
-        connection.execute(f"create schema if not exists snapshot.{schema}")
-        # The log of a source that the project no longer names stays in the warehouse: here it would tell of rows that the marts lack.
-        named = "" if schema != "raw" else " where list_contains($sources, source)"
-        parameters = {"sources": sorted(run.mappings)} if named else None
-        connection.execute(f'create table snapshot.{schema}."{name}" as from {schema}."{name}"{named}', parameters)
-        for column, text in rows(connection, _COMMENTS, [schema, name]):
-            quoted = str(text).replace("'", "''")
-            connection.execute(f'comment on column snapshot.{schema}."{name}"."{column}" is \'{quoted}\'')
-        counts[f"{schema}.{name}"] = int(str(rows(connection, f'select count(*) from snapshot.{schema}."{name}"')[0][0]))
-    connection.execute(
-        """create table snapshot.main.snapshot_info as
-        select ?::varchar as snapshot_id, ?::timestamp as published_at, data_now, ?::varchar as waymark_version, ?::varchar as run_id,
-               ?::varchar as settings_digest, ?::varchar as secret_fingerprint
-        from raw.run_clock""",
-        [snapshot_id, wall_now(), waymark.__version__, run_id, run.project.refresh_digest, run.secret.fingerprint],
-    )
-    return counts
+def _is_wasteful(connection: Connection) -> bool:
+    """Whether much of the outputs' file is blocks that nothing uses any more: after a full refresh, say."""
+    sql = "select free_blocks, total_blocks, block_size from pragma_database_size() where database_name = ?"
+    free, total, size = (int(str(value)) for value in rows(connection, sql, [OUTPUTS])[0])
+    return free * size > _WASTED_BYTES and free > _WASTED_SHARE * total
+
+
+def _write_anew(run: Run, path: Path) -> None:
+    """Writes the outputs into a fresh file and puts it in the place of the old one. Nobody may have them open."""
+    tell("publish: writing the outputs anew")
+    fresh = path.with_name(f".anew-{path.name}")
+    with connect(engine=run.project.settings.engine, scratch=run.project.home.scratch) as connection:
+        connection.execute(f"attach {literal(path)} as {OUTPUTS} (read_only)")
+        connection.execute(f"attach {literal(fresh)} as fresh")
+        connection.execute(f"copy from database {OUTPUTS} to fresh")
+        connection.execute("detach fresh")
+    sync_file(fresh)
+    rename_durably(fresh, path)
 
 
 def _manifest(connection: Connection, run: Run) -> dict[str, object]:
@@ -127,8 +139,8 @@ def _manifest(connection: Connection, run: Run) -> dict[str, object]:
 
 def remove_unfinished(home: Home) -> None:
     """Removes what a killed publication left; the caller holds the writer lock."""
-    for left in home.published_dir.glob(".building-*"):
-        os.unlink(left)
+    for left in (*home.published_dir.glob(".building-*"), *home.root.glob(".anew-*")):
+        left.unlink()
 
 
 def published_manifest(home: Home) -> dict[str, object] | None:

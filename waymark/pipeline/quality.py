@@ -77,7 +77,6 @@ def stop_if_broken(results: Sequence[CheckResult]) -> None:
 
 def prepare_quality(connection: Connection) -> None:
     """Makes the table of results where it does not exist."""
-    connection.execute("create schema if not exists quality")
     connection.execute(f"create table if not exists {TABLE} ({_COLUMNS})")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waymark.core.errors import AuditError, SettingsError, WaymarkError
-from waymark.core.home import Home, write_atomically
+from waymark.core.home import Home, read_json, write_atomically
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows, storage_problem
 from waymark.identity import IdentityReport, clear_restatements, prepare_identity, resolve_identities
@@ -87,10 +87,7 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
             return True
         needed, built_settings, built_code = state[0]
         if built_settings != settings and not full_refresh:
-            raise SettingsError(
-                "a setting changed that binds tables already built (time, counting, identity, money, goals, stages, micro_conversions or channels)",
-                where=str(run.project.directory / "waymark.yml"), remedy="Run again with --full-refresh, or take the change back.",
-            )  # fmt: skip
+            raise _settings_changed(run.project)
         if built_code != code and not needed:
             notice("The models or the sources changed since the last run: every table is rebuilt.")
         rebuild = bool(needed) or full_refresh or built_code != code
@@ -98,6 +95,20 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
             restate_clock(connection, run.mappings)
         connection.execute("update raw.build_state set full_refresh_needed = ?, settings_digest = ?, build_digest = ?", [rebuild, settings, code])
         return rebuild
+
+
+def _settings_changed(project: Project) -> SettingsError:
+    return SettingsError(
+        "a setting changed that binds tables already built (time, counting, identity, money, goals, stages, micro_conversions or channels)",
+        where=str(project.directory / "waymark.yml"), remedy="Run again with --full-refresh, or take the change back.",
+    )  # fmt: skip
+
+
+def refuse_changed_settings(project: Project) -> None:
+    """What `prepare` would refuse, told from the published manifest, before an orchestrator is loaded. Raises SettingsError."""
+    manifest = read_json(project.home.manifest) if project.home.published.exists() and not project.home.unpublished.exists() else None
+    if manifest and manifest.get("settings_digest") != project.refresh_digest:
+        raise _settings_changed(project)
 
 
 def mark_unpublished(home: Home) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from waymark.core.digest import table_digest
 from waymark.core.errors import StorageError
 from waymark.core.settings import Project
-from waymark.core.warehouse import Connection, rows
+from waymark.core.warehouse import Connection, attach_another, literal, rows
 from waymark.identity import prepare_identity
 from waymark.ingestion import open_raw, restate_clock
 from waymark.pipeline.dbt_project import DbtProject
@@ -16,10 +16,6 @@ from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, preflight, resolve, transform_events, transform_marts
 
 IDENTITY_TABLES = ("identity.nodes", "identity.edges", "identity.memberships", "identity.membership_history")
-_COLUMNS = """
-    select column_name from information_schema.columns
-    where table_catalog = current_database() and table_schema || '.' || table_name = ? order by ordinal_position
-"""
 _RAW_STATE = ("ingestion_log", "event_conflicts", "lake_files", "quarantine_files", "run_clock")
 
 
@@ -70,8 +66,8 @@ def verify_project(project: Project) -> list[ComparedTable]:
             resolve(scratch)
             transform_marts(scratch)
             with Stage("compare") as stage, run.open_warehouse() as connection:
-                connection.execute(f"attach '{_quoted(warehouse)}' as derived (read_only)")
-                compared = [_compare(connection, name) for name in pure_tables(scratch.dbt)]
+                derived = attach_another(connection, warehouse, "derived")
+                compared = [_compare(connection, name, derived[name]) for name in pure_tables(scratch.dbt)]
                 stage.rows = sum(table.rows for table in compared)
             return compared
         finally:
@@ -81,7 +77,7 @@ def verify_project(project: Project) -> list[ComparedTable]:
 def _copy_raw_state(run: Run, scratch: Run) -> None:
     """The lake is shared; what says which of its files count is copied. The pure views are made anew from that."""
     with run.open_warehouse() as connection:
-        connection.execute(f"attach '{_quoted(scratch.warehouse)}' as derived")
+        connection.execute(f"attach {literal(scratch.warehouse)} as derived")
         connection.execute("create schema derived.raw")
         for name in _RAW_STATE:
             connection.execute(f"create table derived.raw.{name} as from raw.{name}")
@@ -97,17 +93,13 @@ def _prepare_scratch(scratch: Run) -> None:
         connection.execute("create table raw.build_state as select true as full_refresh_needed")
 
 
-def _compare(connection: Connection, name: str) -> ComparedTable:
+def _compare(connection: Connection, name: str, derived: str) -> ComparedTable:
     tell(f"compare: {name}")
     count, digest = table_digest(connection, name)
-    columns = [str(column) for (column,) in rows(connection, _COLUMNS, [name])]
-    if table_digest(connection, f"derived.{name}", columns) == (count, digest):
+    columns = [str(column) for (column, *_) in rows(connection, f"describe {name}")]
+    if table_digest(connection, derived, columns) == (count, digest):
         return ComparedTable(name, count, digest, 0, 0)
     picked = ", ".join(f'"{column}"' for column in columns)
-    here = int(str(rows(connection, f"select count(*) from (select {picked} from {name} except all select {picked} from derived.{name})")[0][0]))
-    there = int(str(rows(connection, f"select count(*) from (select {picked} from derived.{name} except all select {picked} from {name})")[0][0]))
+    here = int(str(rows(connection, f"select count(*) from (select {picked} from {name} except all select {picked} from {derived})")[0][0]))
+    there = int(str(rows(connection, f"select count(*) from (select {picked} from {derived} except all select {picked} from {name})")[0][0]))
     return ComparedTable(name, count, digest, here, there)
-
-
-def _quoted(path: object) -> str:
-    return str(path).replace("'", "''")

@@ -4,11 +4,12 @@ import dagster as dg
 
 from dagster_project.lib.dbt_results import TRANSLATOR, manifest
 from dagster_project.lib.project_resource import ProjectResource
+from waymark.core.warehouse import OUTPUT_SCHEMAS
 from waymark.pipeline import steps
-from waymark.pipeline.publish import PUBLISHED_SCHEMAS, publish
+from waymark.pipeline.publish import publish
 
 _PUBLISHED = [
-    *(TRANSLATOR.get_asset_key(node) for node in manifest()["nodes"].values() if node["resource_type"] == "model" and node["schema"] in PUBLISHED_SCHEMAS),
+    *(TRANSLATOR.get_asset_key(node) for node in manifest()["nodes"].values() if node["resource_type"] == "model" and node["schema"] in OUTPUT_SCHEMAS),
     dg.AssetKey(["marts", "fct_propensity_scores"]),
 ]
 

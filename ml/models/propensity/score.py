@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ml.datasets import feature_sql
 from ml.explain import top_contributions
-from waymark.core.warehouse import Connection, rows
+from waymark.core.warehouse import Connection, another_cursor, rows
 
 if TYPE_CHECKING:
     from ml.models.propensity.model import PropensityModel
@@ -48,7 +48,6 @@ class ScoreReport:
 
 def prepare_scores(connection: Connection) -> None:
     """Makes the table, empty, where it does not exist."""
-    connection.execute("create schema if not exists marts")
     connection.execute(f"create table if not exists {TABLE} ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})")
     for name, text in _COMMENTS.items():
         connection.execute(f"comment on column {TABLE}.{name} is '{text.replace(chr(39), chr(39) * 2)}'")
@@ -66,7 +65,7 @@ def score_customers(connection: Connection, model: PropensityModel | None, versi
         return ScoreReport(0, None)
     connection.execute("create or replace temp table fresh_scores (customer_id VARCHAR, as_of_at TIMESTAMP, score DOUBLE, score_low DOUBLE, score_high DOUBLE)")
     where = "points.as_of_at = (select data_now from raw.run_clock)"
-    source = connection.cursor()
+    source = another_cursor(connection)
     reader = source.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_reader(batch_rows)
     for batch in reader:
         scores = model.predict(batch)

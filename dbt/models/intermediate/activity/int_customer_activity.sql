@@ -1,5 +1,20 @@
-{{ config(materialized='incremental', incremental_strategy='restate') }}
+{#- In the outputs, because the feature views, which are published, read it. -#}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='restate',
+    database='outputs',
+    post_hook="{{ insert_other_slices('history.customer_id') }}",
+) }}
 {%- set is_restated_customer = restated('feature_customers', 'history') %}
+{%- set recent_from = x_add_days(finished_data_now(), -1 - (feature_days() | int)) %}
+{%- if is_incremental() %}
+{%- set slices = slices_for(ref('int_node_days'),
+    "counted.day_at >= " ~ recent_from ~ " or counted.node_id in (select history.node_id from " ~ source('identity', 'membership_history') ~ " as history where " ~ is_restated_customer ~ ")"
+) %}
+{%- else %}
+{%- set slices = slices_for(ref('int_node_days')) %}
+{%- endif %}
+{%- set first_node = x_list_element('event.node_ids', 1) %}
 {%- set sums = added_measures() %}
 {%- set extremes = extreme_measures() %}
 {%- set kinds = {} %}
@@ -7,11 +22,17 @@
 
 with history as (
     select history.node_id, history.customer_id, history.valid_from, history.valid_to
-    from {{ source('identity', 'membership_history') }} as history
+    from {{ source('identity', 'membership_history') }} as history {{ slice_mark(slices) }}
+    {%- if slices > 1 %}
+    where {{ in_slice('history.customer_id', 0, slices) }}
+    {%- endif %}
 ),
 
 node_days as (
-    select * from {{ ref('int_node_days') }}
+    select * from {{ ref('int_node_days') }} as day
+    {%- if slices > 1 %}
+    where day.node_id in (select history.node_id from history)
+    {%- endif %}
 ),
 
 -- data_now is a point of the grid by itself, unless it is a Monday's midnight. Days before live_from are whole for it; what came later is read by the event.
@@ -34,8 +55,7 @@ weeks as (
 recent_days as (
     select node_days.*
     from node_days
-    cross join clock
-    where node_days.day_at >= {{ x_add_days('clock.finished_data_now', -1 - (feature_days() | int)) }}
+    where node_days.day_at >= {{ recent_from }}
         or node_days.node_id in (select history.node_id from history where {{ is_restated_customer }})
 ),
 
@@ -62,6 +82,11 @@ live_events as (
     cross join clock
     where event.is_counted and event.node_ids is not null and not clock.is_monday
         and event.occurred_at >= clock.live_from and event.occurred_at < clock.data_now
+        {%- if slices > 1 %}
+        -- an event counts for its first identifier, or that one is over-shared
+        and ({{ first_node }} in (select history.node_id from history)
+            or {{ first_node }} in (select shared.node_id from {{ source('identity', 'over_shared_since') }} as shared))
+        {%- endif %}
 ),
 
 {{ anchor_ctes('live_events') }},
