@@ -44,7 +44,7 @@ def deliveries() -> list[Delivery]:
 def built(tmp_path_factory: pytest.TempPathFactory, deliveries: list[Delivery]) -> Iterator[Stepwise]:
     """In batches, and features in several slices of the customers; `rebuilt` is at once, in one slice."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("waymark.pipeline.dbt_project._BYTES_A_NODE_DAY", 1_000_000)
+        patch.setattr("waymark.pipeline.dbt_project._BYTES_A_NODE_DAY", 4_000_000)
         yield project_in_batches(tmp_path_factory.mktemp("season") / "batches", deliveries)
 
 
