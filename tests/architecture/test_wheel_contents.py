@@ -37,9 +37,9 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
 
 
 def expected(tracked: list[Path]) -> set[Path]:
-    """The packages' code and templates, and the dbt project and the examples inside the first of them."""
+    """The packages' code and templates, the dbt project and the examples inside the first of them, and Dagster's settings."""
     code = {path for path in tracked if path.parts[0] in PACKAGES and path.suffix != ".md"}
-    return code | {Path("waymark", "_shipped", path) for path in tracked if path.parts[0] in ("dbt", "examples")}
+    return code | {Path("dagster_project", "dg.toml")} | {Path("waymark", "_shipped", path) for path in tracked if path.parts[0] in ("dbt", "examples")}
 
 
 def test_every_file_of_the_product_is_in_the_wheel_and_nothing_else(outputs: set[Path], tracked: list[Path]) -> None:
@@ -65,6 +65,13 @@ def test_what_a_run_leaves_in_a_checkout_stays_there(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert files_to_ship(tmp_path) == sorted(map(Path, keep))
+
+
+def test_dagster_reads_the_same_settings_from_a_wheel() -> None:
+    from waymark.core.wheel import dagster_settings
+
+    written = tomllib.loads(dagster_settings(REPOSITORY / "pyproject.toml"))
+    assert written == tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["dg"] and written["project"]["root_module"] == "dagster_project"
 
 
 def test_an_editable_installation_copies_nothing(outputs: set[Path], monkeypatch: pytest.MonkeyPatch) -> None:
