@@ -68,7 +68,8 @@ def locked_environment(version: str, folder: Path) -> Path:
         (present,) = {str(Path(path)) for path in sys.path if Path(path).name == "site-packages" and Path(path).is_relative_to(sys.prefix)}
         (packages / "present.pth").write_text(present + "\n")
         return folder / "bin" / "python"
-    found = shutil.which(f"python{version}") or next(iter(sorted(map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))), None)
+    # pyenv's own names on the PATH start nothing unless a version is chosen.
+    found = next(iter(sorted(map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))), None) or shutil.which(f"python{version}")
     if not found:
         pytest.skip(f"no Python {version} here")
     installer = Path(sys.executable).with_name("uv")
