@@ -50,7 +50,7 @@ def test_every_file_of_the_product_is_in_the_wheel_and_nothing_else(outputs: set
 
 def test_what_dbt_is_run_from_is_shipped(outputs: set[Path]) -> None:
     assert {Path("waymark", "_shipped", "dbt", path.relative_to(shipped("dbt"))) for path in shipped_files()} <= outputs
-    assert not [path for path in outputs if path.parts[0] == "dbt" or path.parts[-1] == "__init__.py" and "_shipped" in path.parts]
+    assert not [path for path in outputs if path.parts[0] == "dbt" or (path.parts[-1] == "__init__.py" and "_shipped" in path.parts)]
 
 
 def test_what_a_run_leaves_in_a_checkout_stays_there(tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ def _parameter(parameter: Any) -> tuple[str, str, str]:
 
 def commands_page() -> str:
     said = (
-        "Exit codes: 0 done; 1 stopped by an error that the message explains; 2 wrong usage; 3 done, but a file was refused. `waymark COMMAND --help` says the same\n"
-        "as this page. Inside a project's folder `--project` can be left out.\n"
+        "Exit codes: 0 done; 1 stopped by an error that the message explains; 2 wrong usage; 3 done, but a file was refused. `waymark COMMAND --help`\n"
+        "says the same as this page. Inside a project's folder `--project` can be left out.\n"
     )
     text = _head("Commands", said)
     for command in command_lines():
@@ -225,8 +225,9 @@ def _declared_sources() -> dict[str, str]:
 
 def tables_page() -> str:
     said = (
-        "Times are UTC, money is DECIMAL(18,4). A table of kind *pure* is a function of the accepted events, the settings and the seed, and `waymark verify` derives it anew;\n"
-        "one of kind *log* depends on when things ran. SOURCE stands for each source's name. Who writes which, and how it is re-stated: [architecture](../architecture.md).\n"
+        "Times are UTC, money is DECIMAL(18,4). A table of kind *pure* is a function of the accepted events, the settings and the seed, and\n"
+        "`waymark verify` derives it anew; one of kind *log* depends on when things ran. SOURCE stands for each source's name. Who writes which, and how\n"
+        "it is re-stated: [architecture](../architecture.md).\n"
     )
     text = _head("Tables", said)
     tables = table_pages()
@@ -251,8 +252,9 @@ def features_page() -> str:
     from ml.labels import LABEL
 
     said = (
-        "A row of a view belongs to a customer as known at `as_of_at`: Mondays' midnights (UTC) and `data_now`. It uses only events before that instant, linked as was known\n"
-        "then. *Measures* are the columns of `intermediate.int_node_days` that a feature is made from; `waymark lineage FEATURE` follows them to the raw events.\n"
+        "A row of a view belongs to a customer as known at `as_of_at`: Mondays' midnights (UTC) and `data_now`. It uses only events before that instant,\n"
+        "linked as was known then. *Measures* are the columns of `intermediate.int_node_days` that a feature is made from; `waymark lineage FEATURE`\n"
+        "follows them to the raw events.\n"
     )
     text = _head("Features", said)
     for view in VIEWS.values():

@@ -189,7 +189,9 @@ class Settings(_Strict):
         default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1,
         description="what a journey leads to",
     )  # fmt: skip
-    stages: list[StageRule] = Field(default_factory=list, description="the first rule that names the event's type wins; none: those of dbt/macros/definitions/stage.sql")
+    stages: list[StageRule] = Field(
+        default_factory=list, description="the first rule that names the event's type wins; none: those of dbt/macros/definitions/stage.sql",
+    )  # fmt: skip
     micro_conversions: list[MicroConversion] = Field(default_factory=list, description="steps on the way that are worth counting")
     channels: list[ChannelRule] = Field(default_factory=list, description="rules of one's own, tried before GA4's default channel groups")
 

@@ -1,7 +1,8 @@
 """The step of the build that puts the dbt project and the examples into the wheel, as `waymark/_shipped/`. Only setuptools runs it (pyproject.toml).
 
 The folder `dbt` may be no package of its own: its name is that of dbt-core's. Dagster looks for its settings in a file above the package, where an
-installation has none; so the wheel has them inside the package, as pyproject.toml states them. This module imports nothing of ours, for the build does not have it.
+installation has none; so the wheel has them inside the package, as pyproject.toml states them. This module imports nothing of ours, for the build
+does not have it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def files_to_ship(checkout: Path) -> list[Path]:
 def dagster_settings(pyproject: Path) -> str:
     """The text of a dg.toml: tables `tool.dg` and `tool.dg.project`, whose values are texts."""
     tables = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["dg"]
-    project = tables.pop("project")
-    return "".join(f'{name} = "{value}"\n' for name, value in tables.items()) + "\n[project]\n" + "".join(f'{name} = "{value}"\n' for name, value in project.items())
+    project = [f'{name} = "{value}"' for name, value in tables.pop("project").items()]
+    return "\n".join([*(f'{name} = "{value}"' for name, value in tables.items()), "", "[project]", *project, ""])
 
 
 class BuildWithShippedFiles(build_py):  # type: ignore[misc]

@@ -104,7 +104,8 @@ def _close(text: str, opened: int) -> int:
 def _unordered_windows(sql: str) -> Iterator[str]:
     """Functions that depend on an order, over windows that state none."""
     for match in RANKING.finditer(sql):
-        over = re.match(r"\s*(?:ignore nulls\s*)?over\s+(\w+)|\s*(?:ignore nulls\s*)?over\s*\(", sql[_close(sql, match.end() - 1) + 1 :], re.I)
+        after = _close(sql, match.end() - 1) + 1
+        over = re.match(r"\s*(?:ignore nulls\s*)?over(?:\s+(\w+)|\s*\()", sql[after:], re.I)
         if not over:
             yield match.group(0)
             continue
@@ -112,8 +113,7 @@ def _unordered_windows(sql: str) -> Iterator[str]:
             named = re.search(rf"\b{over.group(1)} as \(", sql, re.I)
             body = sql[named.end() : _close(sql, named.end() - 1)] if named else ""
         else:
-            start = _close(sql, match.end() - 1) + over.end()
-            body = sql[start : _close(sql, start)]
+            body = sql[after + over.end() : _close(sql, after + over.end() - 1)]
         if not re.search(r"\border by\b", body, re.I):
             yield match.group(0)
 
@@ -122,9 +122,8 @@ def _bad_ratios(sql: str) -> Iterator[str]:
     """Divisions of what is not a double, or by what may be zero; a line holds one expression."""
     for line in re.sub(r"'[^'\n]*'|\"[^\"\n]*\"", "''", sql).splitlines():
         for match in re.finditer(r"(?<![/{])/(?!/)", line):
-            if not re.match(r"\s*(nullif\(|cast\(\d*[1-9]\d* as double\)|\d*[1-9]\d*\.\d+)", line[match.end() :], re.I):
-                yield line.strip()
-            elif not re.search(r"as double\)|\d\.\d", line, re.I):
+            is_never_zero = re.match(r"\s*(nullif\(|cast\(\d*[1-9]\d* as double\)|\d*[1-9]\d*\.\d+)", line[match.end() :], re.I)
+            if not is_never_zero or not re.search(r"as double\)|\d\.\d", line, re.I):
                 yield line.strip()
 
 
