@@ -31,8 +31,8 @@ def command(*arguments: object, directory: Path, seconds: int = 600) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of what git has, as a clean clone gives it."""
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git has, as a clean clone gives it, and what an older build left."""
     folder = tmp_path_factory.mktemp("wheel")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=False)
     if listed.returncode:
@@ -43,20 +43,39 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copyfile(REPOSITORY / name, folder / "clone" / name)
     (folder / "clone" / "build" / "lib" / "waymark").mkdir(parents=True)
     (folder / "clone" / "build" / "lib" / "waymark" / "gone.py").write_text("# of an older build\n")
+    return folder / "clone"
+
+
+def built(source: Path, folder: Path) -> Path:
+    """The wheel of a checkout or of a source distribution."""
     options = ("--no-deps", "--no-build-isolation", "--quiet", "--disable-pip-version-check", "--no-index")
-    command(sys.executable, "-m", "pip", "wheel", ".", *options, "-w", folder / "made", directory=folder / "clone")
-    (made,) = (folder / "made").glob("waymark-*.whl")
-    shutil.rmtree(folder / "clone")
+    command(sys.executable, "-m", "pip", "wheel", source, *options, "-w", folder, directory=folder.parent)
+    (made,) = folder.glob("waymark-*.whl")
     return made
+
+
+@pytest.fixture(scope="module")
+def wheel(clone: Path) -> Path:
+    return built(clone, clone.parent / "made")
+
+
+def held(wheel: Path) -> set[Path]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {Path(name) for name in archive.namelist() if ".dist-info/" not in name}
 
 
 @pytest.mark.prove
 def test_the_wheel_holds_what_git_has_of_the_product(wheel: Path, record_property: Callable[[str, object], None]) -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
-    with zipfile.ZipFile(wheel) as archive:
-        held = {Path(name) for name in archive.namelist() if ".dist-info/" not in name}
-    assert held == expected([Path(name) for name in listed])
-    record_property("n", f"{len(held)} files")
+    assert held(wheel) == expected([Path(name) for name in listed])
+    record_property("n", f"{len(held(wheel))} files")
+
+
+@pytest.mark.prove
+def test_a_source_distribution_gives_the_same_wheel(clone: Path, wheel: Path, tmp_path: Path) -> None:
+    command(sys.executable, "-c", f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})", directory=clone)
+    (archive,) = tmp_path.glob("waymark-*.tar.gz")
+    assert held(built(archive, tmp_path / "made")) == held(wheel)
 
 
 def locked_environment(version: str, folder: Path) -> Path:
