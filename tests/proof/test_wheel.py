@@ -142,9 +142,11 @@ def test_a_project_is_made_and_run_from_the_wheel_alone(
     said = command(waymark, "sql", "--project", project, "--format", "csv", query, directory=tmp_path)
     assert dict(line.split(",") for line in said.splitlines()[1:]) == {table: str(count) for table, count in counts.items()}
     assert "Nothing new" in command(waymark, "run", "--project", project, directory=tmp_path)
-    assert "equal what raw gives" in command(waymark, "verify", "--project", project, directory=tmp_path)
-    assert Path(command(waymark, "docs", "--project", project, directory=tmp_path).split()[-1]).stat().st_size > 100_000
+    if version == PRESENT:  # once is enough for what no version changes
+        assert "equal what raw gives" in command(waymark, "verify", "--project", project, directory=tmp_path)
+        assert Path(command(waymark, "docs", "--project", project, directory=tmp_path).split()[-1]).stat().st_size > 100_000
     command(waymark, "init", tmp_path / "demo", "--demo", directory=tmp_path)
     assert "A world of 50 persons" in command(waymark, "world", "--project", tmp_path / "demo", "--customers", 50, directory=tmp_path)
-    record_property("claim", f"from the wheel alone, outside the checkout, Python {version} makes, runs, queries and verifies a project")
+    shutil.rmtree(tmp_path / "venv")  # a gigabyte
+    record_property("claim", f"from the wheel alone, outside the checkout, Python {version} makes, runs and queries a project")
     record_property("n", "1 project")
