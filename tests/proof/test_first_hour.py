@@ -57,7 +57,9 @@ def test_the_first_hour_is_as_the_page_tells_it(tmp_path: Path, record_property:
             (tmp_path / name).write_text(body, encoding="utf-8")
             continue
         for command, said in typed(body):
-            done = subprocess.run(["bash", "-c", f"{command} 2>&1"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900, check=False)
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
+            )  # fmt: skip
             there, here = figures(said), figures(done.stdout.replace(str(tmp_path), "~"))
             # A page may leave lines out; what it shows must be said, and in this order.
             rest = iter(here)
