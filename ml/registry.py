@@ -124,6 +124,7 @@ class Recorder:
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing it sets its own level
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it warns of an environment without pip, as uv makes them
 
         self.home, self.model = home, model
         home.mlflow.mkdir(parents=True, exist_ok=True)

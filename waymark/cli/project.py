@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from waymark.core.errors import SettingsError
 from waymark.core.settings import NAME_PATTERN, PROJECT_FILE, load_project
+from waymark.core.shipped import shipped
 
 ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project folder.", show_default=False)]
 
@@ -28,38 +30,66 @@ def register(app: typer.Typer) -> None:
 
 def init(
     directory: Annotated[Path, typer.Argument(help="The folder to make.")],
-    source: Annotated[list[Path], typer.Option("--source", help="A source mapping; may be given several times, each with its --files.")],
-    files: Annotated[list[str], typer.Option("--files", help="A folder, a file or a glob that holds the source's files.")],
+    source: Annotated[
+        list[Path] | None,
+        typer.Option("--source", help="A source mapping, by its file or by the name of a shipped one; may be given several times, each with its --files."),
+    ] = None,
+    files: Annotated[list[str] | None, typer.Option("--files", help="A folder, a file or a glob that holds the source's files.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="The demo project instead, for the world that `waymark world` makes.")] = False,
 ) -> None:
-    """Make a project folder that names your files."""
-    import yaml
-
+    """Make a project folder that names your files, or the demo project."""
+    source, files = source or [], files or []
+    target = directory.resolve() / PROJECT_FILE
+    if demo and (source or files):
+        raise SettingsError("--demo has its own source", remedy="Leave --source and --files out, or make another project with them.")
     if len(source) != len(files):
         raise SettingsError(f"{len(source)} --source and {len(files)} --files", remedy="Give each --source its own --files, in the same order.")
-    target = directory.resolve() / PROJECT_FILE
+    if not demo and not source:
+        raise SettingsError("no --source", remedy=f"Give a mapping and its --files, or --demo. Shipped mappings: {', '.join(_shipped_mappings())}.")
     if target.exists():
         raise SettingsError("there is a project here already", where=str(target), remedy="Edit it, or choose another folder.")
+    for file, text in (_demo_files() if demo else _project_files(directory.resolve().name, source, files)).items():
+        (directory / file).parent.mkdir(parents=True, exist_ok=True)
+        (directory / file).write_text(text, encoding="utf-8")
+    load_project(directory)
+    first = f"waymark world --project {directory}, and " if demo else ""
+    typer.echo(f"Made {target}. Look at it, then: {first}waymark run --project {directory}")
+
+
+def _shipped_mappings() -> dict[str, Path]:
+    return {path.stem: path for path in sorted((shipped("examples") / "sources").glob("*.yml"))}
+
+
+def _demo_files() -> dict[str, str]:
+    """Text by relative path. In the shipped folder the mapping lies beside the project, in a project of one's own inside it."""
+    folder = shipped("examples") / "demo"
+    files = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")}
+    found = {file: text.replace("mapping: ../sources/", "mapping: sources/") for file, text in files.items()}
+    named = re.findall(r"mapping: sources/(\w+)\.yml", found[PROJECT_FILE])
+    return found | {f"sources/{name}.yml": _shipped_mappings()[name].read_text(encoding="utf-8") for name in named}
+
+
+def _project_files(name: str, sources: list[Path], places: list[str]) -> dict[str, str]:
+    """Text by relative path: the settings, and a copy of each mapping. Raises SettingsError for a mapping that is none."""
+    import yaml
+
     entries: dict[str, dict[str, object]] = {}
     texts: dict[str, str] = {}
-    for mapping, place in zip(source, files, strict=True):
+    for given, place in zip(sources, places, strict=True):
+        mapping = given if given.is_file() else _shipped_mappings().get(str(given), given)
         if not mapping.is_file():
-            raise SettingsError("no such mapping", where=str(mapping), remedy="Name a YAML file, such as one of examples/sources/.")
+            raise SettingsError("no such mapping", where=str(mapping), remedy=f"Name a YAML file, or a shipped one: {', '.join(_shipped_mappings())}.")
         text = mapping.read_text(encoding="utf-8")
         document = yaml.safe_load(text)
-        name = document.get("source") if isinstance(document, dict) else None
-        if not isinstance(name, str) or not NAME_PATTERN.match(name):
+        source = document.get("source") if isinstance(document, dict) else None
+        if not isinstance(source, str) or not NAME_PATTERN.match(source):
             raise SettingsError("the mapping names no source", where=str(mapping), remedy="Its first line must be: source: <lower_case_name>.")
-        if name in entries:
-            raise SettingsError(f"two mappings are for the source '{name}'", where=str(mapping), remedy="Give each source a name of its own.")
-        entries[name] = {"mapping": f"sources/{name}.yml", "files": [_glob(place, str(document.get("format", "csv")))]}
-        texts[name] = text
-    (directory / "sources").mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (directory / "sources" / f"{name}.yml").write_text(text, encoding="utf-8")
-    settings = {"name": directory.resolve().name, "sources": entries}
-    target.write_text(_HEADER + yaml.safe_dump(settings, sort_keys=False) + _MORE, encoding="utf-8")
-    load_project(directory)
-    typer.echo(f"Made {target}. Look at it, then: waymark run --project {directory}")
+        if source in entries:
+            raise SettingsError(f"two mappings are for the source '{source}'", where=str(mapping), remedy="Give each source a name of its own.")
+        entries[source] = {"mapping": f"sources/{source}.yml", "files": [_glob(place, str(document.get("format", "csv")))]}
+        texts[f"sources/{source}.yml"] = text
+    settings = yaml.safe_dump({"name": name, "sources": entries}, sort_keys=False)
+    return texts | {PROJECT_FILE: _HEADER + settings + "\n" + defaults_as_comments()}  # last: with it the folder is a project
 
 
 def _glob(place: str, file_format: str) -> str:
@@ -72,36 +102,34 @@ def _glob(place: str, file_format: str) -> str:
 
 
 _HEADER = "# A Waymark project. Every setting has a default; those shown commented are the defaults.\n"
-_MORE = """
-# Changing one of these needs `waymark run --full-refresh`:
-# time:
-#   reporting_timezone: UTC        # day boundaries of daily tables
-#   session_gap_minutes: 30        # a longer gap ends a session
-#   journey_timeout_days: 30       # a longer silence ends a journey
-# counting:
-#   exclude_bots: true             # crawlers stay in fct_events, out of sessions and journeys
-#   exclude_internal: true         # staff likewise
-# identity:
-#   max_neighbours: 20             # an identifier linked to more than this many others merges nobody
-# money:
-#   reporting_currency: USD
-#   rates: rates.csv               # valid_from, currency, rate
-# goals:
-#   - {name: purchase, event_types: [order_completed]}
-# stages:                          # the first rule that matches wins
-#   - {stage: intent, event_types: [product_added_to_cart, checkout_started]}
-# micro_conversions:
-#   - {name: cart, event_types: [product_added_to_cart]}
-# channels:                        # tried before GA4's default channel groups
-#   - {channel: Partners, field: utm_source, pattern: "^partner-"}
+_SUCH_AS = {
+    "stages": "{stage: intent, event_types: [product_added_to_cart]}",
+    "micro_conversions": "{name: cart, event_types: [product_added_to_cart]}",
+    "channels": '{channel: Partners, field: utm_source, pattern: "^partner-"}',
+}
 
-# These do not:
-# ingestion:
-#   max_field_bytes: 1000000       # a longer field is quarantined
-#   quarantine_days: 90            # refused rows are deleted after this
-# engine:
-#   memory_limit: 4GB
-"""
+
+def defaults_as_comments() -> str:
+    """Every optional setting at its default, each line commented out and explained. "Full refresh" beside one: changing it restates history."""
+    import yaml
+
+    from waymark.core.settings_fields import setting_groups
+
+    def line(indent: str, name: str, value: object, said: str) -> str:
+        shown = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).removesuffix("...\n").strip()
+        return f"# {indent + name + ': ' + shown:<36} # {said}\n"
+
+    text = '# "full refresh" beside a setting: a change of it binds tables already built, and needs `waymark run --full-refresh`.\n'
+    for group in setting_groups()[1:]:
+        optional = [field for field in group.fields if not field.is_required]
+        is_list = bool(optional) and optional[0].path == group.name
+        if optional and not is_list:
+            text += f"# {group.name}:\n"
+        for field in optional:
+            said = ("full refresh: " if field.needs_full_refresh else "") + field.description
+            said += f"; such as {_SUCH_AS[field.path]}" if field.path in _SUCH_AS else ""
+            text += line("" if is_list else "  ", field.path.rsplit(".", 1)[-1], field.default, said)
+    return text
 
 
 def path(

@@ -25,6 +25,16 @@ PROJECT_FILE = "waymark.yml"
 NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]{0,49}$")
 STAGES = ("awareness", "consideration", "intent", "purchase", "post_sale")
 Stage = Literal["awareness", "consideration", "intent", "purchase", "post_sale"]
+# Settings, and groups of them, whose change alters tables already built. Settings.refresh_digest is of these; a test tries each setting there is.
+FULL_REFRESH = frozenset({
+    "time.reporting_timezone", "time.session_gap_minutes", "time.journey_timeout_days", "counting", "identity", "money", "learning.horizon_days",
+    "goals", "stages", "micro_conversions", "channels",
+})  # fmt: skip
+VARIABLES = {
+    "WAYMARK_HOME": "the home: where everything that a run makes is kept; default: `.waymark` in the project folder",
+    "WAYMARK_SECRET": "the secret under which e-mail, phone and other identifiers are hashed; default: one that is made once and kept in the home",
+    "WAYMARK_PROJECT": "the project folder that Dagster's code location serves; `waymark` sets it by itself",
+}
 
 
 class _Strict(BaseModel):
@@ -32,19 +42,19 @@ class _Strict(BaseModel):
 
 
 class SourceEntry(_Strict):
-    """A source of the project: its mapping and where its files are (globs, relative to the project folder)."""
+    """A source of the project: its mapping and where its files are."""
 
-    mapping: Path
-    files: list[str] = Field(min_length=1)
+    mapping: Path = Field(description="the source's mapping (docs/sources.md), relative to the project folder")
+    files: list[str] = Field(min_length=1, description="globs, relative to the project folder; {landing} is the source's folder in the home")
 
 
 class TimeSettings(_Strict):
-    """Full refresh: all but max_future_skew_days."""
+    """Where days, sessions and journeys end."""
 
-    reporting_timezone: str = "UTC"
-    session_gap_minutes: int = Field(30, ge=1, le=24 * 60)
-    journey_timeout_days: int = Field(30, ge=1, le=3650)
-    max_future_skew_days: int = Field(2, ge=0, le=3650)
+    reporting_timezone: str = Field("UTC", description="day boundaries of daily tables, an IANA name")
+    session_gap_minutes: int = Field(30, ge=1, le=24 * 60, description="a session ends by a gap greater than this")
+    journey_timeout_days: int = Field(30, ge=1, le=3650, description="without a touch for this long, a journey has lapsed")
+    max_future_skew_days: int = Field(2, ge=0, le=3650, description="an event further beyond its file's median day is quarantined")
 
     @field_validator("reporting_timezone")
     @classmethod
@@ -57,39 +67,39 @@ class TimeSettings(_Strict):
 
 
 class CountingSettings(_Strict):
-    """What counts toward sessions and journeys. Full refresh."""
+    """What counts toward sessions and journeys."""
 
-    exclude_bots: bool = True
-    exclude_internal: bool = True
+    exclude_bots: bool = Field(True, description="crawlers stay in fct_events, out of sessions, journeys and identity")
+    exclude_internal: bool = Field(True, description="staff likewise")
     bot_user_agents: list[str] = Field(default_factory=list, description="further substrings that mark a crawler, lower case")
 
 
 class IdentitySettings(_Strict):
-    """Full refresh."""
+    """Who is linked to whom."""
 
     max_neighbours: int = Field(20, ge=1, description="an identifier linked to more than this many others merges nobody")
 
 
 class MoneySettings(_Strict):
-    """Full refresh."""
+    """In which currency values are reported, and by which rates."""
 
-    reporting_currency: str = Field("USD", pattern="^[A-Z]{3}$")
+    reporting_currency: str = Field("USD", pattern="^[A-Z]{3}$", description="currency of value_reporting, ISO 4217")
     rates: Path | None = Field(None, description="CSV: valid_from, currency, rate (one unit in reporting_currency)")
 
 
 class IngestionSettings(_Strict):
-    """No full refresh: they bind files that come after."""
+    """How files are taken in; they bind files that come after."""
 
-    max_field_bytes: int = Field(1_000_000, ge=1_000)
-    quarantine_days: int = Field(90, ge=1)
-    lock_timeout_seconds: int = Field(600, ge=0)
+    max_field_bytes: int = Field(1_000_000, ge=1_000, description="a longer field sends its row to quarantine")
+    quarantine_days: int = Field(90, ge=1, description="refused rows are kept this long")
+    lock_timeout_seconds: int = Field(600, ge=0, description="how long a second run waits for the first")
 
 
 class EngineSettings(_Strict):
-    """No full refresh: results do not depend on them."""
+    """What DuckDB may use; results do not depend on it."""
 
     threads: int | None = Field(None, ge=1, description="default: all cores")
-    memory_limit: str = Field("4GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")
+    memory_limit: str = Field("4GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$", description="what DuckDB keeps in memory; beyond it, it spills to disk")
 
     @property
     def memory_bytes(self) -> int:
@@ -100,18 +110,18 @@ class EngineSettings(_Strict):
 
 
 class LearningSettings(_Strict):
-    """Full refresh: horizon_days. The others bind the next training."""
+    """What is predicted, and when a model is trained; all but horizon_days bind the next training."""
 
     horizon_days: int = Field(7, ge=1, le=90, description="a label says whether somebody converts within so many days")
     maturity_days: int = Field(0, ge=0, le=90, description="labels of the last so many days are left out, for sources whose events arrive late")
     min_positives: int = Field(200, ge=20, description="a split with fewer converting rows trains nothing")
     max_training_rows: int = Field(60_000, ge=1_000, description="of larger splits a sample of customers is kept")
     retrain_after_days: int = Field(7, ge=1, description="a champion older than this, in days of data, is challenged")
-    seed: int = 7
+    seed: int = Field(7, description="equal seeds and rows give equal models")
 
 
 class QualitySettings(_Strict):
-    """No full refresh: thresholds of the checks. A factor or share that is too small alarms on ordinary weeks."""
+    """Thresholds of the checks. A factor or share that is too small alarms on ordinary weeks."""
 
     max_value: float = Field(1_000_000, gt=0, description="an event worth more, in its currency, is a fault")
     volume_factor: float = Field(3.0, gt=1, description="the last week's, or the last day's, events over, or under, the median of those before it")
@@ -124,8 +134,8 @@ class QualitySettings(_Strict):
 class Goal(_Strict):
     """A conversion goal: a journey leads to one of its events."""
 
-    name: str
-    event_types: list[str] = Field(min_length=1)
+    name: str = Field(description="lower-case letters, digits and _; stands in the column goal")
+    event_types: list[str] = Field(min_length=1, description="events that reach it")
 
     @field_validator("name")
     @classmethod
@@ -138,21 +148,25 @@ class Goal(_Strict):
 class StageRule(_Strict):
     """Events of these types put the journey in this stage. The first rule that matches wins."""
 
-    stage: Stage
-    event_types: list[str] = Field(min_length=1)
+    stage: Stage = Field(description="the stage that they mean")
+    event_types: list[str] = Field(min_length=1, description="events of this stage")
 
 
 class MicroConversion(_Strict):
-    name: str
-    event_types: list[str] = Field(min_length=1)
+    """A step on the way that is worth counting."""
+
+    name: str = Field(description="stands in the column micro_conversion")
+    event_types: list[str] = Field(min_length=1, description="events that are one")
 
 
 class ChannelRule(_Strict):
     """One's own channel, tried before GA4's default definitions: a regular expression (RE2) over one field, ignoring case."""
 
-    channel: str
-    field: Literal["utm_source", "utm_medium", "utm_campaign", "referrer_host", "click_id_type", "source_channel", "source"]
-    pattern: str
+    channel: str = Field(description="the channel's name")
+    field: Literal["utm_source", "utm_medium", "utm_campaign", "referrer_host", "click_id_type", "source_channel", "source"] = Field(
+        description="what the pattern is tried on"
+    )
+    pattern: str = Field(description="what is found anywhere in the field")
 
     @field_validator("pattern")
     @classmethod
@@ -165,11 +179,11 @@ class ChannelRule(_Strict):
 
 
 class Settings(_Strict):
-    """The whole of `waymark.yml`. Each threshold stands here once; dbt gets them as vars."""
+    """The whole of `waymark.yml`. Each threshold stands here once; dbt gets them as vars. FULL_REFRESH names those that bind tables already built."""
 
-    name: str
+    name: str = Field(description="the project's name")
     demo: bool = Field(False, description="true only in the shipped demo: uses the fixed public secret")
-    sources: dict[str, SourceEntry] = Field(min_length=1)
+    sources: dict[str, SourceEntry] = Field(min_length=1, description="by name: lower-case letters, digits and _")
     time: TimeSettings = TimeSettings()
     counting: CountingSettings = CountingSettings()
     identity: IdentitySettings = IdentitySettings()
@@ -178,10 +192,15 @@ class Settings(_Strict):
     engine: EngineSettings = EngineSettings()
     learning: LearningSettings = LearningSettings()
     quality: QualitySettings = QualitySettings()
-    goals: list[Goal] = Field(default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1)
-    stages: list[StageRule] = Field(default_factory=list)
-    micro_conversions: list[MicroConversion] = Field(default_factory=list)
-    channels: list[ChannelRule] = Field(default_factory=list)
+    goals: list[Goal] = Field(
+        default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1,
+        description="what a journey leads to",
+    )  # fmt: skip
+    stages: list[StageRule] = Field(
+        default_factory=list, description="the first rule that names the event's type wins; none: those of dbt/macros/definitions/stage.sql",
+    )  # fmt: skip
+    micro_conversions: list[MicroConversion] = Field(default_factory=list, description="steps on the way that are worth counting")
+    channels: list[ChannelRule] = Field(default_factory=list, description="rules of one's own, tried before GA4's default channel groups")
 
     @model_validator(mode="after")
     def _good_combinations(self) -> Settings:

@@ -31,11 +31,36 @@ create table if not exists raw.run_clock (data_now TIMESTAMP);
 create table if not exists raw.lake_root (root VARCHAR);
 insert into raw.run_clock select NULL where not exists (from raw.run_clock);
 """
+LOG_DESCRIPTIONS = {
+    "file_id": "Number of the file in this home.",
+    "source": "The source's mapping.",
+    "file": "Path, relative to the project folder where it lies inside.",
+    "file_digest": "Digest of the file's bytes: a content is taken in once.",
+    "file_bytes": "Size.",
+    "file_mtime_ns": "Time of change as the file system says it, nanoseconds since 1970.",
+    "mapping_digest": "Digest of the mapping that read it.",
+    "status": "ingested, skipped (this content was there already) or refused (see error).",
+    "rows_read": "Records in the file; always accepted + duplicate + quarantined.",
+    "rows_accepted": "Records that became events.",
+    "rows_duplicate": "Records of events that were there already.",
+    "rows_conflict": "Those of the duplicates whose content differs from the event's.",
+    "rows_quarantined": "Records that break a rule: waymark quarantine list.",
+    "columns_missing": "Mapped columns that the file lacks.",
+    "columns_renamed": "Columns found under another of the names that the mapping gives.",
+    "note": "What else there is to say of it.",
+    "error": "Why it was refused.",
+    "batch_id": "Files that were taken in together.",
+    "ingested_at": "When, UTC, by the wall clock.",
+    "last_occurred_at": "Latest time of an event in it, UTC.",
+    "last_received_at": "Latest time of receipt in it, UTC.",
+}
 
 
 def create_tables(connection: Connection, root: Path) -> None:
     """Makes what is missing, and notes where the lake lies, so that the views can be rebuilt wherever the home stands."""
     connection.execute(_TABLES)
+    for column, text in LOG_DESCRIPTIONS.items():
+        connection.execute(f"comment on column raw.ingestion_log.{name(column)} is {literal(text)}")
     known = rows(connection, "select root from raw.lake_root")
     if known != [(str(root),)]:
         connection.execute("delete from raw.lake_root")

@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 
 from waymark.core.settings import Project
+from waymark.core.shipped import shipped
 
-SHIPPED = Path(__file__).resolve().parents[2] / "dbt"
+SHIPPED = shipped("dbt")
 IDENTITY = Path(__file__).resolve().parents[1] / "identity"
 PARTS = ("models", "macros", "seeds", "tests")
 _KINDS = {".sql", ".yml", ".csv", ".md"}

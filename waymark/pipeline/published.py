@@ -9,6 +9,16 @@ from waymark.core.errors import StorageError
 from waymark.core.home import Home
 from waymark.core.warehouse import Connection, connect
 
+SNAPSHOT_INFO = {  # main.snapshot_info, one row: which snapshot this is
+    "snapshot_id": "Name of the snapshot.",
+    "published_at": "When it was swapped in, UTC, by the wall clock.",
+    "data_now": "The run's clock, UTC: what came to be known later is not in it.",
+    "waymark_version": "The version that made it.",
+    "run_id": "The Dagster run that published it.",
+    "settings_digest": "Digest of the settings that bind its tables.",
+    "secret_fingerprint": "Which secret its keyed hashes were made with; says nothing of the secret.",
+}
+
 
 def require_published(home: Home) -> None:
     """Raises StorageError where nothing is published yet."""

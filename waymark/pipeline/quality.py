@@ -21,6 +21,21 @@ _COLUMNS = """
     run_id VARCHAR, checked_at TIMESTAMP, stage VARCHAR, suite VARCHAR, table_name VARCHAR, rule VARCHAR, meaning VARCHAR, status VARCHAR, is_blocking BOOLEAN,
     failing_count BIGINT, failing_keys VARCHAR, scope VARCHAR, seconds DOUBLE
 """
+DESCRIPTIONS = {
+    "run_id": "The Dagster run that checked; empty for a check outside of one.",
+    "checked_at": "When, UTC.",
+    "stage": "raw, journeys, features or scores: what the run checks together.",
+    "suite": "The suite that holds the rule, as Data Docs name it.",
+    "table_name": "What was checked, schema and table.",
+    "rule": "The rule's name.",
+    "meaning": "What the rule promises, and what to do where it fails.",
+    "status": "passed, failed, or not_applicable where there is nothing to judge yet.",
+    "is_blocking": "Whether a failure stops the run before anything is published.",
+    "failing_count": "Rows that break the rule.",
+    "failing_keys": "JSON list of keys of some of them; never values of theirs.",
+    "scope": "What the rule looked at: the whole table, or what the run re-stated.",
+    "seconds": "How long the check took.",
+}
 
 
 def bounds(run: Run) -> Bounds:
@@ -78,6 +93,8 @@ def stop_if_broken(results: Sequence[CheckResult]) -> None:
 def prepare_quality(connection: Connection) -> None:
     """Makes the table of results where it does not exist."""
     connection.execute(f"create table if not exists {TABLE} ({_COLUMNS})")
+    for name, text in DESCRIPTIONS.items():
+        connection.execute(f"comment on column {TABLE}.{name} is '{text.replace(chr(39), chr(39) * 2)}'")
 
 
 def keep(connection: Connection, results: Sequence[CheckResult], *, run_id: str, history_days: int) -> None:

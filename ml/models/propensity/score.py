@@ -23,7 +23,7 @@ COLUMNS = {
     "customer_id": "VARCHAR", "as_of_at": "TIMESTAMP", "score": "DOUBLE", "score_low": "DOUBLE", "score_high": "DOUBLE", "decile": "INTEGER",
     "model_version": "VARCHAR", "reasons": "VARCHAR",
 }  # fmt: skip
-_COMMENTS = {
+DESCRIPTIONS = {
     "customer_id": "The customer.",
     "as_of_at": "The point: what came at or after it was not known to the score.",
     "score": "Calibrated probability of a conversion within learning.horizon_days of the point.",
@@ -49,7 +49,7 @@ class ScoreReport:
 def prepare_scores(connection: Connection) -> None:
     """Makes the table, empty, where it does not exist."""
     connection.execute(f"create table if not exists {TABLE} ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})")
-    for name, text in _COMMENTS.items():
+    for name, text in DESCRIPTIONS.items():
         connection.execute(f"comment on column {TABLE}.{name} is '{text.replace(chr(39), chr(39) * 2)}'")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,34 @@ DBT = Path(__file__).resolve().parents[3] / "dbt"
 MODELS = sorted((DBT / "models").rglob("*.sql"))
 MACROS = sorted((DBT / "macros").rglob("*.sql"))
 ENGINE = DBT / "macros" / "engine"
-BANNED = re.compile(r"(?<![\w.])(first|last|any_value|arbitrary|hash|random|uuid|now|today|get_current_timestamp)\s*\(|\bcurrent_(date|time|timestamp)\b", re.I)
+# What depends on threads, on the clock or on the session; what another engine answers otherwise (concat with NULL); estimates.
+BANNED = re.compile(
+    r"(?<![\w.])(first|last|any_value|arbitrary|mode|hash|random|uuid|gen_random_uuid|setseed|nextval|now|today|get_current_timestamp|version|current_setting"
+    r"|getvariable|concat|concat_ws|avg|reservoir_quantile|approx_\w+)\s*\("
+    r"|\bcurrent_(date|time|timestamp)\b|\browid\b|\busing sample\b|\btablesample\b|\bdistinct on\b",
+    re.I,
+)
 UNORDERED_LIST = re.compile(r"(?<![\w.])(list|array_agg|string_agg|group_concat)\s*\((?![^()]*\border by\b)", re.I)
 ENGINE_ONLY = re.compile(
-    r"::|\b(epoch_us|epoch_ms|list_transform|list_filter|list_extract|list_contains|lambda|unnest|generate_subscripts|md5_number\w*|regexp_matches|array_to_string|strptime|struct_pack)\b"
+    r"::|\b(date_diff|datediff|date_sub|epoch_us|epoch_ms|list_transform|list_filter|list_extract|list_contains|lambda|unnest|generate_subscripts|md5_number\w*|regexp_matches|array_to_string|strptime|struct_pack)\b"
     r"|\bexclude\s*\(|\bgroup by all\b|\border by all\b|\bis_nan\b|\bread_\w+\(",
     re.I,
 )
 BARE_SUM = re.compile(r"(?<!cast\()\bsum\s*\(", re.I)
+RANKING = re.compile(r"\b(row_number|rank|dense_rank|percent_rank|cume_dist|ntile|lag|lead|first_value|last_value|nth_value)\s*\(", re.I)
+MONEY = re.compile(r"\bas ((?:\w+_)?value(?:_reporting)?|\w+_amount(?:_\w+)?)\b", re.I)
+MONEY_TYPE = re.compile(r"as (decimal\(18, 4\)|double)\)", re.I)
+RELATION = re.compile(r"\b(?:from|join)\s+(raw|identity|staging|intermediate|marts|features|quality)\.\w+", re.I)
+REFERENCE = re.compile(r"""\bref\(\s*['"](\w+)['"](?:\s*,\s*['"](\w+)['"])?""")
+SOURCE = re.compile(r"""\bsource\(\s*['"](\w+)['"]""")
+# A layer reads its own and those below it. fct_events alone reads staging from above: it holds the wide columns, and only staging has them.
+MAY_READ = {"staging": (), "intermediate": ("stg_", "int_"), "marts": ("int_", "fct_", "dim_"), "features": ("int_",)}
+MAY_READ_SOURCES = {"staging": {"raw"}, "intermediate": {"identity"}, "marts": {"identity"}, "features": {"identity"}}
+TYPES = {
+    r"(^|_)(value|amount)(_|$)": {"decimal(18,4)"}, r"_mean$|_weight$|_share(_|$)|_per_|^hours_|_days$": {"double", "integer"},
+    r"_count(_|$)|_rank(_|$)": {"integer", "bigint"}, r"^(is|has)_": {"boolean"}, r"_at$": {"timestamp"}, r"_date$": {"date"}, r"_seconds$": {"bigint"},
+    r"^mean_.*_amount": {"double"},
+}  # fmt: skip
 
 
 def _sql(path: Path) -> str:
@@ -70,20 +91,105 @@ def test_engine_specific_sql_stands_in_engine_macros_alone(path: Path) -> None:
     assert not found, f"{path.name}: {found and found.group(0)}"
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def _close(text: str, opened: int) -> int:
+    """The place of the bracket that closes the one at `opened`."""
+    depth = 0
+    for place in range(opened, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        if depth == 0:
+            return place
+    raise AssertionError(f"a bracket that nothing closes: {text[opened : opened + 60]}")
+
+
+def _unordered_windows(sql: str) -> Iterator[str]:
+    """Functions that depend on an order, over windows that state none."""
+    for match in RANKING.finditer(sql):
+        after = _close(sql, match.end() - 1) + 1
+        over = re.match(r"\s*(?:ignore nulls\s*)?over(?:\s+(\w+)|\s*\()", sql[after:], re.I)
+        if not over:
+            yield match.group(0)
+            continue
+        if over.group(1):
+            named = re.search(rf"\b{over.group(1)} as \(", sql, re.I)
+            body = sql[named.end() : _close(sql, named.end() - 1)] if named else ""
+        else:
+            body = sql[after + over.end() : _close(sql, after + over.end() - 1)]
+        if not re.search(r"\border by\b", body, re.I):
+            yield match.group(0)
+
+
+def _bad_ratios(sql: str) -> Iterator[str]:
+    """Divisions of what is not a double, or by what may be zero; a line holds one expression."""
+    for line in re.sub(r"'[^'\n]*'|\"[^\"\n]*\"", "''", sql).splitlines():
+        for match in re.finditer(r"(?<![/{])/(?!/)", line):
+            is_never_zero = re.match(r"\s*(nullif\(|cast\(\d*[1-9]\d* as double\)|\d*[1-9]\d*\.\d+)", line[match.end() :], re.I)
+            if not is_never_zero or not re.search(r"as double\)|\d\.\d", line, re.I):
+                yield line.strip()
+
+
+def _uncast_money(sql: str) -> Iterator[str]:
+    """Money that is computed and not cast. A column that is only named anew has its type already."""
+    for match in MONEY.finditer(sql):
+        start, depth = match.start(), 0
+        while start > 0 and not (depth == 0 and (sql[start - 1] == "," or re.match(r"select\b", sql[start:], re.I))):
+            start -= 1
+            depth += {")": 1, "(": -1}.get(sql[start], 0)
+            if depth < 0:
+                break
+        expression = re.sub(r"^select\s+|^\(", "", sql[start : match.start()].strip(), flags=re.I).strip()
+        if not re.fullmatch(r"[\w.]+", expression) and not MONEY_TYPE.search(expression):
+            yield f"{expression} {match.group(0)}"
+
+
+def _reads_above(layer: str, sql: str, exempt: frozenset[str] = frozenset()) -> set[str]:
+    """What a model of this layer may not read: models of layers above it, sources of others, and whatever goes by without ref and source."""
+    models = {second or first for first, second in REFERENCE.findall(sql)}
+    sources = set(SOURCE.findall(sql)) - MAY_READ_SOURCES[layer]
+    return {name for name in models if not name.startswith(MAY_READ[layer])} - exempt | sources | {match.group(0) for match in RELATION.finditer(sql)}
+
+
+@pytest.mark.parametrize("path", MODELS + [path for path in MACROS if ENGINE not in path.parents], ids=lambda path: path.stem)
 def test_every_sum_is_cast(path: Path) -> None:
     assert not BARE_SUM.search(_sql(path)), path.name
 
 
+@pytest.mark.parametrize("path", MODELS + MACROS, ids=lambda path: path.stem)
+def test_every_window_that_ranks_states_its_order(path: Path) -> None:
+    assert list(_unordered_windows(_sql(path))) == []
+
+
+@pytest.mark.parametrize("path", MODELS + MACROS, ids=lambda path: path.stem)
+def test_every_ratio_is_of_doubles_and_by_no_zero(path: Path) -> None:
+    assert list(_bad_ratios(_sql(path))) == []
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_money_that_is_computed_is_cast(path: Path) -> None:
+    assert list(_uncast_money(_sql(path))) == []
+
+
+@pytest.mark.parametrize("path", [path for path in MODELS if path.relative_to(DBT / "models").parts[0] in ("marts", "features")], ids=lambda path: path.stem)
+def test_a_columns_name_says_its_type(path: Path) -> None:
+    (model,) = yaml.safe_load(path.with_suffix(".yml").read_text())["models"]
+    for column in model["columns"]:
+        rules = [types for pattern, types in TYPES.items() if re.search(pattern, column["name"])]
+        assert not rules or any(column["data_type"] in types for types in rules), f"{column['name']}: {column['data_type']}"
+
+
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_layers_read_downward_and_the_last_line_selects_the_last_step(path: Path) -> None:
-    read = set(re.findall(r"ref\('(\w+)'\)", _sql(path)))
-    layer = path.relative_to(DBT / "models").parts[0]
-    allowed = {"staging": (), "intermediate": ("stg_", "int_"), "marts": ("int_", "fct_", "dim_"), "features": ("int_",)}[layer]
-    # fct_events holds the wide columns, and only staging has them.
-    above = {name for name in read if not name.startswith(allowed)} - ({"stg_events", "stg_pending_events"} if path.stem == "fct_events" else set())
-    assert not above
+    exempt = frozenset({"stg_events", "stg_pending_events"} if path.stem == "fct_events" else ())
+    assert _reads_above(path.relative_to(DBT / "models").parts[0], _sql(path), exempt) == set()
     assert re.fullmatch(r"select \* from \w+", path.read_text().rstrip().splitlines()[-1])
+
+
+def test_exposures_name_what_is_published() -> None:
+    found = [exposure for path in (DBT / "models").rglob("*.yml") for exposure in yaml.safe_load(path.read_text()).get("exposures", [])]
+    published = {path.stem for path in MODELS if path.relative_to(DBT / "models").parts[0] in ("marts", "features")}
+    named = {exposure["name"]: {name for text in exposure["depends_on"] for name, _ in REFERENCE.findall(text)} for exposure in found}
+    assert set().union(*named.values()) == published, "every published model is somebody's, and nothing inside the warehouse is"
+    assert all(exposure["description"] and exposure["owner"]["name"] and exposure["label"] for exposure in found)
+    assert {"published_snapshot", "propensity_scores"} <= set(named)
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
@@ -124,8 +230,73 @@ def test_dbt_finds_no_python_at_its_root() -> None:
         ("select sum(x) from t", BARE_SUM),
         ("select x::integer from t", ENGINE_ONLY),
         ("select current_timestamp", BANNED),
+        ("select concat(a, b) from t", BANNED),
+        ("select avg(x) from t", BANNED),
+        ("select approx_count_distinct(x) from t", BANNED),
+        ("select distinct on (a) b from t", BANNED),
+        ("select * from t using sample 5", BANNED),
     ],
 )
 def test_the_rules_catch_what_they_are_for(sql: str, broken: re.Pattern[str]) -> None:
     assert broken.search(sql)
     assert _orders("select row_number() over (partition by a order by b, c desc rows unbounded preceding) from t") == ["b", "c desc"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_good"),
+    [
+        ("select row_number() over (partition by a) from t", False),
+        ("select row_number() over (partition by a order by (b + 1)) from t", True),
+        ("select lag(x, f(1)) over w from t window w as (partition by a)", False),
+        ("select lag(x) ignore nulls over w from t window w as (partition by a order by b)", True),
+        ("select lag(x) over v from t window w as (order by b)", False),
+    ],
+)
+def test_windows_without_order_are_caught(sql: str, is_good: bool) -> None:
+    assert (list(_unordered_windows(sql)) == []) == is_good
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_good"),
+    [
+        ("a / b as share", False),
+        ("a / nullif(b, 0) as share", False),
+        ("cast(a as double) / b as share", False),
+        ("cast(a as double) / nullif(b, 0) as share", True),
+        ("us / cast(3600000000 as double) / nullif(n, 0) as hours", True),
+        ("us / cast(0 as double) as hours", False),
+        ("'a/b' as path", True),
+    ],
+)
+def test_ratios_of_whole_numbers_and_by_zero_are_caught(sql: str, is_good: bool) -> None:
+    assert (list(_bad_ratios(sql)) == []) == is_good
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_good"),
+    [
+        ("select t.value as value_reporting from t", True),
+        ("select a, t.value * f(t.rate, 2) as value_reporting from t", False),
+        ("select cast(t.value * t.rate as decimal(18, 4)) as value_reporting from t", True),
+        ("select coalesce(a, 0) as revenue_amount from t", False),
+        ("select x, (select max(v) as order_value from u) from t", False),
+        ("select cast(x as decimal(18, 2)) as refund_amount_90d from t", False),
+    ],
+)
+def test_money_that_is_not_cast_is_caught(sql: str, is_good: bool) -> None:
+    assert (list(_uncast_money(sql)) == []) == is_good
+
+
+@pytest.mark.parametrize(
+    ("layer", "sql", "found"),
+    [
+        ("marts", "{{ ref('stg_events') }}", {"stg_events"}),
+        ("features", "{{ ref('fct_events') }}", {"fct_events"}),
+        ("intermediate", '{{ ref("waymark", "dim_customers") }}', {"dim_customers"}),
+        ("intermediate", "{{ source('raw', 'shop_events') }}", {"raw"}),
+        ("marts", "from intermediate.int_events", {"from intermediate.int_events"}),
+        ("marts", "{{ ref('int_events') }} join {{ ref('fct_sessions') }} {{ source('identity', 'nodes') }}", set()),
+    ],
+)
+def test_reads_against_the_layers_are_caught(layer: str, sql: str, found: set[str]) -> None:
+    assert _reads_above(layer, sql) == found
