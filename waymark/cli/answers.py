@@ -8,10 +8,9 @@ from pathlib import Path
 
 from waymark.cli.supervisor import Answer
 from waymark.core.errors import SettingsError
+from waymark.pipeline.docs_site import NOTE
 
 LOOPBACK = "127.0.0.1"
-# A header in which a page says what a person should know about it.
-NOTE = "X-Waymark-Note"
 
 
 def page(url: str) -> Callable[[Path], Answer]:

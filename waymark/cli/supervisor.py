@@ -19,8 +19,8 @@ from typing import Literal
 
 from waymark.core.errors import StorageError
 from waymark.core.processes import alive, reap, send
+from waymark.core.services import MARKER
 
-MARKER = "WAYMARK_SERVICES"
 State = Literal["waiting", "starting", "up", "silent", "stopped"]
 # How long a service may take to end before it is killed; a second signal shortens it to nothing.
 GRACE_SECONDS = 15.0

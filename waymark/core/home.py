@@ -81,7 +81,9 @@ class Home:
             raise StorageError("the home's schema version cannot be read", where=str(self.version_file), remedy="Grant read permission.") from error
         if not text.isdecimal():
             raise StorageError(
-                f"the home's schema version is '{text[:20]}', which is no number", where=str(self.version_file), remedy=f"Remove {self.version_file}, then: waymark upgrade"
+                f"the home's schema version is '{text[:20]}', which is no number",
+                where=str(self.version_file),
+                remedy="Remove the file, then: waymark upgrade",
             )
         return int(text)
 

@@ -24,7 +24,8 @@ from waymark.pipeline.dbt_project import DbtProject, dbt_vars
 
 _PAGE = "index.html"
 _INPUTS = "inputs.json"
-_NOTE = "X-Waymark-Note"
+# A header in which the page says what a person should know about it.
+NOTE = "X-Waymark-Note"
 
 
 def docs_page(home: Home) -> Path:
@@ -83,7 +84,7 @@ class _Site(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-cache")
         if self._notes:
-            self.send_header(_NOTE, self._notes[-1].encode("ascii", "replace").decode())
+            self.send_header(NOTE, self._notes[-1].encode("ascii", "replace").decode())
         self.end_headers()
         self.wfile.write(content)
 
