@@ -71,7 +71,8 @@ def upgrade(project: Project, *, migrations: Mapping[int, Migration] = MIGRATION
             home.check_version()
             return UpgradeReport(found, homes.SCHEMA_VERSION)
         run = steps.preflight(project, upgrading=True)
-        snapshot, done = None, ()
+        snapshot: Snapshot | None = None
+        done: tuple[str, ...] = ()
         if home.warehouse.exists():
             steps.mark_unpublished(home)
             done = _carry_over(run, [migrations[version] for version in range(found, homes.SCHEMA_VERSION)])
