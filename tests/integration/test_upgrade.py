@@ -33,12 +33,10 @@ class CutShortError(BaseException):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Stepwise:
-    """A home of this version, with conflicts and duplicates, run in two batches; a copy of it beside."""
+    """A home of this version, with conflicts and duplicates; a copy of it beside."""
     project = shop(tmp_path_factory.mktemp("upgrade") / "project")
-    deliveries = log(7, cells=6, batches=2)
-    for batch in (0, 1):
-        give(project, [delivery for delivery in deliveries if delivery.batch == batch], f"b{batch}")
-        project.run(checks=False)
+    give(project, log(7, cells=6, batches=1), "all")
+    project.run(checks=False)
     shutil.copytree(project.home.root, project.directory / "kept")
     return project
 
