@@ -242,7 +242,8 @@ PLANTED: dict[str, tuple[Plant, str, str, str, str]] = {
     "events of nobody": (
         lambda p: p.published("update marts.fct_events set customer_id = null where hash(event_id) % 2 = 0"), "sources", WARNING, "unattributed", "identifier"),
     "rows that are mostly refused": (
-        lambda p: p.published("update raw.ingestion_log set rows_quarantined = rows_read / 2"), "sources", WARNING, "are refused", "quarantine replay waymark_world"),
+        lambda p: p.published("update raw.ingestion_log set rows_quarantined = rows_read / 2"),
+        "sources", WARNING, "are refused", "quarantine replay waymark_world"),
 }  # fmt: skip
 
 

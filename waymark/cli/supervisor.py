@@ -128,12 +128,15 @@ class Supervisor:
             sleep(_PAUSE_SECONDS)
 
     def stop(self, *, grace_seconds: float = GRACE_SECONDS, hurry: Callable[[], bool] = lambda: False) -> list[int]:
-        """Ends everything: asks first, and kills what is still there after the grace, or as soon as `hurry` says so. Returns what had to be killed."""
+        """Ends everything: asks first, and kills what is still there after the grace, or as soon as `hurry` says so. Returns what had to be killed.
+
+        Tells nobody before all is over: the terminal may be what went away.
+        """
         end = monotonic() + grace_seconds
         left = self._left()
         for watched in self.watched:
             if watched.process and watched.state != "stopped":
-                self._become(watched, watched.state, "stopping")
+                watched.note = "stopping"
         send(self.sessions, left, signal.SIGTERM)
         while (left := self._left()) and monotonic() < end and not hurry():
             sleep(_PAUSE_SECONDS / 2)
@@ -145,6 +148,7 @@ class Supervisor:
         for watched in self.watched:
             if watched.process:
                 watched.exit_code = watched.process.wait(5)
+        for watched in self.watched:
             if watched.state != "stopped":
                 self._become(watched, "stopped", "")
         return killed

@@ -126,6 +126,19 @@ def test_one_that_ignores_the_signal_is_killed_after_its_grace_or_when_somebody_
         assert monotonic() - began < 5 and found.processes == []
 
 
+def test_a_terminal_that_went_away_keeps_nothing_alive(watching: Callable[..., Watching], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = watching(service("one"), service("two"))
+    found.until(lambda: found.state("one").state == found.state("two").state == "up")
+
+    def gone(_: Watched) -> None:
+        raise SystemExit(1)  # what rich makes of a closed pipe
+
+    monkeypatch.setattr(found.supervisor, "_changed", gone)
+    with pytest.raises(SystemExit):
+        found.supervisor.stop()
+    assert found.processes == []
+
+
 FORKS = """
 import os, signal, time
 if os.fork() == 0:
