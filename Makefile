@@ -35,7 +35,7 @@ test: setup ## lint, types, import rules and the quick tests (under 8 minutes on
 prove: setup ## the slow proofs: crashes, mutations, many seeds; writes benchmarks/PROOF.md
 	@$(BIN)/python -m pytest -m prove -n 2 --dist loadgroup --no-loadscope-reorder
 
-dev: setup ## the Dagster UI on 127.0.0.1:3000 (Ctrl-C stops it)
+dev: setup ## Dagster, MLflow and the tables' documentation on 127.0.0.1:3000, 5000, 8080 (Ctrl-C stops them)
 	@$(BIN)/waymark dev --project "$(PROJECT)"
 
 bench: setup ## side-by-side measurements, as ratios

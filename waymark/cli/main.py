@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from waymark.cli import learning, project, quality, quarantine, query, reference, run, services
+from waymark.cli import home, learning, project, quality, quarantine, query, reference, run, services
 from waymark.core.errors import WaymarkError
 from waymark.core.warehouse import storage_problem
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Customer journeys from raw events: trusted, traced, published.",
 )
-for group in (project, run, query, quality, learning, services, reference):
+for group in (project, run, query, quality, learning, services, home, reference):
     group.register(app)
 app.add_typer(quarantine.app, name="quarantine", help="Rows that were refused: list, show, replay.")
 

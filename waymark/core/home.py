@@ -42,12 +42,15 @@ class Home:
         self.lock_file = root / "writer.lock"
         self.world = root / "world.json"
         self.unpublished = root / "unpublished"
+        self.docs = root / "docs"
+        self.services = root / "services"
         self.version_file = root / "schema_version"
 
-    def ensure(self) -> None:
+    def ensure(self, *, upgrading: bool = False) -> None:
         """Makes the folders.
 
-        Raises StorageError where the disk does not allow it, or the home is of another schema version.
+        upgrading: an older schema version is let pass, and stays written. Raises StorageError where the disk does not allow it, or the home is of
+        another schema version.
         """
         try:
             for folder in (self.root, self.landing, self.raw_lake, self.quarantine, self.published_dir, self.dagster, self.logs, self.dbt, self.scratch):
@@ -56,27 +59,59 @@ class Home:
             probe = self.root / ".write_probe"
             probe.write_text("")
             probe.unlink()
-            if not self.version_file.exists():
-                write_atomically(self.version_file, f"{SCHEMA_VERSION}\n")
+            if self.version() is None:
+                self.write_version()
         except OSError as error:
             raise StorageError(
                 f"the home cannot be written ({error.strerror})",
                 where=str(self.root),
                 remedy="Free space or grant write permission, or set WAYMARK_HOME to another folder.",
             ) from error
-        self.check_version()
+        self.check_version(upgrading=upgrading)
 
-    def check_version(self) -> None:
-        """Raises StorageError if another schema version made this home."""
-        if not self.version_file.exists():
-            return
-        found = self.version_file.read_text().strip()
-        if found != str(SCHEMA_VERSION):
+    def version(self) -> int | None:
+        """The schema version that the home says; None for a fresh one, 0 for one that has a warehouse and says none.
+
+        Raises StorageError where it says something else.
+        """
+        try:
+            text = self.version_file.read_text().strip()
+        except FileNotFoundError:
+            return 0 if self.warehouse.exists() else None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError("the home's schema version cannot be read", where=str(self.version_file), remedy="Grant read permission.") from error
+        if not text.isdecimal():
             raise StorageError(
-                f"the home has schema version {found}, this Waymark reads {SCHEMA_VERSION}",
-                where=str(self.root),
-                remedy="Use the Waymark version that made it, or run into a fresh home (WAYMARK_HOME).",
+                f"the home's schema version is '{text[:20]}', which is no number",
+                where=str(self.version_file),
+                remedy="Remove the file, then: waymark upgrade",
             )
+        return int(text)
+
+    def write_version(self) -> None:
+        """Says that the home is as this Waymark lays it out."""
+        write_atomically(self.version_file, f"{SCHEMA_VERSION}\n")
+
+    def check_version(self, *, upgrading: bool = False) -> None:
+        """Raises StorageError if another schema version made this home; upgrading: only if a newer one did."""
+        found = self.version()
+        if found is None or found == SCHEMA_VERSION or (upgrading and found < SCHEMA_VERSION):
+            return
+        if found < SCHEMA_VERSION:
+            raise StorageError(
+                f"the home has schema version {found}, this Waymark writes {SCHEMA_VERSION}",
+                where=str(self.root),
+                remedy="Rebuild its tables from the lake: waymark upgrade. What is published can be read meanwhile.",
+            )
+        raise StorageError(
+            f"the home has schema version {found}, this Waymark knows up to {SCHEMA_VERSION}",
+            where=str(self.root),
+            remedy="Use the Waymark that made it, or a newer one; or run into a fresh home (WAYMARK_HOME).",
+        )
+
+    def writer(self) -> str | None:
+        """Who holds the writer lock (its process, since when), or None. Holds it for nobody else: a writer that comes meanwhile tries again by itself."""
+        return lock_holder(self.lock_file)
 
     @contextmanager
     def writer_lock(self, *, timeout_seconds: float = 600, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
@@ -111,6 +146,25 @@ class Home:
             yield
         finally:
             os.close(handle)
+
+
+def lock_holder(path: Path) -> str | None:
+    """What the process that holds this lock file wrote into it, or None where nobody holds it."""
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return os.pread(handle, 10_000, 0).decode(errors="replace").strip() or "an unknown process"
+    finally:
+        os.close(handle)
+    return None
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:

@@ -302,5 +302,9 @@ def load_project(directory: Path | str = ".") -> Project:
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{field}: {message}", where=str(path), remedy=f"Mend {field} in {PROJECT_FILE}.") from error
-    home = Home(Path(environment().get("WAYMARK_HOME") or folder / ".waymark").resolve())
-    return Project(folder, settings, home)
+    return Project(folder, settings, home_of(folder))
+
+
+def home_of(directory: Path) -> Home:
+    """The home of a project folder, whether or not its settings can be read: WAYMARK_HOME, else `.waymark/` in it."""
+    return Home(Path(environment().get("WAYMARK_HOME") or directory / ".waymark").resolve())

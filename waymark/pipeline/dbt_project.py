@@ -207,9 +207,13 @@ class DbtProject:
             f"dbt stopped: {result.exception}", where=str(self.warehouse), remedy="The log is in " + str(self.folder / "logs")
         )
 
-    def generate_docs(self) -> Path:
-        """Writes dbt's documentation site as one self-contained page; returns its path."""
-        result = self._invoke(["docs", "generate", "--static"], manifest=self.manifest())
+    def generate_docs(self, *, has_tables: bool = True) -> Path:
+        """Writes dbt's documentation site as one self-contained page; returns its path.
+
+        has_tables: False where nothing is built yet: the warehouse is then not opened, and the page lacks SQL as run and the columns' types.
+        """
+        without = [] if has_tables else ["--no-compile", "--empty-catalog"]
+        result = self._invoke(["docs", "generate", "--static", *without], manifest=self.manifest())
         if not result.success:
             raise WaymarkError(f"dbt cannot write the docs: {result.exception}", where=str(self.folder), remedy="Run `waymark run` first.")
         return self.target / "static_index.html"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from waymark.core.clock import wall_now
+from waymark.core.home import read_json
 from waymark.core.settings import Project
 
 
@@ -13,21 +15,36 @@ def nothing_new(project: Project) -> bool:
 
     A refused file is never held. Raises SecretError if the secret is another one.
     """
-    from waymark.core.home import read_json
-    from waymark.ingestion import load_mapping, new_files
-    from waymark.pipeline.code import build_digest
     from waymark.privacy import load_secret
 
     home = project.home
     manifest = read_json(home.manifest) if home.published.exists() else None
-    if manifest is None or home.unpublished.exists():
+    if manifest is None or next(what_is_new(project, manifest), None):
         return False
-    if manifest.get("settings_digest") != project.refresh_digest or manifest.get("build_digest") != build_digest(project):
-        return False
+    return manifest.get("secret_fingerprint") == load_secret(project).fingerprint
+
+
+def what_is_new(project: Project, manifest: dict[str, object]) -> Iterator[str]:
+    """Yields, in words, each reason for which the published snapshot of this manifest is not what a run would publish. Looks; makes nothing."""
+    from waymark.ingestion import load_mapping, new_files
+    from waymark.pipeline.code import build_digest
+
+    home = project.home
+    if home.unpublished.exists():
+        yield "the last run did not come to its end"
+    if manifest.get("settings_digest") != project.refresh_digest:
+        yield "settings changed that bind its tables (--full-refresh)"
+    if manifest.get("build_digest") != build_digest(project):
+        yield "the models or the sources changed"
     mappings = {source: load_mapping(project.mapping_path(source)).digest for source in sorted(project.settings.sources)}
-    if manifest.get("mapping_digests") != mappings or manifest.get("secret_fingerprint") != load_secret(project).fingerprint:
-        return False
+    if manifest.get("mapping_digests") != mappings:
+        yield "a mapping changed"
     expired = wall_now() - timedelta(days=project.settings.ingestion.quarantine_days)
     if any(datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(tzinfo=None) < expired for path in home.quarantine.rglob("*.parquet")):
-        return False
-    return not any(new_files(project, source) for source in project.settings.sources)
+        yield "refused rows have expired"
+    for source in project.settings.sources:
+        watched = new_files(project, source)
+        if count := len([path for path in watched if path != project.mapping_path(source)]):
+            yield f"{count:,} files of {source} are new, changed or refused"
+        elif watched:
+            yield f"the mapping of {source} was written since"

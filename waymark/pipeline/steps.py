@@ -49,12 +49,12 @@ class Run:
             connection.close()
 
 
-def preflight(project: Project) -> Run:
+def preflight(project: Project, *, upgrading: bool = False) -> Run:
     """Everything that can be refused before anything is written: home, secret, mappings, rates.
 
-    Raises StorageError, SecretError, SettingsError or MappingError.
+    upgrading: a home of an older schema version is let pass. Raises StorageError, SecretError, SettingsError or MappingError.
     """
-    project.home.ensure()
+    project.home.ensure(upgrading=upgrading)
     mappings = {source: load_mapping(project.mapping_path(source)) for source in project.settings.sources}
     for source, mapping in mappings.items():
         if mapping.source != source:

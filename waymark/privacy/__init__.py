@@ -2,12 +2,15 @@
 
 from waymark.privacy.hashing import hmac_sql, identifier_hash_sql, identifier_message, normalised, normalised_sql, protected_id_sql
 from waymark.privacy.redaction import redact_name_sql, redact_sql, redact_text
-from waymark.privacy.secret import DEMO_SOURCE, PUBLIC_DEMO_SECRET, Secret, load_secret
+from waymark.privacy.secret import DEMO_SOURCE, FINGERPRINT_FILE, PUBLIC_DEMO_SECRET, KnownSecret, Secret, find_secret, load_secret
 
 __all__ = [
     "DEMO_SOURCE",
+    "FINGERPRINT_FILE",
     "PUBLIC_DEMO_SECRET",
+    "KnownSecret",
     "Secret",
+    "find_secret",
     "hmac_sql",
     "identifier_hash_sql",
     "identifier_message",

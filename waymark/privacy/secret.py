@@ -7,6 +7,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from waymark.core.errors import SecretError, StorageError
@@ -73,25 +74,57 @@ def _demo_secret(project: Project) -> Secret:
     return Secret(PUBLIC_DEMO_SECRET.encode())
 
 
-def _own_secret(home: Home, notice: Callable[[str], None] | None) -> Secret:
-    given = environment().get(SECRET_VARIABLE)
-    if given is not None:
-        if len(given) < _SHORTEST:
-            raise SecretError(f"{SECRET_VARIABLE} has fewer than {_SHORTEST} characters", remedy="Give a longer one, for example from: openssl rand -hex 32.")
-        return Secret(given.encode())
-    path = home.secret_file
+@dataclass(frozen=True)
+class KnownSecret:
+    """A secret that is there. place: where it comes from, in words; file: its file, where it has one."""
+
+    secret: Secret
+    place: str
+    file: Path | None = None
+
+
+def find_secret(project: Project) -> KnownSecret | None:
+    """The project's secret as it stands, or None where the first run will make one. Makes, mends and compares nothing; raises as `load_secret` does."""
+    if project.settings.demo:
+        return KnownSecret(_demo_secret(project), "the demo's public secret")
+    if (secret := _given_secret()) is not None:
+        return KnownSecret(secret, SECRET_VARIABLE)
+    path = project.home.secret_file
     if path.exists():
-        return _kept(path)
+        return KnownSecret(_kept(path), str(path), path)
+    _refuse_if_gone(project.home)
+    return None
+
+
+def _given_secret() -> Secret | None:
+    given = environment().get(SECRET_VARIABLE)
+    if given is not None and len(given) < _SHORTEST:
+        raise SecretError(f"{SECRET_VARIABLE} has fewer than {_SHORTEST} characters", remedy="Give a longer one, for example from: openssl rand -hex 32.")
+    return None if given is None else Secret(given.encode())
+
+
+def _refuse_if_gone(home: Home) -> None:
     if (home.root / FINGERPRINT_FILE).exists():
         raise SecretError(
             "the secret that this home was made with is gone",
-            where=str(path),
+            where=str(home.secret_file),
             remedy=f"Restore the file, or set {SECRET_VARIABLE} to the same secret; a fresh home gets a new one.",
         )
+
+
+def _own_secret(home: Home, notice: Callable[[str], None] | None) -> Secret:
+    if (given := _given_secret()) is not None:
+        return given
+    path = home.secret_file
+    if path.exists():
+        _close_to_others(path)
+        return _kept(path)
+    _refuse_if_gone(home)
     text = secrets.token_hex(32)
     try:
         home.root.mkdir(parents=True, exist_ok=True)
         if not write_once(path, text + "\n", mode=0o600):
+            _close_to_others(path)
             return _kept(path)  # another run made it at this moment: both use that one
     except OSError as error:
         raise StorageError(
@@ -111,15 +144,23 @@ def _kept(path: Path) -> Secret:
     return Secret(text.encode())
 
 
-def _read(path: Path) -> str:
+def _close_to_others(path: Path) -> None:
     try:
         if path.stat().st_mode & 0o077:
             os.chmod(path, 0o600)
+    except OSError as error:
+        raise _unreadable(path) from error
+
+
+def _read(path: Path) -> str:
+    try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SecretError(
-            "the secret's file cannot be read", where=str(path), remedy=f"Grant read permission to its owner, or set {SECRET_VARIABLE}."
-        ) from error
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> SecretError:
+    return SecretError("the secret's file cannot be read", where=str(path), remedy=f"Grant read permission to its owner, or set {SECRET_VARIABLE}.")
 
 
 def _check_fingerprint(home: Home, secret: Secret) -> None:
