@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
+from dagster_project.lib.instance import end_abandoned_runs, instance_folder, process_tag
 from waymark.core.errors import WaymarkError
-from waymark.core.home import Home, write_atomically
 from waymark.core.settings import Project
 
-_INSTANCE = "telemetry:\n  enabled: false\n"
-
-
-def instance_folder(home: Home) -> str:
-    """The home's Dagster instance, made if missing; telemetry off."""
-    home.dagster.mkdir(parents=True, exist_ok=True)
-    settings = home.dagster / "dagster.yaml"
-    if not settings.exists():
-        write_atomically(settings, _INSTANCE)
-    return str(home.dagster)
-
+__all__ = ["instance_folder", "run_refresh", "waymark_cause"]
 
 def run_refresh(project: Project, *, full_refresh: bool = False) -> str:
     """Materializes every asset; returns the Dagster run id.
@@ -28,10 +18,12 @@ def run_refresh(project: Project, *, full_refresh: bool = False) -> str:
     from dagster_project.definitions import defs
 
     quiet = {"console": {"config": {"log_level": "CRITICAL"}}}  # the event log has it all; the command line shows its own progress
-    config = {"loggers": quiet, "resources": {"project": {"config": {"directory": str(project.directory), "full_refresh": full_refresh}}}}
+    # Whoever started it is there to start it again, so nothing is tried twice.
+    config = {"execution": {"config": {"retries": {"disabled": {}}}}, "loggers": quiet, "resources": {"project": {"config": {"directory": str(project.directory), "full_refresh": full_refresh}}}}
     with dg.DagsterInstance.from_config(instance_folder(project.home)) as instance:
+        end_abandoned_runs(instance)
         try:
-            result = defs().resolve_job_def("refresh").execute_in_process(instance=instance, run_config=config)
+            result = defs().resolve_job_def("refresh").execute_in_process(instance=instance, run_config=config, tags=process_tag())
         except Exception as error:
             if cause := waymark_cause(error):
                 raise cause from error

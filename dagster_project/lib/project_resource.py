@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
+from functools import cache
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 from pydantic import PrivateAttr
 
-from waymark.core.settings import environment, load_project
-from waymark.pipeline.steps import Run, preflight, prepare
+from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.settings import Project, environment, load_project
+from waymark.pipeline.steps import Run, preflight, prepare, restate_days
 
 PROJECT_VARIABLE = "WAYMARK_PROJECT"
 
@@ -17,6 +21,12 @@ PROJECT_VARIABLE = "WAYMARK_PROJECT"
 def project_directory() -> str:
     """The project folder that this code location serves: WAYMARK_PROJECT, else the current folder."""
     return environment().get(PROJECT_VARIABLE, ".")
+
+
+@cache
+def served_project() -> Project:
+    """The project that this code location serves, as its settings stood when it was loaded."""
+    return load_project(project_directory())
 
 
 class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -34,6 +44,14 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._run
 
     @contextmanager
+    def step(self) -> Iterator[Run]:
+        """The checked project for one step. What the step raises is told in its own words, and tried again only where the disk or another process caused it."""
+        try:
+            yield self.run
+        except WaymarkError as error:
+            raise dg.Failure(str(error), allow_retries=isinstance(error, StorageError)) from error
+
+    @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ProjectResource]:
         project = load_project(self.directory)
         say = context.log.info if context.log else print
@@ -42,4 +60,13 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         ):  # fmt: skip
             self._run = preflight(project)
             prepare(self._run, full_refresh=self.full_refresh)
+            if asked := asked_days(context.run.tags if context.run else {}):
+                restate_days(self._run, *asked)
             yield self
+
+
+def asked_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
+    """The first and the last day that a run's partitions name, both included; None for a run without partitions."""
+    first = tags.get(ASSET_PARTITION_RANGE_START_TAG) or tags.get(PARTITION_NAME_TAG)
+    last = tags.get(ASSET_PARTITION_RANGE_END_TAG) or tags.get(PARTITION_NAME_TAG)
+    return (date.fromisoformat(first), date.fromisoformat(last)) if first and last else None
