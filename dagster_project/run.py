@@ -16,17 +16,23 @@ def run_refresh(project: Project, *, full_refresh: bool = False) -> str:
     Raises the WaymarkError that stopped the run.
     """
     from dagster_project.definitions import defs
+    from dagster_project.lib.policies import today
+    from dagster_project.lib.project_resource import WHAT_IS_NEW
 
     quiet = {"console": {"config": {"log_level": "CRITICAL"}}}  # the event log has it all; the command line shows its own progress
     # Whoever started it is there to start it again, so nothing is tried twice.
-    config = {"execution": {"config": {"retries": {"disabled": {}}}}, "loggers": quiet, "resources": {"project": {"config": {"directory": str(project.directory), "full_refresh": full_refresh}}}}
+    settings = {"directory": str(project.directory), "full_refresh": full_refresh, "tries_again": False}
+    config = {"loggers": quiet, "resources": {"project": {"config": settings}}}
     with dg.DagsterInstance.from_config(instance_folder(project.home)) as instance:
         end_abandoned_runs(instance)
         try:
-            result = defs().resolve_job_def("refresh").execute_in_process(instance=instance, run_config=config, tags=process_tag())
+            job = defs().resolve_job_def("refresh")
+            result = job.execute_in_process(instance=instance, run_config=config, partition_key=today(), tags={**process_tag(), **WHAT_IS_NEW})
         except Exception as error:
             if cause := waymark_cause(error):
                 raise cause from error
+            if isinstance(error, dg.Failure) and error.__cause__:
+                raise error.__cause__ from None
             raise
     return result.run_id
 

@@ -6,7 +6,8 @@ import dagster as dg
 
 from dagster_project.lib.landing import landing_files_sensor
 from dagster_project.lib.notices import failure_notice_sensor
-from dagster_project.lib.project_resource import served_project
+from dagster_project.lib.policies import today
+from dagster_project.lib.project_resource import WHAT_IS_NEW, served_project
 from dagster_project.lib.suite_checks import suite_selection
 from expectations.rules import STAGES
 
@@ -28,9 +29,17 @@ publish = dg.define_asset_job(
     "publish", selection=dg.AssetSelection.assets(["published", "snapshot"]), description="A snapshot of what the warehouse holds, if all of it is whole.",
 )  # fmt: skip
 
-hourly_refresh = dg.ScheduleDefinition(job=refresh, name="hourly_refresh", cron_schedule=_SETTINGS.refresh_cron, default_status=_SCHEDULED)
+
+
+@dg.schedule(job=refresh, cron_schedule=_SETTINGS.refresh_cron, default_status=_SCHEDULED, description="Takes in new files, whether or not there are any.")
+def hourly_refresh() -> dg.RunRequest:
+    return dg.RunRequest(partition_key=today(), tags=WHAT_IS_NEW)
+
+
 weekly_full_audit = dg.ScheduleDefinition(job=full_audit, name="weekly_full_audit", cron_schedule=_SETTINGS.audit_cron, default_status=_SCHEDULED)
 
 landing_files = landing_files_sensor(refresh)
 failure_notice = failure_notice_sensor()
-keep_up = dg.AutomationConditionSensorDefinition("keep_up", target=dg.AssetSelection.all(), description="Makes what derives from something new, by the conditions of lib/policies.py.")
+keep_up = dg.AutomationConditionSensorDefinition(
+    "keep_up", target=dg.AssetSelection.all(), description="Makes what derives from something new, by the conditions of lib/policies.py.",
+)  # fmt: skip

@@ -38,7 +38,8 @@ def column_lineage(run: Run, manifest: Mapping[str, Any], key_of: Callable[[Mapp
         known = {**known, **_derive(run, manifest, missing)}
         write_atomically(kept, json.dumps({"inputs": wanted, "models": known}) + "\n")
     nodes = {**manifest["sources"], **manifest["nodes"]}
-    return {key_of(models[unique_id]): _metadata(columns, lambda parent: key_of(nodes[parent])) for unique_id, columns in known.items() if unique_id in models and columns}
+    found = {unique_id: columns for unique_id, columns in known.items() if unique_id in models and columns}
+    return {key_of(models[unique_id]): _metadata(columns, lambda parent: key_of(nodes[parent])) for unique_id, columns in found.items()}
 
 
 def _compiled(run: Run, node: Mapping[str, Any]) -> Path:

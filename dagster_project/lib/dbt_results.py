@@ -78,7 +78,8 @@ def build_selected(
     else:
         names = {f"{node['schema']}.{node['name']}" for node in wanted.values()}
         stated.require_parents(run, names)
-        if after_identity and names and not steps.rebuilding(run) and _IDENTITY not in context.job_def.asset_layer.executable_asset_keys and stated.is_unresolved(run):
+        is_alone = _IDENTITY not in context.job_def.asset_layer.executable_asset_keys
+        if after_identity and names and is_alone and not steps.rebuilding(run) and stated.is_unresolved(run):
             steps.transform_events(run)
             steps.resolve(run)
         alone = {node["name"] for key, node in tests.items() if key.asset_key not in wanted}

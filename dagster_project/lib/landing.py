@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.lib.instance import end_abandoned_runs
-from dagster_project.lib.project_resource import served_project
+from dagster_project.lib.policies import today
+from dagster_project.lib.project_resource import WHAT_IS_NEW, served_project
 from waymark.core.clock import wall_now
 from waymark.core.digest import text_digest
 from waymark.ingestion import known_files, new_files
@@ -33,7 +34,7 @@ def landing_files_sensor(job: Any) -> dg.SensorDefinition:
         known = known_files(served_project().home)
         found = {source: new_files(served_project(), source, known) for source in sorted(served_project().settings.sources)}
         found = {source: paths for source, paths in found.items() if paths}
-        said = "; ".join(f"{source}: {len(paths)} ({', '.join(path.name for path in paths[:3])}{', …' if len(paths) > 3 else ''})" for source, paths in found.items())
+        said = "; ".join(_said(source, paths) for source, paths in found.items())
         if not found:
             return dg.SkipReason(f"no new files: {sum(map(len, known.values()))} are known")
         if youngest := _still_written(found):
@@ -44,10 +45,14 @@ def landing_files_sensor(job: Any) -> dg.SensorDefinition:
         if context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=_WAITING)):
             return dg.SkipReason(f"a run of {job.name} is queued and will take them in; new files: {said}")
         arrived = [dg.AssetObservation(["landing", source], metadata=_observed(paths)) for source, paths in found.items()]
-        request = dg.RunRequest(run_key=state, tags={"waymark/new_files": str(sum(map(len, found.values())))})
+        request = dg.RunRequest(run_key=state, partition_key=today(), tags={**WHAT_IS_NEW, "waymark/new_files": str(sum(map(len, found.values())))})
         return dg.SensorResult(run_requests=[request], cursor=state, asset_events=arrived)
 
     return landing_files
+
+
+def _said(source: str, paths: list[Path]) -> str:
+    return f"{source}: {len(paths)} ({', '.join(path.name for path in paths[:3])}{', …' if len(paths) > 3 else ''})"
 
 
 def _still_written(found: dict[str, list[Path]]) -> Path | None:

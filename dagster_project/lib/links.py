@@ -21,4 +21,4 @@ def training_link(home: Home, model: str, run_id: str) -> dict[str, dg.MetadataV
 
 def table_link(unique_id: str) -> dict[str, dg.MetadataValue]:  # type: ignore[type-arg]
     """A model's page in dbt's documentation."""
-    return {"dbt docs": dg.MetadataValue.url(f"{TABLES}/#!/{unique_id.split('.')[0]}/{unique_id}")}
+    return {"dbt docs": dg.MetadataValue.url(f"{TABLES}/#!/{unique_id.split('.', maxsplit=1)[0]}/{unique_id}")}

@@ -38,6 +38,11 @@ def days() -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(datetime.combine(_SETTINGS.first_day or _first_day(), datetime.min.time()), timezone="UTC", end_offset=1)
 
 
+def today() -> str:
+    """The partition that a refresh names, whatever days its new events are of."""
+    return str(days().get_last_partition_key())
+
+
 def _first_day() -> date:
     """By the lake's folders; a broken clock's 1970 makes no twenty thousand days. Today where nothing is ingested."""
     found = sorted({folder.name.removeprefix("event_date=") for folder in served_project().home.raw_lake.glob("*_events/event_date=*")})

@@ -16,6 +16,8 @@ from waymark.core.settings import Project, environment, load_project
 from waymark.pipeline.steps import Run, preflight, prepare, restate_days
 
 PROJECT_VARIABLE = "WAYMARK_PROJECT"
+# Dagster makes assets with days only in runs that name one. A refresh names today, and with this tag says that it does not ask for the day's re-statement.
+WHAT_IS_NEW = {"waymark/states": "what is new"}
 
 
 def project_directory() -> str:
@@ -30,10 +32,11 @@ def served_project() -> Project:
 
 
 class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """directory: the project folder. full_refresh: rebuild every model from raw."""
+    """directory: the project folder. full_refresh: rebuild every model from raw. tries_again: whether a step that failed by a fault of the disk is repeated."""
 
     directory: str
     full_refresh: bool = False
+    tries_again: bool = True
     _run: Run | None = PrivateAttr(default=None)
 
     @property
@@ -48,8 +51,9 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The checked project for one step. What the step raises is told in its own words, and tried again only where the disk or another process caused it."""
         try:
             yield self.run
-        except WaymarkError as error:
-            raise dg.Failure(str(error), allow_retries=isinstance(error, StorageError)) from error
+        except Exception as error:
+            said = str(error) if isinstance(error, WaymarkError) else f"{type(error).__name__}: {error}"
+            raise dg.Failure(said, allow_retries=self.tries_again and isinstance(error, StorageError | OSError)) from error
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ProjectResource]:
@@ -65,8 +69,13 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield self
 
 
-def asked_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
+def named_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
     """The first and the last day that a run's partitions name, both included; None for a run without partitions."""
     first = tags.get(ASSET_PARTITION_RANGE_START_TAG) or tags.get(PARTITION_NAME_TAG)
     last = tags.get(ASSET_PARTITION_RANGE_END_TAG) or tags.get(PARTITION_NAME_TAG)
     return (date.fromisoformat(first), date.fromisoformat(last)) if first and last else None
+
+
+def asked_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
+    """The days that a run is to state anew, beside what is new: those that it names, unless it says that it is for what is new alone."""
+    return None if WHAT_IS_NEW.items() <= tags.items() else named_days(tags)

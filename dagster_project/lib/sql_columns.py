@@ -39,8 +39,8 @@ def _of_scope(scope: Any, seen: dict[int, dict[str, Origins]]) -> dict[str, Orig
         return seen[id(scope)]
     seen[id(scope)] = {}  # a query that reads itself adds nothing new
     found: dict[str, Origins] = {}
-    if scope.union_scopes:
-        for part in scope.union_scopes:
+    if scope.set_operation_scopes:
+        for part in scope.set_operation_scopes:
             names = list(found)
             for number, (name, origins) in enumerate(_of_scope(part, seen).items()):
                 target = names[number] if number < len(names) else name  # a union takes the first part's names
@@ -66,4 +66,6 @@ def _of_column(scope: Any, column: Any, seen: dict[int, dict[str, Origins]]) -> 
     source = around.sources[column.table]
     if isinstance(source, exp.Table):
         return frozenset({(f"{source.db}.{source.name}", column.name)})
+    if source.is_udtf:  # an unnested list: all that it is made of
+        return frozenset[tuple[str, str]]().union(*(_of_column(source, inner, seen) for inner in source.expression.find_all(exp.Column)))
     return _of_scope(source, seen).get(column.name, frozenset())

@@ -124,11 +124,11 @@ class OrchestrationSettings(_Strict):
     audit_cron: str = Field("0 4 * * 0", description="when the schedule `weekly_full_audit` checks whole tables, UTC")
     sensor_seconds: int = Field(60, ge=5, description="how often the sensor looks for new files")
     freshness_hours: int = Field(26, ge=1, description="a snapshot older than this is shown as overdue")
-    max_retries: int = Field(2, ge=0, le=10, description="how often a step is repeated that failed by a fault of disk or process; what data or settings cause is not repeated")
+    max_retries: int = Field(2, ge=0, le=10, description="how often a step is repeated that failed by a fault of the disk; what data or settings cause is not")
     retry_seconds: int = Field(30, ge=0, description="the wait before the first repetition; doubled each time")
-    webhook_url: str | None = Field(None, pattern="^https?://", description="where a failed run is told by a JSON POST; may hold a token, so no log ever shows it")
+    webhook_url: str | None = Field(None, pattern="^https?://", description="where a failed run is told by a JSON POST; no log ever shows it")
     webhook_timeout_seconds: int = Field(5, ge=1, le=60, description="how long the webhook may take to answer")
-    first_day: date | None = Field(None, description="the first day that can be re-stated by itself (a partition in Dagster); default: the data's first day")
+    first_day: date | None = Field(None, description="the first day that can be re-stated by itself; default: the data's first day")
 
     @field_validator("refresh_cron", "audit_cron")
     @classmethod

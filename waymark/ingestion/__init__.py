@@ -37,8 +37,8 @@ __all__ = [
 
 _LATE = {
     "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping", "load_mapping": "mapping",
-    "ingest_source": "ingest", "mark_pending": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
-    "purge_expired": "quarantine",
+    "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
+    "mark_pending": "ingest", "purge_expired": "quarantine",
 }  # fmt: skip
 
 
