@@ -71,7 +71,8 @@ def build_selected(
 
     after_identity: what these models state anew is found by identity; where that is not part of the run, it is done here, for the days and events that wait.
     """
-    wanted = {key: node for node in manifest()["nodes"].values() if (key := _key(node)) in context.selected_asset_keys}
+    nodes = manifest()["nodes"]
+    wanted = {key: node for node in nodes.values() if (key := _key(node)) in context.selected_asset_keys}
     tests = {key: node for key, node in _tests().items() if key in context.selected_asset_check_keys}
     if wanted.keys() == _all_keys(context):
         results = build_all(run)
@@ -80,8 +81,9 @@ def build_selected(
         stated.require_parents(run, names)
         is_alone = _IDENTITY not in context.job_def.asset_layer.executable_asset_keys
         if after_identity and names and is_alone and not steps.rebuilding(run) and stated.is_unresolved(run):
-            steps.transform_events(run)
+            made = steps.transform_events(run)
             steps.resolve(run)
+            stated.note(run, {stated.IDENTITY, *(f"{nodes[result.unique_id]['schema']}.{result.name}" for result in made if result.kind == "model")})
         alone = {node["name"] for key, node in tests.items() if key.asset_key not in wanted}
         results = steps.transform_models(run, {node["name"] for node in wanted.values()} | alone)
     stated.note(run, {f"{node['schema']}.{node['name']}" for node in wanted.values()})
@@ -89,7 +91,7 @@ def build_selected(
     found = figures(run, wanted.keys())
     columns = column_lineage(run, manifest(), TRANSLATOR.get_asset_key)
     for result in results:
-        if result.kind in ("model", "seed") and (key := _key(manifest()["nodes"][result.unique_id])) in wanted:
+        if result.kind in ("model", "seed") and (key := _key(nodes[result.unique_id])) in wanted:
             said = {"seconds": round(result.seconds, 3), "dbt_message": result.message, **table_link(result.unique_id)}
             yield dg.MaterializeResult(asset_key=key, metadata={**said, **found[key], **columns.get(key, {})})
         elif result.kind == "test" and (check := get_asset_check_key_for_test(manifest(), TRANSLATOR, result.unique_id, None)) in tests:

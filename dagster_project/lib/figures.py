@@ -20,7 +20,10 @@ _PREVIEWS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "raw.event_conflicts": (("source", "event ids with several contents"), "select source, count(distinct event_id) from {t} group by all order by all"),
     "raw.run_clock": (("data_now",), "select data_now from {t}"),
     "identity.finished_clock": (("data_now of the last finished run",), "select data_now from {t}"),
-    "identity.nodes": (("identifier type", "identifiers", "over-shared"), "select identifier_type, count(*), count_if(is_over_shared) from {t} group by all order by 2 desc, 1"),
+    "identity.nodes": (
+        ("identifier type", "identifiers", "over-shared"),
+        "select identifier_type, count(*), count_if(is_over_shared) from {t} group by all order by 2 desc, 1",
+    ),
     "identity.edges": (("evidence", "links"), "select evidence_kind, count(*) from {t} group by all order by 2 desc, 1"),
     "identity.memberships": (
         ("identifiers of a customer", "customers"),
@@ -49,7 +52,10 @@ _PREVIEWS: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("goal", "status", "journeys", "value", "touches, mean"),
         "select goal, status, count(*), sum(conversion_value), round(avg(touch_count), 2) from {t} group by all order by 1, 3 desc, 2",
     ),
-    "marts.fct_journey_steps": (("stage", "steps", "back from a later one"), "select coalesce(stage, 'none'), count(*), count_if(is_jump_back) from {t} group by all order by 2 desc, 1"),
+    "marts.fct_journey_steps": (
+        ("stage", "steps", "back from a later one"),
+        "select coalesce(stage, 'none'), count(*), count_if(is_jump_back) from {t} group by all order by 2 desc, 1",
+    ),
     "marts.fct_conversions": (
         ("goal", "conversions", "value", "with a journey"), "select goal, count(*), sum(value_reporting), count(journey_id) from {t} group by all order by all",
     ),
@@ -65,8 +71,9 @@ _PREVIEWS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }  # fmt: skip
 # By table: the day of a row, for rows a day.
 _DAYS: Mapping[str, str] = {
-    "intermediate.int_events": "reporting_date", "marts.fct_events": "reporting_date", "marts.fct_sessions": "reporting_date", "marts.fct_conversions": "reporting_date",
-    "marts.fct_journeys": "cast(started_at as date)", "marts.fct_touchpoints": "cast(occurred_at as date)", "intermediate.int_node_days": "cast(day_at as date)",
+    "intermediate.int_events": "reporting_date", "intermediate.int_node_days": "cast(day_at as date)", "marts.fct_events": "reporting_date",
+    "marts.fct_sessions": "reporting_date", "marts.fct_conversions": "reporting_date", "marts.fct_journeys": "cast(started_at as date)",
+    "marts.fct_touchpoints": "cast(occurred_at as date)",
     "identity.nodes": "cast(first_seen_at as date)", "identity.edges": "cast(first_seen_at as date)",
 }  # fmt: skip
 _SIZES = "select schema_name || '.' || table_name, estimated_size, column_count from duckdb_tables() where database_name = current_database() and not internal"
@@ -103,8 +110,9 @@ def source_figures(run: Run, source: str) -> dict[str, Any]:
     with run.open_warehouse() as connection:
         days = rows(connection, _LANDED, [source])
     counts = [float(str(count)) for _, count, _, _ in days]
+    size, files = sum(int(str(size)) for _, _, size, _ in days), sum(int(str(number)) for *_, number in days)
     return {
-        "dagster/row_count": int(sum(counts)), "bytes": sum(int(str(size)) for _, _, size, _ in days), "files in the lake": sum(int(str(number)) for *_, number in days),
+        "dagster/row_count": int(sum(counts)), "bytes": size, "files in the lake": files,
         "events a day": dg.MetadataValue.md(bars_markdown("events a day", [str(day) for day, *_ in days], counts)),
     }  # fmt: skip
 

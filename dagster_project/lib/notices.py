@@ -22,7 +22,8 @@ def failure_notice_sensor() -> dg.SensorDefinition:
     """Runs beside Dagster's daemon; tells of every failed run of this code location, whoever started it."""
 
     @dg.run_failure_sensor(
-        name="failure_notice", default_status=dg.DefaultSensorStatus.RUNNING, description="Tells of a failed run: in the log, and by the webhook of waymark.yml.",
+        name="failure_notice", default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells of a failed run: in the log, and by the webhook of waymark.yml.",
     )  # fmt: skip
     def failure_notice(context: dg.RunFailureSensorContext) -> None:
         notice = notice_of(context)

@@ -33,7 +33,8 @@ def checked_tables() -> list[dg.AssetKey]:
 
 def suite_selection() -> dg.AssetSelection:
     """All checks of all suites, and no asset."""
-    return dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey(suite.table.split(".")), rule.name) for stage in STAGES for suite in _suites(stage) for rule in suite.rules))
+    suites = [suite for stage in STAGES for suite in _suites(stage)]
+    return dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey(suite.table.split(".")), rule.name) for suite in suites for rule in suite.rules))
 
 
 def stage_checks(stage: Stage) -> dg.AssetChecksDefinition:

@@ -29,7 +29,7 @@ _TABLES = {
 
 @dg.multi_asset(
     specs=[
-        dg.AssetSpec(["identity", name], group_name="identity", kinds={"duckdb", "python"}, deps=[["intermediate", "int_events"]], description=text, skippable=True)
+        dg.AssetSpec(["identity", name], group_name="identity", kinds={"duckdb"}, deps=[["intermediate", "int_events"]], description=text, skippable=True)
         for name, text in _TABLES.items()
     ],
     can_subset=True,
