@@ -71,7 +71,7 @@ def test_a_run_for_what_is_new_asks_for_no_day_and_records_the_days_that_it_took
     world = Orchestrated(demo.directory, served(demo, monkeypatch))
     from dagster_project.lib.policies import today
 
-    with demo.home.warehouse.open(), world.warehouse() as connection:
+    with world.warehouse() as connection:
         days = {str(day) for (day,) in rows(connection, "select distinct cast(occurred_at as date) from marts.fct_events")}
     with world.instance() as instance:
         for table in ("intermediate/int_events", "identity/memberships", "marts/fct_sessions", "features/label_conversion"):

@@ -270,6 +270,7 @@ def quiet_libraries() -> None:
         "OMP_WAIT_POLICY": "PASSIVE",
         "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "GX_ANALYTICS_ENABLED": "false", "DAGSTER_DISABLE_TELEMETRY": "true",
+        "DAGSTER_EVENT_BATCH_SIZE": "1000",  # events that come together are written together
     })  # fmt: skip
 
 
