@@ -76,7 +76,7 @@ _DAYS: Mapping[str, str] = {
     "marts.fct_touchpoints": "cast(occurred_at as date)",
     "identity.nodes": "cast(first_seen_at as date)", "identity.edges": "cast(first_seen_at as date)",
 }  # fmt: skip
-_SIZES = "select schema_name || '.' || table_name, estimated_size, column_count from duckdb_tables() where database_name = current_database() and not internal"
+_TABLES = "select schema_name || '.' || table_name from duckdb_tables() where database_name = current_database() and not internal"
 _LANDED = """
     select regexp_extract(path, 'event_date=(\\d{4}-\\d{2}-\\d{2})', 1) as day, sum(rows), sum(bytes), count(*)
     from raw.lake_files where source = ? group by day order by day
@@ -86,13 +86,13 @@ _LANDED = """
 def figures(run: Run, keys: Collection[dg.AssetKey]) -> dict[dg.AssetKey, dict[str, Any]]:
     """Metadata by asset, read in one connection. A table that a figure cannot be had of has none: figures never fail a run."""
     with run.open_warehouse() as connection:
-        sizes = {str(table): int(str(size)) for table, size, _ in rows(connection, _SIZES)}
-        return {key: table_figures(connection, ".".join(key.path), sizes) for key in keys}
+        tables = {str(table) for (table,) in rows(connection, _TABLES)}
+        return {key: table_figures(connection, table) if (table := ".".join(key.path)) in tables else {} for key in keys}
 
 
-def table_figures(connection: Connection, table: str, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Metadata of one table. sizes: rows by table, as DuckDB's catalogue has them."""
-    found: dict[str, Any] = {"dagster/row_count": sizes[table]} if table in sizes else {}
+def table_figures(connection: Connection, table: str) -> dict[str, Any]:
+    """Metadata of one table. Views have none: to count their rows is to compute them."""
+    found: dict[str, Any] = {"dagster/row_count": rows(connection, f"select count(*) from {table}")[0][0]}
     if table in _PREVIEWS:
         head, query = _PREVIEWS[table]
         if (known := _asked(connection, query.format(t=table))) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 
@@ -60,6 +59,6 @@ def post(settings: OrchestrationSettings, notice: Mapping[str, str]) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=settings.webhook_timeout_seconds):
             return True
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except Exception as error:  # whatever is wrong with it: a notice fails nothing
         _log.warning("the webhook did not take the notice: %s", type(error).__name__)
         return False

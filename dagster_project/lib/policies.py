@@ -20,7 +20,7 @@ OWNERS = {
     "intermediate": "team:data-engineering", "marts": "team:analytics", "features": "team:ml", "training": "team:ml", "scoring": "team:ml",
     "publishing": "team:analytics", "quality": "team:data-engineering",
 }  # fmt: skip
-KINDS = {"identity": {"python", "duckdb"}, "publishing": {"duckdb"}}
+KINDS = {"identity": {"python"}}
 PROMISED_FRESH = (dg.AssetKey(["published", "snapshot"]),)
 LONGEST_HISTORY = timedelta(days=3650)
 
@@ -35,7 +35,8 @@ STEP: dict[str, Any] = {
 @cache
 def days() -> dg.DailyPartitionsDefinition:
     """The days (UTC) that can be re-stated: from the setting or the data's first day to today. One that is asked for later is seen when Dagster reloads."""
-    return dg.DailyPartitionsDefinition(datetime.combine(_SETTINGS.first_day or _first_day(), datetime.min.time()), timezone="UTC", end_offset=1)
+    first = min(_SETTINGS.first_day or _first_day(), wall_now().date())
+    return dg.DailyPartitionsDefinition(datetime.combine(first, datetime.min.time()), timezone="UTC", end_offset=1)
 
 
 def today() -> str:

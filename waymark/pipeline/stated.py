@@ -19,7 +19,7 @@ IDENTITY = "identity.memberships"
 _TAG = BEFORE_IDENTITY.removeprefix("tag:")
 _STATE = """
     select concat_ws('|', build_digest, settings_digest, full_refresh_needed, (select max(batch_id) from raw.lake_files),
-        (select count(*) from raw.lake_files where is_pending), (select list(event_date order by event_date nulls last) from identity.restated_days))
+        (select count(*) from raw.lake_files where is_pending))
     from raw.build_state
 """
 _IS_OPEN = "select full_refresh_needed or exists (from raw.lake_files where is_pending) from raw.build_state"
@@ -63,6 +63,8 @@ def _name(node: Any) -> str:
 
 def note(run: Run, names: Collection[str]) -> None:
     """Says that these tables have just been made, from the inputs as they are; what is derived from them, and was not made with them, is old."""
+    if not names:
+        return
     old = graph(run).descendants(names)
     with run.open_warehouse() as connection:
         state = _prepare(connection)
