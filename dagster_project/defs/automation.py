@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_project.lib.instance import abandoned_runs_sensor
 from dagster_project.lib.landing import landing_files_sensor
 from dagster_project.lib.notices import failure_notice_sensor
 from dagster_project.lib.policies import today
@@ -40,6 +41,7 @@ weekly_full_audit = dg.ScheduleDefinition(job=full_audit, name="weekly_full_audi
 
 landing_files = landing_files_sensor(refresh)
 failure_notice = failure_notice_sensor()
+abandoned_runs = abandoned_runs_sensor()
 keep_up = dg.AutomationConditionSensorDefinition(
     "keep_up", target=dg.AssetSelection.all(), description="Makes what derives from something new, by the conditions of lib/policies.py.",
 )  # fmt: skip

@@ -26,7 +26,7 @@ def instance_folder(home: Home) -> str:
             },
             # By run, not by step: a run holds the writer lock from its first step to its last. A run that waits in the queue costs no process.
             "concurrency": {"pools": {"default_limit": 1, "granularity": "run"}},
-            "run_monitoring": {"enabled": True},
+            "run_monitoring": {"enabled": True, "start_timeout_seconds": 600},
             "freshness": {"enabled": True},
         },
         sort_keys=False,
@@ -50,6 +50,20 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.report_run_failed(run, message="The process of this run was killed. The next run takes up what it left.")
             ended.append(run.run_id)
     return ended
+
+
+def abandoned_runs_sensor() -> dg.SensorDefinition:
+    """Looks every minute for runs whose process is gone: Dagster cannot see that of a run on this machine, and would keep the others waiting."""
+
+    @dg.sensor(
+        name="abandoned_runs", minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Marks runs as failed whose process was killed, so that they do not hold the queue.",
+    )  # fmt: skip
+    def abandoned_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_abandoned_runs(context.instance)
+        return dg.SkipReason(f"ended: {', '.join(ended)}" if ended else "every run that has started has its process")
+
+    return abandoned_runs
 
 
 def _started(process: int) -> str:

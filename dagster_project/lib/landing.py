@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.lib.instance import end_abandoned_runs
 from dagster_project.lib.policies import today
 from dagster_project.lib.project_resource import WHAT_IS_NEW, served_project
 from waymark.core.clock import wall_now
@@ -30,7 +29,6 @@ def landing_files_sensor(job: Any) -> dg.SensorDefinition:
         description="New, changed or renamed files of a source: asks for `refresh`. The same files are asked for once, though a run that failed left them.",
     )  # fmt: skip
     def landing_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        end_abandoned_runs(context.instance)
         known = known_files(served_project().home)
         found = {source: new_files(served_project(), source, known) for source in sorted(served_project().settings.sources)}
         found = {source: paths for source, paths in found.items() if paths}

@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 from pydantic import PrivateAttr
 
+from dagster_project.lib.instance import process_tag
 from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.settings import Project, environment, load_project
 from waymark.pipeline.steps import Run, preflight, prepare, restate_days
@@ -62,6 +63,8 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         with project.home.writer_lock(
             timeout_seconds=project.settings.ingestion.lock_timeout_seconds, on_wait=lambda holder: say(f"waiting for {holder}"),
         ):  # fmt: skip
+            if context.run and context.instance:
+                context.instance.add_run_tags(context.run.run_id, process_tag())
             self._run = preflight(project)
             prepare(self._run, full_refresh=self.full_refresh)
             if asked := asked_days(context.run.tags if context.run else {}):

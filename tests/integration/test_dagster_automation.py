@@ -72,7 +72,7 @@ def test_the_sensor_asks_once_for_each_state_of_the_files_and_says_what_it_saw(w
 def test_nothing_starts_by_itself_unless_the_settings_say_so_and_a_failure_is_always_told(demo: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = served(demo, monkeypatch).get_repository_def()
     assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
-        "landing_files": "STOPPED", "keep_up": "STOPPED", "failure_notice": "RUNNING",
+        "landing_files": "STOPPED", "keep_up": "STOPPED", "failure_notice": "RUNNING", "abandoned_runs": "RUNNING",
     }  # fmt: skip
     assert {schedule.name: (schedule.cron_schedule, schedule.default_status.value) for schedule in repository.schedule_defs} == {
         "hourly_refresh": ("0 * * * *", "STOPPED"), "weekly_full_audit": ("0 4 * * 0", "STOPPED"),

@@ -108,7 +108,7 @@ def test_events_that_are_stored_together_are_found_as_if_each_were_stored_by_its
     days = dg.DailyPartitionsDefinition("2025-01-01")
 
     @dg.asset(partitions_def=days, backfill_policy=dg.BackfillPolicy.single_run())
-    def by_day(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def by_day(context):  # type: ignore[no-untyped-def]
         return dg.MaterializeResult(metadata={"rows": len(context.partition_keys)}, tags={"kept": "yes"})
 
     key, found = by_day.key, {}
@@ -156,7 +156,7 @@ def test_a_run_whose_process_was_killed_is_ended_and_a_living_one_is_not(tmp_pat
 
 def test_one_writing_run_at_a_time_leaves_the_queue(tmp_path: Path) -> None:
     with _instance(tmp_path) as instance:
-        config = instance.get_concurrency_config().pool_config
+        config = instance.event_log_storage.get_pool_config()
         assert config.default_pool_limit == 1 and config.pool_granularity and config.pool_granularity.value == "run"
         assert type(instance.run_coordinator).__name__ == "QueuedRunCoordinator"
         assert type(instance.event_log_storage).__name__ == "HomeEventLogStorage"
