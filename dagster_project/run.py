@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
+from dagster_project.lib.instance import end_abandoned_runs, instance_folder, process_tag
 from waymark.core.errors import WaymarkError
-from waymark.core.home import Home, write_atomically
 from waymark.core.settings import Project
 
-_INSTANCE = "telemetry:\n  enabled: false\n"
-
-
-def instance_folder(home: Home) -> str:
-    """The home's Dagster instance, made if missing; telemetry off."""
-    home.dagster.mkdir(parents=True, exist_ok=True)
-    settings = home.dagster / "dagster.yaml"
-    if not settings.exists():
-        write_atomically(settings, _INSTANCE)
-    return str(home.dagster)
-
+__all__ = ["instance_folder", "run_refresh", "waymark_cause"]
 
 def run_refresh(project: Project, *, full_refresh: bool = False) -> str:
     """Materializes every asset; returns the Dagster run id.
@@ -26,15 +16,23 @@ def run_refresh(project: Project, *, full_refresh: bool = False) -> str:
     Raises the WaymarkError that stopped the run.
     """
     from dagster_project.definitions import defs
+    from dagster_project.lib.policies import today
+    from dagster_project.lib.project_resource import WHAT_IS_NEW
 
     quiet = {"console": {"config": {"log_level": "CRITICAL"}}}  # the event log has it all; the command line shows its own progress
-    config = {"loggers": quiet, "resources": {"project": {"config": {"directory": str(project.directory), "full_refresh": full_refresh}}}}
+    # Whoever started it is there to start it again, so nothing is tried twice.
+    settings = {"directory": str(project.directory), "full_refresh": full_refresh, "tries_again": False}
+    config = {"loggers": quiet, "resources": {"project": {"config": settings}}}
     with dg.DagsterInstance.from_config(instance_folder(project.home)) as instance:
+        end_abandoned_runs(instance)
         try:
-            result = defs().resolve_job_def("refresh").execute_in_process(instance=instance, run_config=config)
+            job = defs().resolve_job_def("refresh")
+            result = job.execute_in_process(instance=instance, run_config=config, partition_key=today(), tags={**process_tag(), **WHAT_IS_NEW})
         except Exception as error:
             if cause := waymark_cause(error):
                 raise cause from error
+            if isinstance(error, dg.Failure) and error.__cause__:
+                raise error.__cause__ from None
             raise
     return result.run_id
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,19 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 
-from dagster_project.lib.project_resource import project_directory
+from dagster_project.lib.column_lineage import column_lineage
+from dagster_project.lib.day_events import record_days
+from dagster_project.lib.figures import figures
+from dagster_project.lib.links import table_link
+from dagster_project.lib.project_resource import served_project
 from waymark.core.digest import text_digest
 from waymark.core.home import write_atomically
-from waymark.core.settings import load_project
+from waymark.pipeline import stated, steps
 from waymark.pipeline.code import code_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
+from waymark.pipeline.steps import Run
 
+_IDENTITY = dg.AssetKey(["identity", "memberships"])
 _GROUPS = {"staging": "staging", "intermediate": "intermediate", "marts": "marts", "features": "features"}
 
 
@@ -40,7 +46,7 @@ TRANSLATOR = Translator(settings=DagsterDbtTranslatorSettings(enable_duplicate_s
 @cache
 def manifest_path() -> Path:
     """The manifest of the served project; parsed anew only if the models, the sources or the settings changed."""
-    project = load_project(project_directory())
+    project = served_project()
     dbt = DbtProject(project, project.home.warehouse, project.home.dbt)
     inputs = text_digest(code_digest() + json.dumps(dbt.vars, sort_keys=True))
     marker = dbt.target / "inputs_digest"
@@ -58,18 +64,61 @@ def manifest() -> Mapping[str, Any]:
     return document
 
 
-def as_dagster_results(results: Sequence[NodeResult]) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """A materialization a model (with its seconds), a check result a test (with its failing rows)."""
+def build_selected(
+    context: dg.AssetExecutionContext, run: Run, build_all: Callable[[Run], list[NodeResult]], *, after_identity: bool = False
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """The step's models, or those of them that the run selects, as Dagster's results. build_all: makes all of them.
+
+    after_identity: what these models state anew is found by identity; where that is not part of the run, it is done here, for the days and events that wait.
+    """
     nodes = manifest()["nodes"]
+    wanted = {key: node for node in nodes.values() if (key := _key(node)) in context.selected_asset_keys}
+    tests = {key: node for key, node in _tests().items() if key in context.selected_asset_check_keys}
+    if wanted.keys() == _all_keys(context):
+        results = build_all(run)
+    else:
+        names = {f"{node['schema']}.{node['name']}" for node in wanted.values()}
+        stated.require_parents(run, names)
+        is_alone = _IDENTITY not in context.job_def.asset_layer.executable_asset_keys
+        if after_identity and names and is_alone and not steps.rebuilding(run) and stated.is_unresolved(run):
+            made = steps.transform_events(run)
+            steps.resolve(run)
+            stated.note(run, {stated.IDENTITY, *(f"{nodes[result.unique_id]['schema']}.{result.name}" for result in made if result.kind == "model")})
+        alone = {node["name"] for key, node in tests.items() if key.asset_key not in wanted}
+        results = steps.transform_models(run, {node["name"] for node in wanted.values()} | alone)
+    stated.note(run, {f"{node['schema']}.{node['name']}" for node in wanted.values()})
+    record_days(context, run, wanted.keys())
+    found = figures(run, wanted.keys())
+    columns = column_lineage(run, manifest(), TRANSLATOR.get_asset_key)
     for result in results:
-        if result.kind in ("model", "seed"):
-            yield dg.MaterializeResult(
-                asset_key=TRANSLATOR.get_asset_key(nodes[result.unique_id]), metadata={"seconds": result.seconds, "dbt_message": result.message}
-            )
-        elif result.kind == "test" and (key := get_asset_check_key_for_test(manifest(), TRANSLATOR, result.unique_id, None)):
+        if result.kind in ("model", "seed") and (key := _key(nodes[result.unique_id])) in wanted:
+            said = {"seconds": round(result.seconds, 3), "dbt_message": result.message, **table_link(result.unique_id)}
+            yield dg.MaterializeResult(asset_key=key, metadata={**said, **found[key], **columns.get(key, {})})
+        elif result.kind == "test" and (check := get_asset_check_key_for_test(manifest(), TRANSLATOR, result.unique_id, None)) in tests:
             yield dg.AssetCheckResult(
-                asset_key=key.asset_key,
-                check_name=key.name,
-                passed=result.status == "pass",
-                metadata={"failing_rows": result.failures, "seconds": result.seconds},
-            )
+                asset_key=check.asset_key, check_name=check.name, passed=result.status == "pass", description=_remedy(result.unique_id),
+                metadata={"failing_rows": result.failures, "seconds": round(result.seconds, 3)},
+            )  # fmt: skip
+
+
+def _key(node: Mapping[str, Any]) -> dg.AssetKey | None:
+    return TRANSLATOR.get_asset_key(node) if node["resource_type"] in ("model", "seed") else None
+
+
+def _all_keys(context: dg.AssetExecutionContext) -> set[dg.AssetKey]:
+    """What the step makes where everything is selected."""
+    return set(context.assets_def.node_keys_by_output_name.values())
+
+
+@cache
+def _tests() -> dict[dg.AssetCheckKey, Mapping[str, Any]]:
+    found = {}
+    for unique_id, node in manifest()["nodes"].items():
+        if node["resource_type"] == "test" and (key := get_asset_check_key_for_test(manifest(), TRANSLATOR, unique_id, None)):
+            found[key] = node
+    return found
+
+
+def _remedy(unique_id: str) -> str | None:
+    meta = manifest()["nodes"][unique_id].get("config", {}).get("meta", {})
+    return " ".join(str(meta["remedy"]).split()) if "remedy" in meta else None

@@ -1,89 +1,108 @@
-"""The asset graph as Dagster sees it: a change of it is a visible diff here."""
+"""The asset graph as Dagster sees it: a change of it is a visible diff of dagster_snapshot.json."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from tests.integration.conftest import Ran
+from tests.integration.dagster_world import Orchestrated, served
+from waymark.core.warehouse import rows
 
-ASSETS = [
-    "features/feat_customer_behavior",
-    "features/feat_customer_channels",
-    "features/feat_customer_value",
-    "features/label_conversion",
-    "identity/edges",
-    "identity/finished_clock",
-    "identity/membership_history",
-    "identity/memberships",
-    "identity/nodes",
-    "identity/over_shared_since",
-    "identity/restated_customers",
-    "identity/restated_events",
-    "identity/restated_feature_customers",
-    "identity/restated_nodes",
-    "identity/restated_orders",
-    "identity/restated_session_keys",
-    "intermediate/int_conversions_deduplicated",
-    "intermediate/int_customer_activity",
-    "intermediate/int_events",
-    "intermediate/int_events_sessionized",
-    "intermediate/int_node_days",
-    "intermediate/int_session_steps",
-    "marts/dim_customer_aliases",
-    "marts/dim_customers",
-    "marts/fct_conversions",
-    "marts/fct_events",
-    "marts/fct_journey_steps",
-    "marts/fct_journeys",
-    "marts/fct_propensity_scores",
-    "marts/fct_sessions",
-    "marts/fct_touchpoints",
-    "models/propensity",
-    "published/snapshot",
-    "raw/event_conflicts",
-    "raw/ingestion_log",
-    "raw/run_clock",
-    "raw/waymark_world_events",
-    "staging/stg_events",
-    "staging/stg_pending_events",
-]
+SNAPSHOT: dict[str, Any] = json.loads(Path(__file__).with_name("dagster_snapshot.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def definitions(demo: Ran, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
-    monkeypatch.setenv("WAYMARK_PROJECT", str(demo.directory))
-    from dagster_project.definitions import defs
-
-    return defs()
+    return served(demo, monkeypatch)
 
 
-def test_the_asset_keys_are_these(definitions: dg.Definitions) -> None:
+def snapshot_of(definitions: dg.Definitions) -> dict[str, Any]:
+    """What stands in dagster_snapshot.json: of an asset whether it is external, whole or daily, the others by name."""
+    graph, repository = definitions.resolve_asset_graph(), definitions.get_repository_def()
+    kinds = {}
+    for node in sorted((graph.get(key) for key in graph.get_all_asset_keys()), key=lambda node: node.key):
+        kinds[node.key.to_user_string()] = "external" if not node.is_materializable else "daily" if node.partitions_def else "whole"
+    return {
+        "assets": kinds,
+        "jobs": sorted(job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")),
+        "schedules": sorted(schedule.name for schedule in repository.schedule_defs),
+        "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
+    }
+
+
+def test_assets_jobs_schedules_and_sensors_are_these(definitions: dg.Definitions) -> None:
+    assert snapshot_of(definitions) == SNAPSHOT
+
+
+def test_every_asset_is_described_owned_and_placed(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == ASSETS
+    for node in (graph.get(key) for key in graph.get_all_asset_keys()):
+        named = node.key.to_user_string()
+        assert node.description and len(node.description) > 10, named
+        assert len(node.owners) == 1 and node.owners[0] in ("team:data-engineering", "team:ml", "team:analytics"), named
+        assert node.kinds and node.group_name != "default" and node.tags["waymark/stage"] == node.group_name, named
+        if node.is_materializable:
+            assert node.pools == {"warehouse"}, named
+    assert {graph.get(key).group_name for key in graph.get_all_asset_keys()} == {
+        "landing", "ingestion", "identity", "staging", "intermediate", "marts", "features", "training", "scoring", "quality", "publishing",
+    }  # fmt: skip
 
 
-def test_every_asset_is_described_grouped_and_can_be_materialized(definitions: dg.Definitions) -> None:
+def test_lineage_reaches_from_the_files_to_the_snapshot_and_nothing_leads_nowhere(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
-    assert [node.key.to_user_string() for node in nodes if not node.description] == []
-    assert [node.key.to_user_string() for node in nodes if not node.is_materializable] == []
-    assert {node.group_name for node in nodes} == {"ingestion", "identity", "staging", "intermediate", "marts", "features", "training", "scoring", "publishing"}
-
-
-def test_lineage_reaches_from_a_source_to_the_snapshot(definitions: dg.Definitions) -> None:
-    graph = definitions.resolve_asset_graph()
-    reached, todo = set(), [dg.AssetKey(["raw", "waymark_world_events"])]
+    reached, todo = set(), [dg.AssetKey(["landing", "waymark_world"])]
     while todo:
         key = todo.pop()
         if key not in reached:
             reached.add(key)
             todo += list(graph.get(key).child_keys)
-    for key in (["intermediate", "int_events"], ["identity", "memberships"], ["marts", "fct_journeys"], ["published", "snapshot"]):
-        assert dg.AssetKey(key) in reached
+    assert sorted(key.to_user_string() for key in set(graph.get_all_asset_keys()) - reached) == []
+    assert {key.to_user_string() for key in graph.get(dg.AssetKey(["published", "snapshot"])).parent_keys} >= {
+        "marts/fct_events", "features/label_conversion", "marts/fct_propensity_scores", "quality/check_results", "raw/ingestion_log",
+    }  # fmt: skip
 
 
-def test_dbt_tests_are_asset_checks(definitions: dg.Definitions) -> None:
-    checks = [key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys]
-    assert len(checks) > 40
-    assert any("marts/fct_sessions" in check for check in checks)
+def test_every_dbt_test_and_every_rule_of_a_suite_is_a_check(definitions: dg.Definitions) -> None:
+    from dagster_project.lib.dbt_results import manifest
+    from dagster_project.lib.suite_checks import suite_selection
+
+    checks = {key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
+    rules = {key.to_user_string() for key in suite_selection().resolve_checks(definitions.resolve_asset_graph())}
+    tests = [node for node in manifest()["nodes"].values() if node["resource_type"] == "test"]
+    assert len(rules) > 50 and rules <= checks
+    assert len(checks) == len(rules) + len(tests)
+
+
+def test_the_full_audit_checks_everything_whole_and_makes_nothing(definitions: dg.Definitions) -> None:
+    job = definitions.resolve_job_def("full_audit")
+    assert job.asset_layer.executable_asset_keys == set()
+    assert {node.name for node in job.nodes} == {"raw_checks", "journeys_checks", "features_checks", "scores_checks"}
+    assert all(op["config"] == {"full": True} for op in job.run_config["ops"].values())
+
+
+def test_what_an_asset_shows_is_worth_a_look_and_holds_no_identifier(demo: Ran, definitions: dg.Definitions) -> None:
+    world = Orchestrated(demo.directory, definitions)
+    with world.instance() as instance:
+        made = [name for name, kind in SNAPSHOT["assets"].items() if kind != "external"]
+        latest = {name: instance.get_latest_materialization_event(dg.AssetKey(name.split("/"))) for name in made}
+    shown = {name: entry.asset_materialization.metadata for name, entry in latest.items() if entry and entry.asset_materialization}
+    assert sorted(shown) == sorted(latest)
+    for name in ("marts/fct_sessions", "marts/fct_journeys", "identity/nodes", "intermediate/int_events"):
+        assert "| ---" in str(shown[name]["preview"].value) and "data:image/png;base64," in str(shown[name]["rows a day"].value), name
+    assert shown["marts/fct_sessions"]["dagster/row_count"].value == demo.value("select count(*) from marts.fct_sessions")
+    assert str(shown["marts/fct_sessions"]["dbt docs"].value).endswith("model.waymark.fct_sessions")
+    assert "#/experiments/" in str(shown["models/propensity"]["MLflow"].value)
+    assert shown["raw/waymark_world_events"]["bytes"].value > 10_000
+    columns = shown["marts/fct_journeys"]["dagster/column_lineage"].value.deps_by_column
+    assert [dep.asset_key.to_user_string() for dep in columns["conversion_value"]] == ["intermediate/int_conversions_deduplicated"]
+    assert {dep.column_name for dep in columns["first_channel"]} >= {"channel"}
+    text = json.dumps({name: {key: str(value.value) for key, value in found.items()} for name, found in shown.items()})
+    with world.warehouse() as connection:
+        identifiers = {str(value) for (value,) in rows(connection, "select identifier_value from identity.nodes where len(identifier_value) > 6")}
+        customers = {str(value) for (value,) in rows(connection, "select distinct customer_id from identity.memberships")}
+    assert [value for value in identifiers | customers if value in text] == []

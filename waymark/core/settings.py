@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -131,6 +132,29 @@ class QualitySettings(_Strict):
     history_days: int = Field(365, ge=1, description="check results are kept this long")
 
 
+class OrchestrationSettings(_Strict):
+    """No full refresh: when runs start by themselves, and who is told of one that failed. Dagster reads them when it starts."""
+
+    run_schedules: bool = Field(False, description="true starts the schedules with Dagster; else they are started by hand in its UI")
+    watch_files: bool = Field(False, description="true starts the sensor of the landing files with Dagster; else it is started by hand in its UI")
+    refresh_cron: str = Field("0 * * * *", description="when the schedule `hourly_refresh` takes in new files, UTC")
+    audit_cron: str = Field("0 4 * * 0", description="when the schedule `weekly_full_audit` checks whole tables, UTC")
+    sensor_seconds: int = Field(60, ge=5, description="how often the sensor looks for new files")
+    freshness_hours: int = Field(26, ge=1, description="a snapshot older than this is shown as overdue")
+    max_retries: int = Field(2, ge=0, le=10, description="how often a step is repeated that failed by a fault of the disk; what data or settings cause is not")
+    retry_seconds: int = Field(30, ge=0, description="the wait before the first repetition; doubled each time")
+    webhook_url: str | None = Field(None, pattern="^https?://", description="where a failed run is told by a JSON POST; no log ever shows it")
+    webhook_timeout_seconds: int = Field(5, ge=1, le=60, description="how long the webhook may take to answer")
+    first_day: date | None = Field(None, description="the first day that can be re-stated by itself; default: the data's first day")
+
+    @field_validator("refresh_cron", "audit_cron")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        if len(value.split()) != 5 or not re.fullmatch(r"[\d\w*/,\- ]+", value):
+            raise ValueError(f"'{value}' is not a schedule: minute, hour, day, month, weekday, such as 0 * * * *")
+        return value
+
+
 class Goal(_Strict):
     """A conversion goal: a journey leads to one of its events."""
 
@@ -192,6 +216,7 @@ class Settings(_Strict):
     engine: EngineSettings = EngineSettings()
     learning: LearningSettings = LearningSettings()
     quality: QualitySettings = QualitySettings()
+    orchestration: OrchestrationSettings = OrchestrationSettings()
     goals: list[Goal] = Field(
         default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1,
         description="what a journey leads to",
@@ -271,6 +296,7 @@ def quiet_libraries() -> None:
         "OMP_WAIT_POLICY": "PASSIVE",
         "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "GX_ANALYTICS_ENABLED": "false", "DAGSTER_DISABLE_TELEMETRY": "true",
+        "DAGSTER_EVENT_BATCH_SIZE": "1000",  # events that come together are written together
     })  # fmt: skip
 
 

@@ -2,6 +2,6 @@
 
 from waymark.identity.report import IdentityReport, OverShared, over_shared
 from waymark.identity.resolve import resolve_identities
-from waymark.identity.tables import clear_restatements, prepare_identity
+from waymark.identity.tables import clear_restatements, prepare_identity, request_days
 
-__all__ = ["IdentityReport", "OverShared", "clear_restatements", "over_shared", "prepare_identity", "resolve_identities"]
+__all__ = ["IdentityReport", "OverShared", "clear_restatements", "over_shared", "prepare_identity", "request_days", "resolve_identities"]

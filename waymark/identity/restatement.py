@@ -69,7 +69,10 @@ def _find_events_of_same_orders(connection: Connection) -> None:
 
 
 def _restate_session_keys(connection: Connection) -> None:
-    """An event can alter the session that holds its instant, or that ended shortly before it, and any later one of its key."""
+    """An event can alter the session that holds its instant, or that ended shortly before it, and any later one of its key.
+
+    Where a day is re-stated by request, what stands there is not trusted, so not even where sessions began: its keys are placed from their first event.
+    """
     connection.execute(
         f"""
         create or replace temp table run_session_keys as
@@ -95,6 +98,9 @@ def _restate_session_keys(connection: Connection) -> None:
             from least_instants left join starts using (session_key_id)
             union all
             select session_key_id, {BEGINNING} from temp.changed_node_events where is_counted and session_key_id is not null
+            union all
+            select session_key_id, {BEGINNING} from temp.pending_now
+            where is_counted and session_key_id is not null and cast(occurred_at as date) in (select event_date from identity.restated_days)
         )
 
         select session_key_id, min(restate_from) as restate_from from scopes group by session_key_id

@@ -6,6 +6,8 @@ look at the whole graph (`clusters`, `over_shared_since`), or would miss what a 
 
 from __future__ import annotations
 
+from datetime import date
+
 from waymark.core.warehouse import Connection
 
 RESULT_TABLES = {
@@ -27,6 +29,8 @@ SCOPE_TABLES = {
     "restated_orders": "order_id VARCHAR",
     "restated_nodes": "node_id BIGINT",
     "restated_feature_customers": "customer_id VARCHAR",
+    # Days (UTC) whose events are pending again by request: every session of their keys is placed anew, whatever stood there.
+    "restated_days": "event_date DATE",
     # Pending events as the last resolution counted them; what older runs counted stands in int_events_sessionized.
     "applied_events": "event_id VARCHAR, occurred_at TIMESTAMP, node_ids BIGINT[], is_counted BOOLEAN",
 }
@@ -58,6 +62,18 @@ def clear_restatements(connection: Connection) -> None:
         connection.execute(f"delete from identity.{name}")
     connection.execute("delete from identity.finished_clock")
     connection.execute("insert into identity.finished_clock select data_now from raw.run_clock")
+
+
+def request_days(connection: Connection, first: date, last: date) -> None:
+    """Notes that what touches these days (UTC, both included) is to be re-stated. Call it in the transaction that makes their events pending."""
+    connection.execute(
+        """
+        insert into identity.restated_days
+        select cast(day as date) from generate_series(cast($first as timestamp), cast($last as timestamp), interval 1 day) days (day)
+        except select event_date from identity.restated_days
+        """,
+        {"first": first, "last": last},
+    )
 
 
 def drop_temporary(connection: Connection, names: tuple[str, ...]) -> None:

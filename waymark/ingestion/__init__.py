@@ -9,7 +9,7 @@ from waymark.ingestion.files import known_files, new_files, source_files
 
 if TYPE_CHECKING:
     from waymark.ingestion.event import CANONICAL_COLUMNS
-    from waymark.ingestion.ingest import ingest_source, mark_transformed, open_raw, prepare_raw, restate_clock
+    from waymark.ingestion.ingest import ingest_source, mark_pending, mark_transformed, open_raw, prepare_raw, restate_clock
     from waymark.ingestion.lake import recover
     from waymark.ingestion.mapping import Mapping, load_mapping
     from waymark.ingestion.quarantine import purge_expired
@@ -24,6 +24,7 @@ __all__ = [
     "ingest_source",
     "known_files",
     "load_mapping",
+    "mark_pending",
     "mark_transformed",
     "new_files",
     "open_raw",
@@ -37,7 +38,7 @@ __all__ = [
 _LATE = {
     "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping", "load_mapping": "mapping",
     "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
-    "purge_expired": "quarantine",
+    "mark_pending": "ingest", "purge_expired": "quarantine",
 }  # fmt: skip
 
 

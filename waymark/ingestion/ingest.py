@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as MappingOf
+from datetime import date
 from pathlib import Path
 from time import perf_counter
 
@@ -73,6 +74,22 @@ def mark_transformed(connection: Connection, sources: Iterable[str], batch_ids: 
         if rows(connection, f"select 1 from raw.lake_files where source = ? and is_pending{of_batches} limit 1", [source]):
             connection.execute(f"update raw.lake_files set is_pending = false where source = ? and is_pending{of_batches}", [source])
             build_views(connection, [source])
+
+
+def mark_pending(connection: Connection, sources: Iterable[str], first: date, last: date) -> int:
+    """Says that what is in the lake of these days (UTC, both included) is to go through the models again. Returns the number of events.
+
+    Opens no transaction: it belongs into the caller's.
+    """
+    day = "cast(regexp_extract(path, 'event_date=(\\d{4}-\\d{2}-\\d{2})', 1) as date)"
+    events = 0
+    for source in sorted(sources):
+        found = rows(connection, f"select sum(rows) from raw.lake_files where source = ? and {day} between ? and ?", [source, first, last])
+        if found[0][0]:
+            events += int(str(found[0][0]))
+            connection.execute(f"update raw.lake_files set is_pending = true where source = ? and {day} between ? and ?", [source, first, last])
+            build_views(connection, [source])
+    return events
 
 
 def ingest_source(project: Project, source: str, connection: Connection, secret: Secret, progress: Progress | None = None) -> IngestReport:

@@ -161,9 +161,15 @@ class DbtProject:
         self._manifest = other.manifest()
 
     def build(
-        self, *, select: str | None = None, exclude: str | None = None, full_refresh: bool = False, on_node: Callable[[NodeResult], None] | None = None
+        self,
+        *,
+        select: str | None = None,
+        exclude: str | None = None,
+        full_refresh: bool = False,
+        alone: bool = False,
+        on_node: Callable[[NodeResult], None] | None = None,
     ) -> list[NodeResult]:
-        """Runs models and their tests in graph order.
+        """Runs models and their tests in graph order. alone: of the tests, only those that look at nothing but the selected models.
 
         Raises AuditError that names the failed tests (nothing downstream of them ran), WaymarkError for a model that failed.
         """
@@ -171,6 +177,7 @@ class DbtProject:
         arguments += ["--select", *select.split()] if select else []
         arguments += ["--exclude", *exclude.split()] if exclude else []
         arguments += ["--full-refresh"] if full_refresh else []
+        arguments += ["--indirect-selection", "cautious"] if alone else []
         manifest = self.manifest()
         found: list[NodeResult] = []
 

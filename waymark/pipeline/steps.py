@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from waymark.core.errors import AuditError, SettingsError, WaymarkError
 from waymark.core.home import Home, read_json, write_atomically
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows, storage_problem
-from waymark.identity import IdentityReport, clear_restatements, prepare_identity, resolve_identities
-from waymark.ingestion import IngestReport, Mapping, ingest_source, load_mapping, mark_transformed, prepare_raw, purge_expired, restate_clock
+from waymark.identity import IdentityReport, clear_restatements, prepare_identity, request_days, resolve_identities
+from waymark.ingestion import IngestReport, Mapping, ingest_source, load_mapping, mark_pending, mark_transformed, prepare_raw, purge_expired, restate_clock
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
 from waymark.pipeline.progress import Stage, notice, refuse, tell
@@ -117,6 +118,32 @@ def mark_unpublished(home: Home) -> None:
         write_atomically(home.unpublished, "")
 
 
+def restate_days(run: Run, first: date, last: date) -> int:
+    """Asks that what touches these days (UTC, both included) is stated anew, by the steps that follow. Returns the number of events of those days.
+
+    The days' events become pending again, so they take the path of new ones: one transaction, and a killed run is taken up by the next. Events stay
+    what they are, so a re-statement of sound tables changes nothing.
+    """
+    with Stage("re-state days") as stage, run.open_warehouse() as connection:
+        connection.begin()
+        stage.rows = mark_pending(connection, run.mappings, first, last)
+        if stage.rows:
+            request_days(connection, first, last)
+        connection.commit()
+        stage.detail = f"{stage.rows:,} events of {first} to {last}"
+    return stage.rows
+
+
+def pending_days(run: Run) -> dict[date, int]:
+    """Events by day (UTC) that no finished run has seen, sorted by day."""
+    with run.open_warehouse() as connection:
+        found = rows(connection, """
+            select cast(regexp_extract(path, 'event_date=(\\d{4}-\\d{2}-\\d{2})', 1) as date) as day, sum(rows)::bigint
+            from raw.lake_files where is_pending and list_contains($sources, source) group by day order by day
+        """, {"sources": sorted(run.mappings)})  # fmt: skip
+    return {date.fromisoformat(str(day)): int(str(count)) for day, count in found}
+
+
 def ingest(run: Run, source: str) -> IngestReport:
     """Takes in the source's new files. Files that cannot be read are refused and listed in the report; the rest go on."""
     with Stage(f"ingest {source}") as stage, run.open_warehouse() as connection:
@@ -146,11 +173,16 @@ def transform_marts(run: Run) -> list[NodeResult]:
     return _build(run, "sessions, journeys, marts", exclude=BEFORE_IDENTITY)
 
 
-def _build(run: Run, name: str, *, select: str | None = None, exclude: str | None = None) -> list[NodeResult]:
+def transform_models(run: Run, names: Collection[str]) -> list[NodeResult]:
+    """dbt, some models or tests by name, with the tests that need nothing else. `stated` says what may be built by itself."""
+    return _build(run, ", ".join(sorted(names)[:3]) + (" …" if len(names) > 3 else ""), select=" ".join(sorted(names)), alone=True)
+
+
+def _build(run: Run, name: str, *, select: str | None = None, exclude: str | None = None, alone: bool = False) -> list[NodeResult]:
     full_refresh = rebuilding(run)
     with Stage(name) as stage:
         run.dbt.assemble()
-        results = run.dbt.build(select=select, exclude=exclude, full_refresh=full_refresh, on_node=lambda node: tell(f"{name}: {node.name}"))
+        results = run.dbt.build(select=select, exclude=exclude, full_refresh=full_refresh, alone=alone, on_node=lambda node: tell(f"{name}: {node.name}"))
         models = [node for node in results if node.kind in ("model", "seed")]
         checks = [node for node in results if node.kind == "test"]
         stage.detail = f"{len(models)} tables, {len(checks)} checks, {'rebuilt' if full_refresh else 're-stated'}"

@@ -5,8 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_project.lib.day_events import record_days
+from dagster_project.lib.figures import figures
+from dagster_project.lib.policies import DAILY
 from dagster_project.lib.project_resource import ProjectResource
-from waymark.pipeline import steps
+from waymark.pipeline import stated, steps
 
 _TABLES = {
     "nodes": "One row per identifier.",
@@ -26,11 +29,18 @@ _TABLES = {
 
 @dg.multi_asset(
     specs=[
-        dg.AssetSpec(["identity", name], group_name="identity", kinds={"duckdb"}, deps=[["intermediate", "int_events"]], description=text)
+        dg.AssetSpec(["identity", name], group_name="identity", kinds={"duckdb"}, deps=[["intermediate", "int_events"]], description=text, skippable=True)
         for name, text in _TABLES.items()
-    ]
+    ],
+    can_subset=True,
+    **DAILY,
 )
-def identity(project: ProjectResource) -> Iterator[dg.MaterializeResult[Any]]:
-    metadata = steps.resolve(project.run).as_metadata()
-    for name in _TABLES:
-        yield dg.MaterializeResult(asset_key=["identity", name], metadata=metadata if name == "memberships" else None)
+def identity(context: dg.AssetExecutionContext, project: ProjectResource) -> Iterator[dg.MaterializeResult[Any]]:
+    with project.step() as run:
+        stated.require_parents(run, [stated.IDENTITY])
+        metadata = steps.resolve(run).as_metadata()
+        stated.note(run, [stated.IDENTITY])
+        found = figures(run, context.selected_asset_keys)
+        record_days(context, run, context.selected_asset_keys)
+        for key in context.selected_asset_keys:
+            yield dg.MaterializeResult(asset_key=key, metadata={**found[key], **metadata} if key.path[-1] == "memberships" else found[key])

@@ -1,27 +1,38 @@
-"""Files to raw events: an asset a source, named as the table that it fills."""
+"""Files to raw events: an asset a source, named as the table that it fills, after the files that it takes in."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
-from dagster_project.lib.project_resource import ProjectResource, project_directory
-from waymark.core.settings import load_project
+from dagster_project.lib.figures import figures, source_figures
+from dagster_project.lib.policies import STEP
+from dagster_project.lib.project_resource import ProjectResource, served_project
 from waymark.pipeline import steps
+
+SOURCES = sorted(served_project().settings.sources)
+
+
+def _landing(source: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        ["landing", source], group_name="landing", kinds={"file"}, metadata={"files": "\n".join(served_project().file_globs(source))},
+        description=f"The files of source {source}, as they arrive. Nothing of ours writes them; the sensor `landing_files` watches them.",
+    )  # fmt: skip
 
 
 def _raw_events(source: str) -> dg.AssetsDefinition:
     @dg.asset(
-        key=["raw", f"{source}_events"], group_name="ingestion", kinds={"duckdb", "parquet"},
+        key=["raw", f"{source}_events"], group_name="ingestion", kinds={"duckdb", "parquet"}, deps=[["landing", source]], **STEP,
         description=f"Accepted events of source {source}: privacy applied at the door, every row accounted for.",
     )  # fmt: skip
     def raw_events(project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        return dg.MaterializeResult(metadata=steps.ingest(project.run, source).as_metadata())
+        with project.step() as run:
+            return dg.MaterializeResult(metadata={**steps.ingest(run, source).as_metadata(), **source_figures(run, source)})
 
     return raw_events
 
 
-SOURCES = sorted(load_project(project_directory()).settings.sources)
+landing = [_landing(source) for source in SOURCES]
 raw_events = [_raw_events(source) for source in SOURCES]
 
 
@@ -34,12 +45,17 @@ _RECORDS = {
 
 @dg.multi_asset(
     specs=[
-        dg.AssetSpec(["raw", name], group_name="ingestion", kinds={"duckdb"}, deps=[["raw", f"{source}_events"] for source in SOURCES], description=text)
+        dg.AssetSpec(
+            ["raw", name], group_name="ingestion", kinds={"duckdb"}, deps=[["raw", f"{source}_events"] for source in SOURCES], description=text, skippable=True
+        )
         for name, text in _RECORDS.items()
-    ]
+    ],
+    can_subset=True,
+    **STEP,
 )
-def ingestion_records(project: ProjectResource) -> Iterator[dg.MaterializeResult[Any]]:
-    with project.run.open_warehouse() as connection:
-        accepted = steps.audit_ingestion(connection, project.run.mappings)
-    for name in _RECORDS:
-        yield dg.MaterializeResult(asset_key=["raw", name], metadata={f"rows accepted from {source}": count for source, count in accepted.items()})
+def ingestion_records(context: dg.AssetExecutionContext, project: ProjectResource) -> Iterator[dg.MaterializeResult[Any]]:
+    with project.step() as run:
+        with run.open_warehouse() as connection:
+            accepted = steps.audit_ingestion(connection, run.mappings)
+        for key, found in figures(run, context.selected_asset_keys).items():
+            yield dg.MaterializeResult(asset_key=key, metadata={**found, **{f"rows accepted from {source}": count for source, count in accepted.items()}})

@@ -1,8 +1,13 @@
-"""The suites of each stage as asset checks."""
+"""The suites of each stage as asset checks, and the table that keeps what they found."""
 
-from dagster_project.lib.suite_checks import stage_checks
+import dagster as dg
 
-raw_checks = stage_checks("raw")
-journey_checks = stage_checks("journeys")
-feature_checks = stage_checks("features")
-score_checks = stage_checks("scores")
+from dagster_project.lib.suite_checks import checked_tables, stage_checks
+from expectations.rules import STAGES
+
+raw_checks, journey_checks, feature_checks, score_checks = (stage_checks(stage) for stage in STAGES)
+
+check_results = dg.AssetSpec(
+    ["quality", "check_results"], group_name="quality", kinds={"duckdb"}, deps=checked_tables(),
+    description="One row per rule and run: what each check found, written by the checks themselves. `waymark quality` shows it.",
+)  # fmt: skip

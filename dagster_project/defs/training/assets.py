@@ -2,23 +2,40 @@
 
 import dagster as dg
 
+from dagster_project.lib.figures import figures
+from dagster_project.lib.links import training_link
+from dagster_project.lib.policies import STEP
 from dagster_project.lib.project_resource import ProjectResource
-from waymark.pipeline import learning
+from waymark.pipeline import learning, stated
 
 _FEATURES = [dg.AssetKey(["features", name]) for name in ("feat_customer_behavior", "feat_customer_channels", "feat_customer_value")]
+_LABEL = dg.AssetKey(["features", "label_conversion"])
+_SCORES = dg.AssetKey(["marts", "fct_propensity_scores"])
+
+
+class Training(dg.Config):
+    """force: train now, however young the champion is."""
+
+    force: bool = False
 
 
 @dg.asset(
-    key=["models", "propensity"], group_name="training", kinds={"xgboost", "mlflow"}, deps=[*_FEATURES, dg.AssetKey(["features", "label_conversion"])],
+    key=["models", "propensity"], group_name="training", kinds={"xgboost", "mlflow"}, deps=[*_FEATURES, _LABEL], **STEP,
     description="A challenger where one is due, recorded in MLflow; champion if the gate lets it. Skipped, with the reason, where history cannot carry it.",
 )  # fmt: skip
-def propensity(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    return dg.MaterializeResult(metadata=learning.train(project.run, run_id=context.run_id).as_metadata())
+def propensity(context: dg.AssetExecutionContext, project: ProjectResource, config: Training) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    with project.step() as run:
+        stated.require_tables(run, [".".join(key.path) for key in (*_FEATURES, _LABEL)], of="models.propensity")
+        report = learning.train(run, run_id=context.run_id, force=config.force)
+        return dg.MaterializeResult(metadata={**report.as_metadata(), **training_link(run.project.home, learning.MODEL, report.run_id)})
 
 
 @dg.asset(
-    key=["marts", "fct_propensity_scores"], group_name="scoring", kinds={"duckdb", "xgboost"}, deps=[*_FEATURES, dg.AssetKey(["models", "propensity"])],
+    key=_SCORES, group_name="scoring", kinds={"duckdb", "xgboost"}, deps=[*_FEATURES, dg.AssetKey(["models", "propensity"])], **STEP,
     description="One row per customer at the latest point: the champion's calibrated probability, its interval, decile and reasons.",
 )  # fmt: skip
 def fct_propensity_scores(project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    return dg.MaterializeResult(metadata={"scored": learning.score(project.run)})
+    with project.step() as run:
+        stated.require_tables(run, [".".join(key.path) for key in _FEATURES], of="marts.fct_propensity_scores")
+        said = learning.score(run)
+        return dg.MaterializeResult(metadata={"scored": said, **figures(run, [_SCORES])[_SCORES], **training_link(run.project.home, learning.MODEL, "")})

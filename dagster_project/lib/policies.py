@@ -1,0 +1,70 @@
+"""Each policy once: who owns what, what is tried again, what queues, what is fresh, what follows by itself, which days there are.
+
+What Dagster keeps with an asset is mapped over all assets by `with_policies`; what it keeps with a step stands in STEP and DAILY, which every step spreads.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import dagster as dg
+
+from dagster_project.lib.instance import POOL
+from dagster_project.lib.project_resource import served_project
+from waymark.core.clock import wall_now
+
+OWNERS = {
+    "landing": "team:data-engineering", "ingestion": "team:data-engineering", "identity": "team:data-engineering", "staging": "team:data-engineering",
+    "intermediate": "team:data-engineering", "marts": "team:analytics", "features": "team:ml", "training": "team:ml", "scoring": "team:ml",
+    "publishing": "team:analytics", "quality": "team:data-engineering",
+}  # fmt: skip
+KINDS = {"identity": {"python"}}
+PROMISED_FRESH = (dg.AssetKey(["published", "snapshot"]),)
+LONGEST_HISTORY = timedelta(days=3650)
+
+_SETTINGS = served_project().settings.orchestration
+# Only a fault of disk or process is tried again: ProjectResource.step says which.
+STEP: dict[str, Any] = {
+    "pool": POOL,
+    "retry_policy": dg.RetryPolicy(max_retries=_SETTINGS.max_retries, delay=_SETTINGS.retry_seconds, backoff=dg.Backoff.EXPONENTIAL),
+}
+
+
+@cache
+def days() -> dg.DailyPartitionsDefinition:
+    """The days (UTC) that can be re-stated: from the setting or the data's first day to today. One that is asked for later is seen when Dagster reloads."""
+    first = min(_SETTINGS.first_day or _first_day(), wall_now().date())
+    return dg.DailyPartitionsDefinition(datetime.combine(first, datetime.min.time()), timezone="UTC", end_offset=1)
+
+
+def today() -> str:
+    """The partition that a refresh names, whatever days its new events are of."""
+    return str(days().get_last_partition_key())
+
+
+def _first_day() -> date:
+    """By the lake's folders; a broken clock's 1970 makes no twenty thousand days. Today where nothing is ingested."""
+    found = sorted({folder.name.removeprefix("event_date=") for folder in served_project().home.raw_lake.glob("*_events/event_date=*")})
+    return max(date.fromisoformat(found[0]), date.fromisoformat(found[-1]) - LONGEST_HISTORY) if found else wall_now().date()
+
+
+# From staging on: materializing days means to state anew what touches them, in one run however many they are.
+DAILY: dict[str, Any] = {**STEP, "partitions_def": days(), "backfill_policy": dg.BackfillPolicy.single_run()}
+
+# What derives from something new follows, unless its inputs are being made. Days that hold no event are never made, so their absence stops nothing.
+FOLLOWS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()).with_label("follows what it is made of")
+
+
+def with_policies(definitions: dg.Definitions) -> dg.Definitions:
+    """The same definitions with owner, tags, kinds, freshness and automation of each asset's stage."""
+    return definitions.permissive_map_resolved_asset_specs(func=_with_policies, selection=None)
+
+
+def _with_policies(spec: dg.AssetSpec) -> dg.AssetSpec:
+    group = spec.group_name or "default"
+    follows = {} if group in ("landing", "ingestion", "quality") else {"automation_condition": FOLLOWS}
+    fresh = {"freshness_policy": dg.FreshnessPolicy.time_window(timedelta(hours=_SETTINGS.freshness_hours))} if spec.key in PROMISED_FRESH else {}
+    tags = {**spec.tags, "waymark/stage": group}
+    return spec.replace_attributes(owners=[OWNERS[group]], tags=tags, kinds=spec.kinds | KINDS.get(group, set()), **follows, **fresh)

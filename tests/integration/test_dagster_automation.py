@@ -1,0 +1,96 @@
+"""What starts runs by itself: the sensor of the landing files, schedules, and the conditions under which assets follow."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.integration.conftest import Ran
+from tests.integration.dagster_world import Orchestrated, copied, served
+
+
+@pytest.fixture
+def world(demo: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Orchestrated]:
+    definitions = served(demo, monkeypatch)
+    made = copied(demo, tmp_path, definitions)
+    monkeypatch.setattr("dagster_project.lib.landing.served_project", lambda: made.project)
+    yield made
+
+
+def _known(world: Orchestrated) -> None:
+    """What the copied home knows are the files of the home that it was copied from: says the same of its own."""
+    from waymark.ingestion.files import save_known, source_files, stamp
+
+    project = world.project
+    watched = [project.mapping_path("waymark_world"), *source_files(project, "waymark_world")]
+    save_known(project.home, "waymark_world", {str(path): stamp(path) for path in watched})
+
+
+def _tick(world: Orchestrated, cursor: str | None) -> Any:
+    sensor = world.definitions.get_repository_def().get_sensor_def("landing_files")
+    with world.instance() as instance:
+        return sensor(dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=world.definitions.get_repository_def()))
+
+
+def _drop(world: Orchestrated, name: str, *, age: float = 60.0) -> Path:
+    path = world.project.home.landing / "waymark_world" / name
+    path.write_bytes(b"not yet read by anybody")
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+def test_the_sensor_asks_once_for_each_state_of_the_files_and_says_what_it_saw(world: Orchestrated) -> None:
+    _known(world)
+    quiet = _tick(world, None)
+    assert isinstance(quiet, dg.SkipReason) and "no new files" in str(quiet.skip_message) and any(sign.isdigit() for sign in str(quiet.skip_message))
+    fresh = _drop(world, "late.csv.gz", age=0.0)
+    assert "may still be written" in str(_tick(world, None).skip_message)
+    os.utime(fresh, (time.time() - 60, time.time() - 60))
+    asked = _tick(world, None)
+    (request,) = asked.run_requests
+    from dagster_project.lib.policies import today
+
+    assert request.run_key == asked.cursor and request.partition_key == today() and request.tags["waymark/states"] == "what is new"
+    (observed,) = asked.asset_events
+    assert observed.asset_key == dg.AssetKey(["landing", "waymark_world"]) and observed.metadata["new files"].value == 1
+    assert "already" in str(_tick(world, asked.cursor).skip_message) and "late.csv.gz" in str(_tick(world, asked.cursor).skip_message)
+    _drop(world, "later.csv.gz")
+    again = _tick(world, asked.cursor)
+    assert again.run_requests[0].run_key != request.run_key
+    with world.instance() as instance:
+        job = world.definitions.resolve_job_def("refresh")
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.QUEUED)
+    assert "queued" in str(_tick(world, asked.cursor).skip_message)
+
+
+def test_nothing_starts_by_itself_unless_the_settings_say_so_and_a_failure_is_always_told(demo: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = served(demo, monkeypatch).get_repository_def()
+    assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
+        "landing_files": "STOPPED", "keep_up": "STOPPED", "failure_notice": "RUNNING", "abandoned_runs": "RUNNING",
+    }  # fmt: skip
+    assert {schedule.name: (schedule.cron_schedule, schedule.default_status.value) for schedule in repository.schedule_defs} == {
+        "hourly_refresh": ("0 * * * *", "STOPPED"), "weekly_full_audit": ("0 4 * * 0", "STOPPED"),
+    }  # fmt: skip
+
+
+def test_new_raw_events_are_followed_to_the_snapshot_in_one_go_and_then_nothing_is_asked(demo: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    definitions = served(demo, monkeypatch)
+    from dagster_project.lib.policies import today
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = dg.evaluate_automation_conditions(definitions, instance)
+        instance.report_runless_asset_event(dg.AssetMaterialization(["raw", "waymark_world_events"]))
+        second = dg.evaluate_automation_conditions(definitions, instance, cursor=first.cursor)
+        for table in ("staging/stg_events", "identity/memberships", "marts/fct_sessions", "features/label_conversion"):
+            assert second.get_requested_partitions(dg.AssetKey(table.split("/"))) == {today()}, table
+        for table in ("models/propensity", "marts/fct_propensity_scores", "published/snapshot"):
+            assert second.get_num_requested(dg.AssetKey(table.split("/"))) == 1, table
+        assert second.get_num_requested(dg.AssetKey(["raw", "waymark_world_events"])) == 0
+        third = dg.evaluate_automation_conditions(definitions, instance, cursor=second.cursor)
+        assert third.total_requested == 0

@@ -1,0 +1,83 @@
+"""Days: what is materialized for them is stated anew, and only where it was wrong does it change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests.integration.conftest import Ran
+from tests.integration.dagster_world import Orchestrated, copied, failures, parse_once, served
+from waymark.core.warehouse import rows
+
+BUSIEST = "select cast(started_at as date) as day, count(*) from marts.fct_sessions group by day order by 2 desc, 1 limit 1"
+
+
+@pytest.fixture
+def world(demo: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Orchestrated]:
+    parse_once(monkeypatch)
+    yield copied(demo, tmp_path, served(demo, monkeypatch))
+
+
+def _busiest(world: Orchestrated) -> date:
+    with world.warehouse() as connection:
+        return date.fromisoformat(str(rows(connection, BUSIEST)[0][0]))
+
+
+def _changed(before: dict[str, tuple[int, str]], after: dict[str, tuple[int, str]]) -> list[str]:
+    return [table for table in before if before[table] != after[table]]
+
+
+def test_thirty_days_of_a_damaged_warehouse_are_mended_in_one_run_and_nothing_else_changes(world: Orchestrated) -> None:
+    sound, day = world.digests(), _busiest(world)
+    on = f"= date '{day}'"
+    with world.warehouse() as connection:
+        for statement in (
+            f"delete from marts.fct_events where cast(occurred_at as date) {on}",
+            f"delete from marts.fct_sessions where cast(started_at as date) {on}",
+            f"update marts.fct_journeys set conversion_value = 1, channel_path = 'x' where cast(started_at as date) {on}",
+            f"update marts.fct_conversions set value = 0 where cast(occurred_at as date) {on}",
+            f"delete from intermediate.int_events_sessionized where cast(occurred_at as date) {on}",
+            f"delete from intermediate.int_events where cast(occurred_at as date) {on} and event_type = 'page_viewed'",
+        ):
+            connection.execute(statement)
+    assert len(_changed(sound, world.digests())) == 6
+    result = world.run(job="refresh", first=str(day - timedelta(days=20)), last=str(day + timedelta(days=9)))
+    assert failures(result) == [] and result.success
+    assert _changed(sound, world.digests()) == []
+    made = [event for event in result.all_events if event.is_step_materialization and event.asset_key == dg.AssetKey(["marts", "fct_sessions"])]
+    assert len({event.partition for event in made}) == 30
+    with world.warehouse() as connection:
+        assert rows(connection, "select count(*) from raw.lake_files where is_pending") == [(0,)]
+        assert rows(connection, "select count(*) from identity.restated_days") == [(0,)]
+
+
+def test_a_day_of_one_mart_is_mended_alone_and_the_snapshot_waits_for_the_others(world: Orchestrated) -> None:
+    sound, day = world.digests(), _busiest(world)
+    with world.warehouse() as connection:
+        connection.execute(f"delete from marts.fct_sessions where cast(started_at as date) = date '{day}'")
+    result = world.run("marts/fct_sessions", first=str(day), last=str(day))
+    assert failures(result) == []
+    assert _changed(sound, world.digests()) == []
+    alone = world.run("published/snapshot")
+    assert not alone.success
+    assert "do not hold what is pending yet" in failures(alone)[0] and "job `refresh`" in failures(alone)[0]
+
+
+def test_a_run_for_what_is_new_asks_for_no_day_and_records_the_days_that_it_took_in(demo: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Orchestrated(demo.directory, served(demo, monkeypatch))
+    from dagster_project.lib.policies import today
+
+    with world.warehouse() as connection:
+        days = {str(day) for (day,) in rows(connection, "select distinct cast(occurred_at as date) from marts.fct_events")}
+    with world.instance() as instance:
+        for table in ("intermediate/int_events", "identity/memberships", "marts/fct_sessions", "features/label_conversion"):
+            key = dg.AssetKey(table.split("/"))
+            assert instance.get_materialized_partitions(key) == days | {today()}, table
+            latest = instance.get_latest_materialization_event(key)
+            assert latest and latest.asset_materialization and latest.asset_materialization.partition == today()
+        run = instance.get_runs()[-1]
+        assert run.tags["waymark/states"] == "what is new"
