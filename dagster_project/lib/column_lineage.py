@@ -21,8 +21,7 @@ from waymark.pipeline.steps import Run
 
 Columns = dict[str, dict[str, list[tuple[str, str]]]]  # by unique id of the model, by column: (unique id of the parent, its column)
 _COLUMNS = """
-    select table_schema || '.' || table_name, column_name, data_type from information_schema.columns
-    where table_catalog = current_database() order by table_schema, table_name, ordinal_position
+    select table_schema || '.' || table_name, column_name, data_type from information_schema.columns order by table_schema, table_name, ordinal_position
 """
 
 

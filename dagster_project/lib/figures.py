@@ -76,7 +76,7 @@ _DAYS: Mapping[str, str] = {
     "marts.fct_touchpoints": "cast(occurred_at as date)",
     "identity.nodes": "cast(first_seen_at as date)", "identity.edges": "cast(first_seen_at as date)",
 }  # fmt: skip
-_TABLES = "select schema_name || '.' || table_name from duckdb_tables() where database_name = current_database() and not internal"
+_TABLES = "select schema_name || '.' || table_name from duckdb_tables() where not internal"
 _LANDED = """
     select regexp_extract(path, 'event_date=(\\d{4}-\\d{2}-\\d{2})', 1) as day, sum(rows), sum(bytes), count(*)
     from raw.lake_files where source = ? group by day order by day

@@ -19,7 +19,7 @@ from waymark.core.digest import table_digest
 from waymark.core.errors import AuditError, StorageError
 from waymark.core.home import read_json
 from waymark.core.settings import Project
-from waymark.core.warehouse import connect, rows
+from waymark.core.warehouse import connect, outputs_of, rows
 from waymark.pipeline import learning, quality, steps, upgrade
 from waymark.pipeline.freshness import what_is_new
 from waymark.pipeline.upgrade import MIGRATIONS, Migration
@@ -65,11 +65,25 @@ def older(finished: Stepwise, fresh: object, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def set_back(project: Stepwise) -> None:
-    with connect(project.home.warehouse) as connection:
+    """One file holds everything, as it once did, under the names of today; and tables are missing, or are other ones."""
+    warehouse, old = project.home.warehouse, project.home.root / "old.duckdb"
+    with connect(warehouse) as connection:
+        found = rows(connection, "select schema_name, table_name from duckdb_tables() where database_name = 'outputs'")
+        for schema, name in found:
+            connection.execute(f"create schema if not exists warehouse.{schema}")
+            connection.execute(f"create table warehouse.{schema}.{name} as from outputs.{schema}.{name}")
+        assert len(found) >= 10
+    outputs_of(warehouse).unlink()
+    warehouse.rename(old)  # under its own name it would get outputs again
+    with connect(old) as connection:
         connection.execute("alter table raw.build_state drop column build_digest")
         connection.execute("drop table identity.restated_nodes; drop table identity.finished_clock; drop schema features cascade")
         connection.execute("alter table marts.fct_sessions drop column event_count")
         connection.execute("create table marts.fct_of_old as select 1 as one")
+        connection.execute("create schema if not exists quality")
+        quality.prepare_quality(connection)
+        connection.execute(f"insert into {quality.TABLE} (run_id, rule, checked_at) values ('of old', 'a_rule', now()::timestamp)")
+    old.rename(warehouse)
     project.home.version_file.unlink()
 
 
@@ -110,6 +124,7 @@ def test_an_older_home_is_refused_by_a_run_and_rebuilt_by_an_upgrade_that_was_cu
     assert (report.found, report.reached, len(report.migrations)) == (0, homes.SCHEMA_VERSION, len(MIGRATIONS)) and report.snapshot
     assert older.home.version() == homes.SCHEMA_VERSION and not older.home.unpublished.exists()
     assert (records(older), lake(older)) == (before, files)
+    assert older.rows(f"select run_id from {quality.TABLE} where run_id = 'of old'") == [("of old",)]
     assert_as_fresh(older, fresh)
     again = upgrade.upgrade(older.project)
     assert again.is_current and again.snapshot is None

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from waymark.core.settings import EngineSettings
 
 WAREHOUSE_FILE, OUTPUTS_FILE = "warehouse.duckdb", "outputs.duckdb"
-# The name under which the outputs are attached, for the engine and for dbt.
-OUTPUTS = "outputs"
+# The names under which the two are known to the engine and to dbt.
+WAREHOUSE, OUTPUTS = "warehouse", "outputs"
 OUTPUT_SCHEMAS = ("marts", "features", "quality")
 _SHARED_SCHEMA = "intermediate"
-_SEARCH_PATH = ",".join(("warehouse.main", *(f"{OUTPUTS}.{schema}" for schema in OUTPUT_SCHEMAS), f"warehouse.{_SHARED_SCHEMA}", f"{OUTPUTS}.{_SHARED_SCHEMA}"))
+# Where a name of schema and table is looked for, in this order.
+_PLACES = (
+    (WAREHOUSE, "main"), *((OUTPUTS, schema) for schema in OUTPUT_SCHEMAS), (WAREHOUSE, _SHARED_SCHEMA), (OUTPUTS, _SHARED_SCHEMA),
+)  # fmt: skip
 
 Connection = duckdb.DuckDBPyConnection
 QueryError = duckdb.Error
@@ -76,7 +79,9 @@ def _attach_outputs(connection: Connection, path: Path, *, read_only: bool) -> N
         connection.execute(f"create schema if not exists {_SHARED_SCHEMA}")
         for schema in (*OUTPUT_SCHEMAS, _SHARED_SCHEMA):
             connection.execute(f"create schema if not exists {OUTPUTS}.{schema}")
-    connection.execute(f"set search_path = '{_SEARCH_PATH}'")
+    there = set(rows(connection, "select database_name, schema_name from duckdb_schemas()"))
+    places = ",".join(f"{catalog}.{schema}" for catalog, schema in _PLACES if (catalog, schema) in there)
+    connection.execute(f"set search_path = {literal(path)}")
 
 
 def another_cursor(connection: Connection) -> Connection:

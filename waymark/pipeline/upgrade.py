@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from waymark.core import home as homes
 from waymark.core.home import Home
 from waymark.core.settings import Project
-from waymark.core.warehouse import Connection
+from waymark.core.warehouse import OUTPUTS, WAREHOUSE, Connection, rows
 from waymark.pipeline import learning, quality, steps
 from waymark.pipeline.progress import tell
 from waymark.pipeline.publish import Snapshot, publish
@@ -25,7 +25,7 @@ DERIVED = ("staging", "intermediate", "marts", "features", "identity")
 
 @dataclass(frozen=True)
 class Migration:
-    """Carries the records of one schema version to the next. apply: inside a transaction, and harmless where it was done before."""
+    """Carries the records of one schema version to the next. apply: harmless where it was done before, wholly or in part."""
 
     what: str
     apply: Callable[[Connection, Home], None]
@@ -35,9 +35,17 @@ def _forget_how_it_was_built(connection: Connection, _: Home) -> None:
     connection.execute("drop table if exists raw.build_state")
 
 
+def _move_history_of_checks(connection: Connection, _: Home) -> None:
+    """A transaction writes to one of the two files, so the old table goes once the new one stands."""
+    if rows(connection, "select 1 from duckdb_tables() where database_name = ? and schema_name || '.' || table_name = ?", [WAREHOUSE, quality.TABLE]):
+        connection.execute(f"create or replace table {OUTPUTS}.{quality.TABLE} as from {WAREHOUSE}.{quality.TABLE}")
+        connection.execute(f"drop schema {WAREHOUSE}.quality cascade")
+
+
 # By the version that they start from. Each has its line in CHANGELOG.md's table of schema changes.
 MIGRATIONS: Mapping[int, Migration] = {
     0: Migration("raw.build_state is made anew: it did not say by which models the tables were built", _forget_how_it_was_built),
+    1: Migration("quality.check_results moves into the file of what is published", _move_history_of_checks),
 }
 
 
@@ -82,16 +90,15 @@ def upgrade(project: Project, *, migrations: Mapping[int, Migration] = MIGRATION
 
 
 def _carry_over(run: steps.Run, migrations: list[Migration]) -> tuple[str, ...]:
-    """Migrates the records and drops what is derived, in one transaction: no table of an older layout is left to be published."""
+    """Migrates the records and drops what is derived, so that no table of an older layout is left to be published."""
     tell("upgrade: records")
     with run.open_warehouse() as connection:
-        connection.begin()
         connection.execute("create schema if not exists raw")
         for migration in migrations:
             migration.apply(connection, run.project.home)
-        for schema in DERIVED:
-            connection.execute(f"drop schema if exists {schema} cascade")
-        connection.commit()
+        for catalog in (WAREHOUSE, OUTPUTS):
+            for schema in DERIVED:
+                connection.execute(f"drop schema if exists {catalog}.{schema} cascade")
     return tuple(migration.what for migration in migrations)
 
 

@@ -85,7 +85,7 @@ class Patient:
 
 
 def has_table(connection: Connection, schema: str, table: str) -> bool:
-    sql = "select 1 from information_schema.tables where table_catalog = current_database() and table_schema = ? and table_name = ?"
+    sql = "select 1 from information_schema.tables where table_schema = ? and table_name = ?"
     return bool(rows(connection, sql, [schema, table]))
 
 

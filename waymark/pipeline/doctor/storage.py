@@ -10,7 +10,7 @@ from pathlib import Path
 
 from waymark.core import home as homes
 from waymark.core.clock import wall_now
-from waymark.core.warehouse import connect, rows
+from waymark.core.warehouse import connect, outputs_of, rows
 from waymark.pipeline.doctor.patient import Finding, Patient, counted, listed, megabytes, ok, problem, warning
 
 # A snapshot is written beside the last one, and DuckDB spills what a rebuild cannot hold in memory.
@@ -57,7 +57,8 @@ def disk(patient: Patient) -> Iterator[Finding]:
     home = patient.home
     there = next(folder for folder in (home.root, *home.root.parents) if folder.exists())
     free = shutil.disk_usage(there).free
-    warehouse, published = (path.stat().st_size if path.exists() else 0 for path in (home.warehouse, home.published))
+    warehouse, outputs, published = (path.stat().st_size if path.exists() else 0 for path in (home.warehouse, outputs_of(home.warehouse), home.published))
+    warehouse += outputs
     said = f"{megabytes(free)} free; the warehouse has {megabytes(warehouse)}, the published snapshot {megabytes(published)}"
     remedy = "Free space, or move the home to a larger disk and set WAYMARK_HOME: a snapshot is written beside the last one."
     if free < max(published, _LEAST_SPACE):
@@ -74,7 +75,8 @@ def left_over_files(patient: Patient) -> Iterator[Finding]:
     if patient.writer:
         yield ok("left-over files", f"being written by {patient.writer}, so not looked at")
         return
-    of_runs = [*home.published_dir.glob(".building-*"), *home.raw_lake.glob("*/.tmp-*"), *home.quarantine.glob("*/.tmp-*"), *home.scratch.glob("ingest/*")]
+    of_runs = [*home.published_dir.glob(".building-*"), *home.root.glob(".anew-*")]
+    of_runs += [*home.raw_lake.glob("*/.tmp-*"), *home.quarantine.glob("*/.tmp-*"), *home.scratch.glob("ingest/*")]
     others = [path for path in home.scratch.glob("*") if path.name != "ingest"]
     others += [path for folder in (home.root, home.published_dir, home.mlflow, home.dbt) for path in folder.glob(".*.tmp")]
     if of_runs:
