@@ -60,8 +60,18 @@ def manifest_path() -> Path:
 
 @cache
 def manifest() -> Mapping[str, Any]:
-    document: Mapping[str, Any] = json.loads(manifest_path().read_text(encoding="utf-8"))
+    """The manifest, in which a test that looks at several models belongs to the last of them: dagster-dbt would leave it out."""
+    document: dict[str, Any] = json.loads(manifest_path().read_text(encoding="utf-8"))
+    for node in document["nodes"].values():
+        models = [parent for parent in node["depends_on"]["nodes"] if parent in document["nodes"]] if node["resource_type"] == "test" else []
+        if len(models) > 1 and not node.get("attached_node"):
+            node["attached_node"] = max(models, key=lambda parent: (len(_ancestors(document, parent)), parent))
     return document
+
+
+def _ancestors(document: Mapping[str, Any], unique_id: str) -> set[str]:
+    parents = document["parent_map"].get(unique_id, [])
+    return {*parents, *(found for parent in parents for found in _ancestors(document, parent))}
 
 
 def build_selected(

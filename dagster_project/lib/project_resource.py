@@ -60,11 +60,11 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ProjectResource]:
         project = load_project(self.directory)
         say = context.log.info if context.log else print
+        if context.run and context.instance:
+            context.instance.add_run_tags(context.run.run_id, process_tag())
         with project.home.writer_lock(
             timeout_seconds=project.settings.ingestion.lock_timeout_seconds, on_wait=lambda holder: say(f"waiting for {holder}"),
         ):  # fmt: skip
-            if context.run and context.instance:
-                context.instance.add_run_tags(context.run.run_id, process_tag())
             self._run = preflight(project)
             prepare(self._run, full_refresh=self.full_refresh)
             if asked := asked_days(context.run.tags if context.run else {}):

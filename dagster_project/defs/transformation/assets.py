@@ -6,12 +6,12 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import dbt_assets
 
-from dagster_project.lib.dbt_results import TRANSLATOR, build_selected, manifest_path
+from dagster_project.lib.dbt_results import TRANSLATOR, build_selected, manifest
 from dagster_project.lib.policies import DAILY
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline import steps
 
-MANIFEST = manifest_path()
+MANIFEST = manifest()
 
 
 @dbt_assets(manifest=MANIFEST, select=steps.BEFORE_IDENTITY, name="events", dagster_dbt_translator=TRANSLATOR, **DAILY)
