@@ -17,10 +17,11 @@ def columns_read(sql: str, tables: Mapping[str, Sequence[str]]) -> dict[str, Ori
     from sqlglot.optimizer.qualify import qualify
     from sqlglot.optimizer.scope import build_scope
 
-    schema: dict[str, dict[str, dict[str, str]]] = {}
+    groups: dict[str, dict[str, dict[str, str]]] = {}
     for table, columns in tables.items():
         group, name = table.split(".")
-        schema.setdefault(group, {})[name] = dict.fromkeys(columns, "varchar")
+        groups.setdefault(group, {})[name] = dict.fromkeys(columns, "varchar")
+    schema: dict[str, object] = {**groups}
     try:
         query = qualify(sqlglot.parse_one(sql, dialect="duckdb"), schema=schema, dialect="duckdb", validate_qualify_columns=False, identify=False)
         scope = build_scope(query)
@@ -44,10 +45,8 @@ def _of_scope(scope: Any, seen: dict[int, dict[str, Origins]]) -> dict[str, Orig
                 found[target] = found.get(target, frozenset()) | origins
     else:
         for projection in scope.expression.selects:
-            origins: Origins = frozenset()
-            for column in projection.find_all(exp.Column):
-                origins |= _of_column(scope, column, seen)
-            found[projection.alias_or_name] = origins
+            read = [_of_column(scope, column, seen) for column in projection.find_all(exp.Column)]
+            found[projection.alias_or_name] = frozenset[tuple[str, str]]().union(*read)
     seen[id(scope)] = found
     return found
 

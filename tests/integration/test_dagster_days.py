@@ -31,6 +31,7 @@ def _changed(before: dict[str, tuple[int, str]], after: dict[str, tuple[int, str
     return [table for table in before if before[table] != after[table]]
 
 
+@pytest.mark.prove
 def test_thirty_days_of_a_damaged_warehouse_are_mended_in_one_run_and_nothing_else_changes(world: Orchestrated) -> None:
     sound, day = world.digests(), _busiest(world)
     on = f"= date '{day}'"
