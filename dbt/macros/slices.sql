@@ -10,7 +10,7 @@
     {{ return([1 + (rows | int) // (var('node_days_in_a_slice') | int), 256] | min) }}
 {%- endmacro %}
 
-{% macro slice_mark(slices) -%} /* slice 1 of {{ slices }} */ {%- endmacro %}
+{% macro slice_mark(slices) -%} -- slice 1 of {{ slices }} {%- endmacro %}
 
 {# Condition: the customer is of this slice, counted from 0. An id is two characters and a digest in hex: equal ranges of its first two digits are equal shares. #}
 {% macro in_slice(customer_id, slice, slices) -%}

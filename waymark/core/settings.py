@@ -35,6 +35,7 @@ VARIABLES = {
     "WAYMARK_HOME": "the home: where everything that a run makes is kept; default: `.waymark` in the project folder",
     "WAYMARK_SECRET": "the secret under which e-mail, phone and other identifiers are hashed; default: one that is made once and kept in the home",
     "WAYMARK_PROJECT": "the project folder that Dagster's code location serves; `waymark` sets it by itself",
+    "WAYMARK_SERVICES": "marks what `waymark dev` started, so that it is found again; `waymark` sets it by itself",
 }
 
 

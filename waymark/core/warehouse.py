@@ -81,7 +81,7 @@ def _attach_outputs(connection: Connection, path: Path, *, read_only: bool) -> N
             connection.execute(f"create schema if not exists {OUTPUTS}.{schema}")
     there = set(rows(connection, "select database_name, schema_name from duckdb_schemas()"))
     places = ",".join(f"{catalog}.{schema}" for catalog, schema in _PLACES if (catalog, schema) in there)
-    connection.execute(f"set search_path = {literal(path)}")
+    connection.execute(f"set search_path = {literal(places)}")
 
 
 def another_cursor(connection: Connection) -> Connection:
