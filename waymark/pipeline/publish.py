@@ -23,6 +23,10 @@ from waymark.pipeline.steps import Run, audit
 PUBLISHED_RAW = ("ingestion_log",)
 # Depends on which model was trained when.
 LOG_TABLES = ("marts.fct_propensity_scores",)
+_COMMENTS = """
+    select column_name, comment from duckdb_columns()
+    where database_name = current_database() and schema_name = 'raw' and table_name = ? and comment is not null order by column_name
+"""
 # More freed blocks than this share of the file, and so many bytes of them, are worth writing it anew for.
 _WASTED_SHARE, _WASTED_BYTES = 0.4, 64 << 20
 
@@ -89,6 +93,8 @@ def _complete(connection: Connection, path: Path, snapshot_id: str, run: Run, ru
         for name in PUBLISHED_RAW:
             # The log of a source that the project no longer names stays in the warehouse: here it would tell of rows that the marts lack.
             connection.execute(f"create table snapshot.raw.{name} as from raw.{name} where list_contains(?, source)", [sorted(run.mappings)])
+            for column, text in rows(connection, _COMMENTS, [name]):
+                connection.execute(f'comment on column snapshot.raw.{name}."{column}" is {literal(text)}')
         connection.execute(
             """create table snapshot.main.snapshot_info as
             select ?::varchar as snapshot_id, ?::timestamp as published_at, data_now, ?::varchar as waymark_version, ?::varchar as run_id,
