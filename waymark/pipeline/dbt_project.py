@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from waymark.core.digest import text_digest
 from waymark.core.errors import AuditError, SettingsError, WaymarkError
 from waymark.core.home import write_atomically
 from waymark.core.settings import Project, quiet_libraries
 from waymark.core.warehouse import OUTPUTS, connection_config, outputs_of, storage_problem
-from waymark.pipeline.code import PARTS, SHIPPED, shipped_files
+from waymark.pipeline.code import PARTS, SHIPPED, code_digest, shipped_files
 from waymark.pipeline.dbt_sources import sources_document
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 
+# What this process parsed last: Dagster's definitions need it, and the run that follows.
+_parsed: dict[str, Any] = {}
 # A day of an identifier makes a row or three of features, a kilobyte and a half each while they are summed; a third of the memory is for that.
 _BYTES_A_NODE_DAY = 10_000
 
@@ -144,7 +147,10 @@ class DbtProject:
             write_atomically(path, text)
 
     def manifest(self) -> Manifest:
-        """The parsed manifest; parsed once per process, from dbt's cache where nothing changed."""
+        """The parsed manifest; parsed once per process and state of models and settings, from dbt's cache where nothing changed."""
+        state = (str(self.folder), text_digest(code_digest() + json.dumps(self.vars, sort_keys=True)))
+        if self._manifest is None and _parsed.get("state") == state:
+            self._manifest = _parsed["manifest"]
         if self._manifest is None:
             result = self._invoke(["parse", "--write-json"])
             if not result.success:
@@ -154,6 +160,7 @@ class DbtProject:
                     remedy="If a user's rule in waymark.yml caused it, mend it there.",
                 )
             self._manifest = result.result
+            _parsed.update(state=state, manifest=self._manifest)
         return self._manifest
 
     def share_manifest(self, other: DbtProject) -> None:
@@ -173,7 +180,8 @@ class DbtProject:
 
         Raises AuditError that names the failed tests (nothing downstream of them ran), WaymarkError for a model that failed.
         """
-        arguments = ["build", "--exclude-resource-type", "unit_test"]
+        # The manifest is written when it is parsed; nothing reads it, or dbt's results, from a build's files.
+        arguments = ["build", "--no-write-json", "--exclude-resource-type", "unit_test"]
         arguments += ["--select", *select.split()] if select else []
         arguments += ["--exclude", *exclude.split()] if exclude else []
         arguments += ["--full-refresh"] if full_refresh else []
