@@ -82,7 +82,7 @@ def build_selected(
     after_identity: what these models state anew is found by identity; where that is not part of the run, it is done here, for the days and events that wait.
     """
     nodes = manifest()["nodes"]
-    wanted = {key: node for node in nodes.values() if (key := _key(node)) in context.selected_asset_keys}
+    wanted = {key: node for node in nodes.values() if (key := _key(node)) and key in context.selected_asset_keys}
     tests = {key: node for key, node in _tests().items() if key in context.selected_asset_check_keys}
     if wanted.keys() == _all_keys(context):
         results = build_all(run)
@@ -101,10 +101,10 @@ def build_selected(
     found = figures(run, wanted.keys())
     columns = column_lineage(run, manifest(), TRANSLATOR.get_asset_key)
     for result in results:
-        if result.kind in ("model", "seed") and (key := _key(nodes[result.unique_id])) in wanted:
-            said = {"seconds": round(result.seconds, 3), "dbt_message": result.message, **table_link(result.unique_id)}
+        if result.kind in ("model", "seed") and (key := _key(nodes[result.unique_id])) and key in wanted:
+            said: dict[str, Any] = {"seconds": round(result.seconds, 3), "dbt_message": result.message, **table_link(result.unique_id)}
             yield dg.MaterializeResult(asset_key=key, metadata={**said, **found[key], **columns.get(key, {})})
-        elif result.kind == "test" and (check := get_asset_check_key_for_test(manifest(), TRANSLATOR, result.unique_id, None)) in tests:
+        elif result.kind == "test" and (check := get_asset_check_key_for_test(manifest(), TRANSLATOR, result.unique_id, None)) and check in tests:
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key, check_name=check.name, passed=result.status == "pass", description=_remedy(result.unique_id),
                 metadata={"failing_rows": result.failures, "seconds": round(result.seconds, 3)},

@@ -8,11 +8,12 @@ last events of the log, never the log itself, and nothing of the warehouse or of
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as db
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from sqlalchemy.pool import QueuePool
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dagster import EventLogEntry
     from dagster._serdes import ConfigurableClassData
 
+PATTERN_DAY, PATTERN_COUNT = "9999-12-31", 987654321012
 _OPEN_SHARDS = 8  # a shard is the file of a run; beside them the index
 
 
@@ -71,11 +73,28 @@ class HomeEventLogStorage(SqliteEventLogStorage):
             for event in batch:
                 connection.execute(self.prepare_insert_event(event))
         with self.index_transaction() as connection:
-            ids = [connection.execute(self.prepare_insert_event(event)).inserted_primary_key[0] for event in batch]
+            keys: list[Any] = [connection.execute(self.prepare_insert_event(event)).inserted_primary_key for event in batch]
+            ids = [key[0] for key in keys]
             self._store_asset_event_tags(connection, batch, ids)
             last = {event.get_dagster_event().asset_key: (event, event_id) for event, event_id in zip(batch, ids, strict=True)}
             for event, event_id in last.values():
                 self._store_asset_event(connection, event, event_id)
+
+    def store_days(self, patterns: Sequence[EventLogEntry], days: Mapping[str, int]) -> None:
+        """Materializations of many days in one write, into the index alone: the log of the run does not list them.
+
+        patterns: one materialization an asset, of partition PATTERN_DAY, with PATTERN_COUNT where the day's own number belongs. days: that number by day.
+        An asset's latest event must come after: here nothing is noted of the asset itself.
+        """
+        lines = []
+        for pattern in patterns:
+            line = self._event_to_row(pattern)
+            for day, count in days.items():
+                text = line["event"].replace(PATTERN_DAY, day).replace(str(PATTERN_COUNT), str(count))
+                lines.append({**line, "event": text, "partition": day})
+        if lines:
+            with self.index_transaction() as connection:
+                connection.execute(SqlEventLogStorageTable.insert(), lines)
 
     def dispose(self) -> None:
         while self._engines:

@@ -26,10 +26,8 @@ LONGEST_HISTORY = timedelta(days=3650)
 
 _SETTINGS = served_project().settings.orchestration
 # Only a fault of disk or process is tried again: ProjectResource.step says which.
-STEP: dict[str, Any] = {
-    "pool": POOL,
-    "retry_policy": dg.RetryPolicy(max_retries=_SETTINGS.max_retries, delay=_SETTINGS.retry_seconds, backoff=dg.Backoff.EXPONENTIAL),
-}
+RETRIES = dg.RetryPolicy(max_retries=_SETTINGS.max_retries, delay=_SETTINGS.retry_seconds, backoff=dg.Backoff.EXPONENTIAL)
+STEP: dict[str, Any] = {"pool": POOL, "retry_policy": RETRIES}
 
 
 @cache
@@ -64,7 +62,9 @@ def with_policies(definitions: dg.Definitions) -> dg.Definitions:
 
 def _with_policies(spec: dg.AssetSpec) -> dg.AssetSpec:
     group = spec.group_name or "default"
-    follows = {} if group in ("landing", "ingestion", "quality") else {"automation_condition": FOLLOWS}
-    fresh = {"freshness_policy": dg.FreshnessPolicy.time_window(timedelta(hours=_SETTINGS.freshness_hours))} if spec.key in PROMISED_FRESH else {}
-    tags = {**spec.tags, "waymark/stage": group}
-    return spec.replace_attributes(owners=[OWNERS[group]], tags=tags, kinds=spec.kinds | KINDS.get(group, set()), **follows, **fresh)
+    laid: dict[str, Any] = {"owners": [OWNERS[group]], "tags": {**spec.tags, "waymark/stage": group}, "kinds": spec.kinds | KINDS.get(group, set())}
+    if group not in ("landing", "ingestion", "quality"):
+        laid["automation_condition"] = FOLLOWS
+    if spec.key in PROMISED_FRESH:
+        laid["freshness_policy"] = dg.FreshnessPolicy.time_window(timedelta(hours=_SETTINGS.freshness_hours))
+    return spec.replace_attributes(**laid)

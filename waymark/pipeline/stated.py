@@ -42,7 +42,7 @@ class Graph:
 def graph(run: Run) -> Graph:
     """The models of the run's manifest, and identity between their two selections."""
     run.dbt.assemble()
-    manifest = run.dbt.manifest()
+    manifest: Any = run.dbt.manifest()
     models = {unique_id: node for unique_id, node in manifest.nodes.items() if str(node.resource_type) == "model"}
     parents: dict[str, frozenset[str]] = {IDENTITY: frozenset(_name(node) for node in models.values() if _TAG in node.tags)}
     for node in models.values():

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.lib.figures import figures, source_figures
-from dagster_project.lib.policies import STEP
+from dagster_project.lib.policies import POOL, RETRIES, STEP
 from dagster_project.lib.project_resource import ProjectResource, served_project
 from waymark.pipeline import steps
 
@@ -22,7 +22,7 @@ def _landing(source: str) -> dg.AssetSpec:
 
 def _raw_events(source: str) -> dg.AssetsDefinition:
     @dg.asset(
-        key=["raw", f"{source}_events"], group_name="ingestion", kinds={"duckdb", "parquet"}, deps=[["landing", source]], **STEP,
+        key=["raw", f"{source}_events"], group_name="ingestion", kinds={"duckdb", "parquet"}, deps=[["landing", source]], pool=POOL, retry_policy=RETRIES,
         description=f"Accepted events of source {source}: privacy applied at the door, every row accounted for.",
     )  # fmt: skip
     def raw_events(project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]

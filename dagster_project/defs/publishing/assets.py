@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.lib.dbt_results import TRANSLATOR, manifest
 from dagster_project.lib.figures import markdown_table
-from dagster_project.lib.policies import STEP
+from dagster_project.lib.policies import POOL, RETRIES
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.core.warehouse import OUTPUT_SCHEMAS
 from waymark.pipeline import stated, steps
@@ -19,7 +19,7 @@ _PUBLISHED = [
 
 
 @dg.asset(
-    key=["published", "snapshot"], group_name="publishing", kinds={"duckdb"}, deps=_PUBLISHED, **STEP,
+    key=["published", "snapshot"], group_name="publishing", kinds={"duckdb"}, deps=_PUBLISHED, pool=POOL, retry_policy=RETRIES,
     description="What analysts read: the marts of the last run whose every blocking check passed.",
 )  # fmt: skip
 def snapshot(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.lib.figures import figures
 from dagster_project.lib.links import training_link
-from dagster_project.lib.policies import STEP
+from dagster_project.lib.policies import POOL, RETRIES
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline import learning, stated
 
@@ -20,7 +20,7 @@ class Training(dg.Config):
 
 
 @dg.asset(
-    key=["models", "propensity"], group_name="training", kinds={"xgboost", "mlflow"}, deps=[*_FEATURES, _LABEL], **STEP,
+    key=["models", "propensity"], group_name="training", kinds={"xgboost", "mlflow"}, deps=[*_FEATURES, _LABEL], pool=POOL, retry_policy=RETRIES,
     description="A challenger where one is due, recorded in MLflow; champion if the gate lets it. Skipped, with the reason, where history cannot carry it.",
 )  # fmt: skip
 def propensity(context: dg.AssetExecutionContext, project: ProjectResource, config: Training) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -31,7 +31,7 @@ def propensity(context: dg.AssetExecutionContext, project: ProjectResource, conf
 
 
 @dg.asset(
-    key=_SCORES, group_name="scoring", kinds={"duckdb", "xgboost"}, deps=[*_FEATURES, dg.AssetKey(["models", "propensity"])], **STEP,
+    key=_SCORES, group_name="scoring", kinds={"duckdb", "xgboost"}, deps=[*_FEATURES, dg.AssetKey(["models", "propensity"])], pool=POOL, retry_policy=RETRIES,
     description="One row per customer at the latest point: the champion's calibrated probability, its interval, decile and reasons.",
 )  # fmt: skip
 def fct_propensity_scores(project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
