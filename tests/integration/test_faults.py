@@ -79,6 +79,7 @@ def test_unreadable_files_are_refused_by_name_the_rest_is_published_and_the_exit
     assert listed.returncode == 0 and "bad_occurred_at" in listed.stdout and "bad_value" in listed.stdout
 
 
+@pytest.mark.prove
 def test_a_mended_mapping_takes_in_what_was_refused_and_quarantined(project: Path) -> None:
     (project / "data" / "german.csv").write_text("nr,at,what,visitor,value,order\ng1,2026-03-01T10:00:00Z,page_viewed,v7,,\n")
     (project / "data" / "shifted.csv").write_text("id,at,what,visitor,value,order\ns1,2026-03-01T10:00:00Z,bought,v7,EUR 5,o9\n")
@@ -94,6 +95,7 @@ def test_a_mended_mapping_takes_in_what_was_refused_and_quarantined(project: Pat
     assert second.rows("select rows_read, rows_accepted, rows_quarantined from raw.ingestion_log where file like '%shifted.csv'") == [(1, 1, 0)]
 
 
+@pytest.mark.prove
 def test_another_secret_and_settings_that_bind_built_tables_are_refused_before_anything_is_read(project: Path) -> None:
     first = run_project(project)
     assert first.code == 0 and "note: Made a secret" in first.errors, first.errors

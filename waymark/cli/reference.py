@@ -211,7 +211,8 @@ def _models() -> list[TablePage]:
             for model in yaml.load(path.read_text(encoding="utf-8"), Loader=loader).get("models", []):
                 columns = tuple((str(column["name"]), str(column.get("data_type", "")), str(column.get("description", ""))) for column in model["columns"])
                 kind = str(model.get("config", {}).get("meta", {}).get("kind", ""))
-                found.append(TablePage(f"{layer}.{model['name']}", str(model.get("description", "")), kind, columns, layer in ("marts", "features")))
+                is_published = layer in ("marts", "features") or "database='outputs'" in path.with_suffix(".sql").read_text(encoding="utf-8")
+                found.append(TablePage(f"{layer}.{model['name']}", str(model.get("description", "")), kind, columns, is_published))
     return found
 
 
