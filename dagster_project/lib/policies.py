@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.lib.instance import POOL as POOL  # where policies are looked for
+from dagster_project.lib.instance import POOL
 from dagster_project.lib.project_resource import served_project
 from waymark.core.clock import wall_now
 
