@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.lib.figures import figures, source_figures
-from dagster_project.lib.policies import POOL, RETRIES, STEP
+from dagster_project.lib.instance import POOL
+from dagster_project.lib.policies import RETRIES, STEP
 from dagster_project.lib.project_resource import ProjectResource, served_project
 from waymark.pipeline import steps
 

@@ -4,7 +4,8 @@ import dagster as dg
 
 from dagster_project.lib.dbt_results import TRANSLATOR, manifest
 from dagster_project.lib.figures import markdown_table
-from dagster_project.lib.policies import POOL, RETRIES
+from dagster_project.lib.instance import POOL
+from dagster_project.lib.policies import RETRIES
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline import stated, steps
 from waymark.pipeline.publish import PUBLISHED_SCHEMAS, publish

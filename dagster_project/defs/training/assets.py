@@ -3,8 +3,9 @@
 import dagster as dg
 
 from dagster_project.lib.figures import figures
+from dagster_project.lib.instance import POOL
 from dagster_project.lib.links import training_link
-from dagster_project.lib.policies import POOL, RETRIES
+from dagster_project.lib.policies import RETRIES
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline import learning, stated
 
