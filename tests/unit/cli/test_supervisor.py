@@ -133,8 +133,8 @@ def test_a_terminal_that_went_away_keeps_nothing_alive(watching: Callable[..., W
     def gone(_: Watched) -> None:
         raise SystemExit(1)  # what rich makes of a closed pipe
 
-    monkeypatch.setattr(found.supervisor, "_changed", gone)
-    with pytest.raises(SystemExit):
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(found.supervisor, "_changed", gone)
         found.supervisor.stop()
     assert found.processes == []
 
