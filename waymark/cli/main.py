@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -31,13 +33,11 @@ def main() -> None:
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not bury the message that says so
     try:
         app()
-    except SystemExit:
-        _silence_the_end()
-        raise
+    except SystemExit as ended:
+        _end(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
     except WaymarkError as error:
         print(f"waymark: {error}", file=sys.stderr)
-        _silence_the_end()
-        sys.exit(error.exit_code)
+        _end(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -46,16 +46,17 @@ def main() -> None:
         if not problem:
             raise
         print(f"waymark: {problem}", file=sys.stderr)
-        _silence_the_end()
-        sys.exit(problem.exit_code)
+        _end(problem.exit_code)
     except KeyboardInterrupt:
         print("waymark: stopped; the next run takes up what this one left", file=sys.stderr)
         sys.exit(130)
 
 
-def _silence_the_end() -> None:
-    """Great Expectations keeps DuckDB's type objects alive to the end, and the bindings then print pages about it: nobody is to read those."""
+def _end(code: int) -> NoReturn:
+    """Ends the process; after a run without taking the interpreter apart, which costs seconds and lets DuckDB's bindings print pages of what is left."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if "great_expectations" in sys.modules:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if {"dagster", "great_expectations"} & set(sys.modules):
+        atexit._run_exitfuncs()
+        os._exit(code)
+    sys.exit(code)

@@ -169,6 +169,7 @@ class Supervisor:
                 watched.process = subprocess.Popen(
                     list(service.command), env={**self._environment, **service.environment, MARKER: self._mark}, cwd=self._folder, stdin=subprocess.DEVNULL,
                     stdout=log, stderr=log, start_new_session=True,
+                    preexec_fn=_default_signals,  # noqa: PLW1509 - nothing else runs in this process meanwhile
                 )  # fmt: skip
         except OSError as error:
             raise StorageError(
@@ -196,6 +197,13 @@ class Supervisor:
         watched.state, watched.note = state, note
         if changed:
             self._changed(watched)
+
+
+def _default_signals() -> None:
+    """A shell's background job ignores Ctrl-C, and what it starts inherits that; a signal that is ignored or held back could not stop a service."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 @contextmanager

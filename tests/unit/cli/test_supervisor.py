@@ -234,12 +234,25 @@ def test_a_port_in_use_is_refused_by_number_and_option() -> None:
 
 
 def test_signals_are_noted_and_end_nothing() -> None:
+    before = signal.getsignal(signal.SIGINT)
     with noted_signals() as noted:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(os.getpid(), number)
         sleep(0.01)
         assert noted == ["SIGINT", "SIGTERM", "SIGHUP"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_service_that_inherits_ignored_or_held_signals_is_stopped_by_asking(watching: Callable[..., Watching]) -> None:
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        found = watching(service("one"))
+        found.until(lambda: found.state("one").state == "up")
+        assert found.supervisor.stop() == [] and found.processes == []
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        signal.signal(signal.SIGTERM, handler)
 
 
 CLAIMS = """
