@@ -122,7 +122,7 @@ def test_a_home_that_cannot_be_written_is_refused_before_anything_is_read(projec
 def test_a_full_disk_is_named_and_leaves_the_last_snapshot(project: Path) -> None:
     small = project / "small"
     small.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)], check=False, capture_output=True).returncode:
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(small)], check=False, capture_output=True).returncode:
         pytest.skip("a small disk can be mounted by root alone")
     try:
         good = run_project(project, WAYMARK_HOME=str(small))
