@@ -10,8 +10,9 @@ from time import perf_counter
 from typing import Any
 
 from waymark.core.digest import table_digest
+from waymark.core.quoting import literal
 from waymark.core.settings import Project
-from waymark.core.warehouse import Connection, attach_another, connect, literal, rows
+from waymark.core.warehouse import Connection, attach_another, connect, rows
 from waymark.privacy import load_secret
 
 SCRIPT = Path(__file__).with_name("floor.sql")

@@ -13,10 +13,9 @@ from typing import Any
 
 import dagster as dg
 
-from waymark.core.digest import text_digest
 from waymark.core.home import read_json, write_atomically
 from waymark.core.warehouse import rows
-from waymark.pipeline.code import code_digest
+from waymark.pipeline.code import models_digest
 from waymark.pipeline.steps import Run
 
 Columns = dict[str, dict[str, list[tuple[str, str]]]]  # by unique id of the model, by column: (unique id of the parent, its column)
@@ -28,7 +27,7 @@ _COLUMNS = """
 def column_lineage(run: Run, manifest: Mapping[str, Any], key_of: Callable[[Mapping[str, Any]], dg.AssetKey]) -> dict[dg.AssetKey, dict[str, Any]]:
     """Metadata by asset. Empty for a model that is not compiled yet, or whose SQL says nothing that can be followed."""
     kept = run.dbt.folder / "column_lineage.json"
-    wanted = text_digest(code_digest() + json.dumps(run.dbt.vars, sort_keys=True))
+    wanted = models_digest(run.dbt.vars)
     document = read_json(kept) or {}
     known: Any = document.get("models") if document.get("inputs") == wanted else {}
     models = {unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] == "model"}

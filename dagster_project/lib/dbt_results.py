@@ -17,10 +17,9 @@ from dagster_project.lib.day_events import record_days
 from dagster_project.lib.figures import figures
 from dagster_project.lib.links import table_link
 from dagster_project.lib.project_resource import served_project
-from waymark.core.digest import text_digest
 from waymark.core.home import write_atomically
 from waymark.pipeline import stated, steps
-from waymark.pipeline.code import code_digest
+from waymark.pipeline.code import models_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
 from waymark.pipeline.steps import Run
 
@@ -48,7 +47,7 @@ def manifest_path() -> Path:
     """The manifest of the served project; parsed anew only if the models, the sources or the settings changed."""
     project = served_project()
     dbt = DbtProject(project, project.home.warehouse, project.home.dbt)
-    inputs = text_digest(code_digest() + json.dumps(dbt.vars, sort_keys=True))
+    inputs = models_digest(dbt.vars)
     marker = dbt.target / "inputs_digest"
     if not (dbt.manifest_path.exists() and marker.exists() and marker.read_text() == inputs):
         project.home.ensure()

@@ -9,6 +9,7 @@ import dagster as dg
 import yaml
 
 from waymark.core.home import Home, write_atomically
+from waymark.core.processes import exists
 
 POOL = "warehouse"
 PROCESS_TAG = "waymark/process"
@@ -72,14 +73,4 @@ def _started(process: int) -> str:
         with open(f"/proc/{process}/stat", encoding="utf-8") as file:
             return file.read().rsplit(")", 1)[1].split()[19]
     except OSError:
-        return "" if not _is_alive(process) else "alive"
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return "" if not exists(process) else "alive"

@@ -35,7 +35,7 @@ def alive(sessions: Collection[int], marker: str = "") -> set[int]:
     sessions: process ids of session leaders; those that are gone are no harm. This process itself is never among them.
     """
     if not _HAS_PROC:
-        return {leader for leader in sessions if _group_lives(leader)}
+        return {leader for leader in sessions if exists(-leader)}
     wanted = f"{marker}\0".encode()
     parents: dict[int, int] = {}
     found: set[int] = set()
@@ -92,9 +92,10 @@ def _environment(folder: Path) -> bytes:
         return b""
 
 
-def _group_lives(leader: int) -> bool:
+def exists(process: int) -> bool:
+    """Whether there is this process, or, below zero, anybody in the group of that leader; of whatever user."""
     try:
-        os.killpg(leader, 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

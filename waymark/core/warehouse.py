@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.quoting import literal
 
 if TYPE_CHECKING:
     from waymark.core.settings import EngineSettings
@@ -102,11 +103,6 @@ def attach_another(connection: Connection, warehouse: Path, alias: str, *, read_
         connection.execute(f"attach {literal(outputs_of(warehouse))} as {catalogs[1]}{mode}")
     found = rows(connection, "select table_catalog, table_schema, table_name from information_schema.tables where list_contains(?, table_catalog)", [catalogs])
     return {f"{schema}.{name}": f'{catalog}.{schema}."{name}"' for catalog, schema, name in found}
-
-
-def literal(value: object) -> str:
-    """A text as an SQL literal, for statements that take no parameters."""
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waymark.ingestion.quoting import literal
+from waymark.core.quoting import literal
 
 _DEVICE_WORDS = {
     "desktop": ("desktop", "pc", "computer", "laptop", "web", "browser", "macos", "windows", "linux"),

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 from waymark.core.clock import wall_now
 from waymark.core.home import Home
+from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, rows, storage_problem
 from waymark.ingestion import log
 from waymark.ingestion.event import CANONICAL_COLUMNS, reason_sql
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.lake import discard, write_partitions, write_quarantine
-from waymark.ingestion.quoting import literal, name
 from waymark.ingestion.report import Count, Counts
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, QUARANTINE_EXTRA, build_quarantine_view, build_views
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+from waymark.core.quoting import literal, name
 from waymark.core.settings import Settings
 from waymark.ingestion.agents import browser_sql, device_sql, os_sql
 from waymark.ingestion.event import CANONICAL_COLUMNS, CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
 from waymark.ingestion.extraction import RECORD, Extraction, Extractor, Shape, removal_patch
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
 from waymark.ingestion.moments import amount_sql, timestamp_sql
-from waymark.ingestion.quoting import literal, name
 from waymark.privacy import identifier_hash_sql, normalised_sql, protected_id_sql, redact_name_sql, redact_sql
 
 _PLAIN = (

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 
 from waymark.core.errors import FileRefusedError, MappingError
+from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, first_line
 from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.mapping import Mapping, Rule
-from waymark.ingestion.quoting import literal, name
 
 RECORD = "record"
 _NO_COLUMN = re.compile(r'Referenced column "([^"]+)" (?:was )?not found')

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from waymark.core.quoting import name
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.batch import REFUSED, Batch
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.extraction import Shape
-from waymark.ingestion.quoting import name
 from waymark.ingestion.report import FileOutcome
 from waymark.privacy import Secret
 

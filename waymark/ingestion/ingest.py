@@ -12,6 +12,7 @@ from time import perf_counter
 from waymark.core.digest import file_digest
 from waymark.core.errors import FileRefusedError, MappingError, WaymarkError
 from waymark.core.home import Home
+from waymark.core.quoting import literal
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, first_line, rows, storage_problem
 from waymark.ingestion import log
@@ -23,7 +24,6 @@ from waymark.ingestion.files import Known, save_known, source_files, stamp
 from waymark.ingestion.group import Group
 from waymark.ingestion.lake import recover, scratch_folder
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, load_mapping
-from waymark.ingestion.quoting import literal
 from waymark.ingestion.readers import READ, drop_read, load_records
 from waymark.ingestion.report import Count, Counts, FileOutcome, IngestReport
 from waymark.ingestion.tables import build_quarantine_view, build_views, create_tables

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from waymark.core.errors import StorageError
 from waymark.core.home import Home, sync_file, sync_folder
+from waymark.core.quoting import literal
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.files import KNOWN_FILE
-from waymark.ingestion.quoting import literal
 
 _TEMPORARY = ".tmp-"
 SCRATCH = "ingest"

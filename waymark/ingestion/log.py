@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from waymark.core.clock import wall_now
+from waymark.core.quoting import name
 from waymark.core.warehouse import Connection, rows
-from waymark.ingestion.quoting import name
 from waymark.ingestion.report import Count, FileOutcome, Refusal
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from waymark.core.clock import wall_now
 from waymark.core.errors import FileRefusedError, WaymarkError
 from waymark.core.home import Home
+from waymark.core.quoting import literal, name
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.ingestion import log
@@ -20,7 +21,6 @@ from waymark.ingestion.extraction import RECORD, Shape, check_expressions
 from waymark.ingestion.group import BOUNDS, PARSED, RECORDS, bounds_sql, verdicts_sql
 from waymark.ingestion.lake import scratch_folder, write_quarantine
 from waymark.ingestion.mapping import Mapping, load_mapping
-from waymark.ingestion.quoting import literal, name
 from waymark.ingestion.readers import NO_VERDICT
 from waymark.ingestion.report import Counts
 from waymark.ingestion.salvage import salvage_stored

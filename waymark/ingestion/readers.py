@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waymark.core.errors import FileRefusedError
+from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, connect, first_line, rows, storage_problem
 from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.mapping import Mapping
-from waymark.ingestion.quoting import literal, name
 from waymark.ingestion.salvage import LINE_MARK, Split, salvage_csv, salvage_lines, split_record
 from waymark.privacy import redact_text
 

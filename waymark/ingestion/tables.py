@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.event import CANONICAL_COLUMNS, empty_events_sql
-from waymark.ingestion.quoting import literal, name
 
 QUARANTINE_COLUMNS = {
     "source": "VARCHAR", "file": "VARCHAR", "ingest_file_id": "INTEGER", "row_number": "BIGINT", "rule": "VARCHAR", "field": "VARCHAR",

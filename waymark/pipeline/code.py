@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from waymark.core.digest import text_digest
 from waymark.core.settings import Project
 from waymark.core.shipped import shipped
 
@@ -26,6 +30,11 @@ def code_digest() -> str:
     for path in [*shipped_files(), *sorted(IDENTITY.glob("*.py"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def models_digest(dbt_vars: Mapping[str, Any]) -> str:
+    """What dbt's parsed models depend on: the code, and the settings that they read as vars."""
+    return text_digest(code_digest() + json.dumps(dbt_vars, sort_keys=True))
 
 
 def build_digest(project: Project) -> str:

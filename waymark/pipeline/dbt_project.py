@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from waymark.core.digest import text_digest
 from waymark.core.errors import AuditError, SettingsError, WaymarkError
 from waymark.core.home import write_atomically
 from waymark.core.settings import Project, quiet_libraries
 from waymark.core.warehouse import OUTPUTS, connection_config, outputs_of, storage_problem
-from waymark.pipeline.code import PARTS, SHIPPED, code_digest, shipped_files
+from waymark.pipeline.code import PARTS, SHIPPED, models_digest, shipped_files
 from waymark.pipeline.dbt_sources import sources_document
 
 if TYPE_CHECKING:
@@ -148,10 +147,12 @@ class DbtProject:
 
     def manifest(self) -> Manifest:
         """The parsed manifest; parsed once per process and state of models and settings, from dbt's cache where nothing changed."""
-        state = (str(self.folder), text_digest(code_digest() + json.dumps(self.vars, sort_keys=True)))
-        if self._manifest is None and _parsed.get("state") == state:
+        if self._manifest is not None:
+            return self._manifest
+        state = (str(self.folder), models_digest(self.vars))
+        if _parsed.get("state") == state:
             self._manifest = _parsed["manifest"]
-        if self._manifest is None:
+        else:
             result = self._invoke(["parse", "--write-json"])
             if not result.success:
                 raise storage_problem(result.exception, str(self.folder)) or WaymarkError(

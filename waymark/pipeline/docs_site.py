@@ -15,11 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 
-from waymark.core.digest import text_digest
 from waymark.core.errors import WaymarkError
 from waymark.core.home import Home, read_json, rename_durably, write_atomically
 from waymark.core.settings import Project, load_project
-from waymark.pipeline.code import code_digest
+from waymark.pipeline.code import models_digest
 from waymark.pipeline.dbt_project import DbtProject, dbt_vars
 
 _PAGE = "index.html"
@@ -39,7 +38,7 @@ def docs_are_current(project: Project) -> bool:
 
 
 def _inputs(project: Project) -> dict[str, object]:
-    digest = text_digest(code_digest() + json.dumps(dbt_vars(project), sort_keys=True))
+    digest = models_digest(dbt_vars(project))
     return {"digest": digest, "has_tables": project.home.published.exists()}
 
 

@@ -8,7 +8,8 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from waymark.core.warehouse import Connection, literal, rows
+from waymark.core.quoting import literal
+from waymark.core.warehouse import Connection, rows
 from waymark.identity import prepare_identity
 from waymark.pipeline.dbt_project import DbtProject
 from waymark.pipeline.steps import BEFORE_IDENTITY, Run, resolve

@@ -16,7 +16,8 @@ import waymark
 from waymark.core.clock import wall_now
 from waymark.core.digest import table_digest
 from waymark.core.home import Home, copy_file, read_json, rename_durably, sync_file, write_atomically
-from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, literal, outputs_of, rows
+from waymark.core.quoting import literal
+from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, outputs_of, rows
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, audit
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from expectations.rules import STAGES, Bounds, CheckResult, Stage
 from waymark.core.clock import wall_now
 from waymark.core.errors import AuditError
+from waymark.core.quoting import literal
 from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.progress import Stage as Timed
 from waymark.pipeline.steps import Run, rebuilding
@@ -94,7 +95,7 @@ def prepare_quality(connection: Connection) -> None:
     """Makes the table of results where it does not exist."""
     connection.execute(f"create table if not exists {TABLE} ({_COLUMNS})")
     for name, text in DESCRIPTIONS.items():
-        connection.execute(f"comment on column {TABLE}.{name} is '{text.replace(chr(39), chr(39) * 2)}'")
+        connection.execute(f"comment on column {TABLE}.{name} is {literal(text)}")
 
 
 def keep(connection: Connection, results: Sequence[CheckResult], *, run_id: str, history_days: int) -> None:

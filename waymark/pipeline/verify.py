@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from waymark.core.digest import table_digest
 from waymark.core.errors import StorageError
+from waymark.core.quoting import literal
 from waymark.core.settings import Project
-from waymark.core.warehouse import Connection, attach_another, literal, rows
+from waymark.core.warehouse import Connection, attach_another, rows
 from waymark.identity import prepare_identity
 from waymark.ingestion import open_raw, restate_clock
 from waymark.pipeline.dbt_project import DbtProject

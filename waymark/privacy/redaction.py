@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from waymark.core.quoting import literal
+
 EMAIL_MARK, PHONE_MARK = "[email]", "[phone]"
 
 # '@' may stand as itself, percent-encoded (once or twice), or as a JSON escape.
@@ -18,13 +20,13 @@ PHONE_IN_TEXT = _BEFORE + r"(?:[0-9]{10,15}\b|0[1-9](?:[ .\-()/]{0,2}[0-9]){7,12
 
 def redact_sql(column: str, *, free_text: bool = False) -> str:
     """SQL: the column with e-mail-like strings as [email], phone-like ones as [phone]. `column` is evaluated several times."""
-    email = _quoted(EMAIL)
+    email = literal(EMAIL)
     no_email = (
         f"case when contains({column}, '@') or contains({column}, '%40') or contains({column}, '%2540') or contains({column}, '\\u0040')"
         f" then regexp_replace({column}, {email}, '{EMAIL_MARK}', 'g') else {column} end"
     )
-    redacted = f"regexp_replace({no_email}, {_quoted(PHONE)}, '\\1{PHONE_MARK}', 'g')"
-    return f"regexp_replace({redacted}, {_quoted(PHONE_IN_TEXT)}, '\\1{PHONE_MARK}', 'g')" if free_text else redacted
+    redacted = f"regexp_replace({no_email}, {literal(PHONE)}, '\\1{PHONE_MARK}', 'g')"
+    return f"regexp_replace({redacted}, {literal(PHONE_IN_TEXT)}, '\\1{PHONE_MARK}', 'g')" if free_text else redacted
 
 
 def redact_name_sql(column: str) -> str:
@@ -37,7 +39,3 @@ def redact_text(text: str) -> str:
     """The same for one text, for messages and logs."""
     at_free = re.sub(EMAIL.replace(r"\p{L}\p{N}", r"\w").replace(r"[\p{L}]", r"[^\W\d_]"), EMAIL_MARK, text)
     return re.sub(PHONE, rf"\1{PHONE_MARK}", at_free)
-
-
-def _quoted(pattern: str) -> str:
-    return "'" + pattern.replace("'", "''") + "'"

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ml.datasets import feature_sql
 from ml.explain import top_contributions
+from waymark.core.quoting import literal
 from waymark.core.warehouse import Connection, another_cursor, rows
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def prepare_scores(connection: Connection) -> None:
     """Makes the table, empty, where it does not exist."""
     connection.execute(f"create table if not exists {TABLE} ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})")
     for name, text in DESCRIPTIONS.items():
-        connection.execute(f"comment on column {TABLE}.{name} is '{text.replace(chr(39), chr(39) * 2)}'")
+        connection.execute(f"comment on column {TABLE}.{name} is {literal(text)}")
 
 
 def score_customers(connection: Connection, model: PropensityModel | None, version: str | None, *, batch_rows: int = BATCH_ROWS) -> ScoreReport:

@@ -7,5 +7,5 @@ def name(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def literal(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
