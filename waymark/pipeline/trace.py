@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from waymark.core.errors import WaymarkError
+from waymark.core.quoting import literal
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion import Mapping, load_mapping
@@ -84,12 +85,12 @@ def trace_events(project: Project, event_ids: Iterable[str]) -> list[TracedEvent
 def _located(connection: Connection, project: Project) -> list[TracedEvent]:
     found: list[tuple[object, ...]] = []
     for (source,) in rows(connection, "select distinct source from marts.fct_events join traced using (event_id) order by source"):
-        lake = str(project.home.raw_lake / f"{source}_events").replace("'", "''")
+        lake = literal(project.home.raw_lake / f"{source}_events" / "*" / "*.parquet")
         found += rows(connection, f"""
             select e.event_id, e.event_type, e.occurred_at, e.source, l.file, r.row_number
             from marts.fct_events e
             join traced using (event_id)
-            join read_parquet('{lake}/*/*.parquet', hive_partitioning = true) r on r.event_id = e.event_id and r.content_digest = e.content_digest
+            join read_parquet({lake}, hive_partitioning = true) r on r.event_id = e.event_id and r.content_digest = e.content_digest
             join raw.ingestion_log l on l.file_id = r.ingest_file_id
             where e.source = ?
         """, [source])  # fmt: skip

@@ -14,6 +14,7 @@ from ml.explain.events import Value
 from ml.models.propensity.model import PropensityModel
 from ml.registry import version_of
 from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.quoting import literal
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.learning import MODEL
@@ -91,7 +92,7 @@ def explain_customer(project: Project, customer_id: str, *, count: int = 5) -> E
             raise StorageError(f"version {version} of the model is gone", where=str(project.home.mlflow), remedy="Score again: waymark run --full-refresh")
         model = PropensityModel.load(known.folder)
         point = as_of_at if isinstance(as_of_at, datetime) else datetime.fromisoformat(str(as_of_at))
-        where = f"points.as_of_at = timestamp '{point}' and points.customer_id = '{customer_id.replace(chr(39), '')}'"
+        where = f"points.as_of_at = timestamp '{point}' and points.customer_id = {literal(customer_id)}"
         table = connection.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_table()
         contributions = model.contributions(model.encoder.encode(table))[0]
         values = table.select(list(model.fields)).to_pylist()[0]
