@@ -181,7 +181,7 @@ def test_no_feature_moves_with_what_happens_at_its_point_or_later(rebuilt: Stepw
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize(("seed", "batches", "on_mondays"), [(1, 2, False), (2, 6, False), (3, 9, False), (4, 3, True), (5, 6, True), (6, 18, True)])
+@pytest.mark.parametrize(("seed", "batches", "on_mondays"), [(1, 2, False), (2, 6, False), (4, 3, True), (6, 18, True)])
 def test_other_seasons_agree_in_all_rows(seed: int, batches: int, on_mondays: bool, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     deliveries = season(seed, cells=200, batches=batches, on_mondays=on_mondays)
     built, rebuilt = project_in_batches(tmp_path / "batches", deliveries), shop(tmp_path / "once")
