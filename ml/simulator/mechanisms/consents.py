@@ -159,6 +159,8 @@ def _acts(block: Block, pairs: _Pairs, is_picked: Bools, stream: Stream) -> _Act
         action = np.where(at < spec.end_ms, action, NOTHING)
         acts.action[:, turn], acts.at[:, turn] = action, np.where(action != NOTHING, at, 0)
         following = stream.chosen("after", key + turn, AFTER[np.minimum(action, EXPIRE)])
+        if turn == MOST_ACTS - 2:  # the last act that has room is no grant, which would want another to end it
+            following = np.where(following == GRANT, EXPIRE, following)
         wait = _waits(stream, key + turn + 1, pace)
         # a grant that is neither renewed nor withdrawn in time lapses, where grants do
         lapses = (action == GRANT) & (lapse > 0) & ((following == EXPIRE) | (wait >= lapse))

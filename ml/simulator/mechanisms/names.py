@@ -164,8 +164,8 @@ class Register:
         for code, weight in enumerate(weights):
             spoken = language == code
             street[spoken] = starts[code] + self.stream.chosen("street", key[spoken], weight)
-        house = 1 + (self.stream.uniform("house", key) ** 2 * 140).astype(np.int64)
-        letter = np.asarray(["a", "b", "c", *[""] * 37], dtype=object)[self.stream.below("house_letter", key, 40)]
+        house = 1 + self.stream.below("house", key, 400)
+        letter = np.asarray(["a", "b", "c", "d", *[""] * 16], dtype=object)[self.stream.below("house_letter", key, 20)]
         codes = _postcodes(self.stream.seed)[residents.town, street]
         return np.asarray(namebook.STREETS, dtype=object)[street], house.astype(str).astype(object) + letter, codes, _TOWN_NAMES[residents.town]
 

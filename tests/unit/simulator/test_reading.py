@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ml.simulator import DEFAULT_MECHANISMS, WorldSpec
 from ml.simulator import catalogue as cat
 from tests.conftest import REPOSITORY
-from tests.unit.simulator.conftest import NAMES, World
+from tests.unit.simulator.conftest import FORM, NAMES, World, make_world, parsed
 from waymark.core.settings import Project, load_project
 from waymark.core.warehouse import connect
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
@@ -76,3 +78,41 @@ def test_ingestion_counts_each_file_as_the_truth_does_and_knows_why_it_refused(p
         true[str(cell["file"])][str(cell["outcome"])] += int(str(cell["row_count"]))
     assert found == true
     assert rules == {rule: sum(world.report.rows_by_kind.get(kind, 0) for kind in kinds) for rule, kinds in RULES.items()}
+
+
+PEOPLE = dict.fromkeys(("names", "households", "shared_devices", "placeholder_emails", "reused_order_ids", "second_accounts", "consents"), 0.7)
+
+
+def test_what_was_typed_into_forms_stops_at_the_door_and_a_mapping_that_lets_it_pass_is_seen(project: Project, tmp_path: Path) -> None:
+    """No column of the lake has a name, a street or a date of birth under the shipped mapping, which names none of the forms' columns."""
+    made = make_world(tmp_path, WorldSpec(customers=150, days=42, mechanisms={**DEFAULT_MECHANISMS, **PEOPLE}))
+    rows = [row for lines in made.lines().values() for line in lines if (row := parsed(line, made.names))]
+    typed = {row[name] for row in rows for name in FORM if name not in {"address_city", "postcode"}}
+    words = sorted(text for text in typed if len(text) > 3)
+    assert len(words) > 100
+    assert _seen_in_lake(project, made, tmp_path / "shipped", words, {}) == set()
+    lets_pass = {"columns": {"properties": {"columns": ["product_id", "family_name", "street"], "optional": True}}}
+    assert len(_seen_in_lake(project, made, tmp_path / "leaky", words, lets_pass)) > 50
+
+
+def _seen_in_lake(project: Project, made: World, folder: Path, words: list[str], changed: dict[str, dict[str, object]]) -> set[str]:
+    """Which of the words stand, as words, in a text column of the raw view once the world was taken in by the shipped mapping with these changes."""
+    shutil.copytree(project.directory.parent / "sources", folder / "sources")
+    shutil.copytree(project.directory, folder / "demo", ignore=shutil.ignore_patterns(".waymark"))
+    path = folder / "sources" / f"{SOURCE}.yml"
+    mapping = yaml.safe_load(path.read_text())
+    for section, values in changed.items():
+        mapping[section] = {**mapping[section], **values}
+    path.write_text(yaml.safe_dump(mapping))
+    own = load_project(folder / "demo")
+    own.home.ensure()
+    shutil.copytree(made.report.paths[0].parent, own.home.landing / SOURCE)
+    with connect(own.home.warehouse) as connection:
+        ingest_source(own, SOURCE, connection, load_secret(own))
+        prepare_raw(connection, {SOURCE: load_mapping(path)}, own.home)
+        relation = f"raw.{SOURCE}_events"
+        described = connection.execute(f"select column_name, column_type from (describe {relation})").fetchall()
+        columns = [name for name, kind in described if kind.startswith("VARCHAR")]
+        cells = connection.execute(f"select distinct unnest([{', '.join(f'cast({column} as varchar)' for column in columns)}]) from {relation}").fetchall()
+    text = "\n".join(cell for (cell,) in cells if cell)
+    return {word for word in words if re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", text)}
