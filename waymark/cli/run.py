@@ -94,7 +94,7 @@ def world(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal worlds.")] = 1,
     rate: Annotated[
         list[str] | None,
-        typer.Option("--rate", metavar="NAME=RATE", help="A mechanism's rate, 0 is off; may be given several times (ml/simulator/README.md)."),
+        typer.Option("--rate", metavar="NAME=RATE", help="A mechanism's rate, 0 is off (ml/simulator/README.md)."),
     ] = None,
     if_named: Annotated[bool, typer.Option("--if-named", help="Only where the project names the source waymark_world; else say so, and do nothing.")] = False,
 ) -> None:

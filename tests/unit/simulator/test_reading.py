@@ -115,4 +115,4 @@ def _seen_in_lake(project: Project, made: World, folder: Path, words: list[str],
         columns = [name for name, kind in described if kind.startswith("VARCHAR")]
         cells = connection.execute(f"select distinct unnest([{', '.join(f'cast({column} as varchar)' for column in columns)}]) from {relation}").fetchall()
     text = "\n".join(cell for (cell,) in cells if cell)
-    return {word for word in words if re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", text)}
+    return {word for word in words if word in text and re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", text)}
