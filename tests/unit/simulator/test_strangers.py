@@ -16,7 +16,7 @@ from ml.simulator.mechanisms import MECHANISMS, households, placeholder_emails, 
 from tests.unit.simulator.conftest import World, accepted, make_world
 from tests.unit.simulator.people import Row, groups, identifiers, instant, is_binomial, normal_phone, owners, shared_identifiers
 
-CUSTOMERS = 1_920  # a multiple of sixty-four, so that no group is cut by the world's end
+CUSTOMERS = 1_280  # a multiple of sixty-four, so that no group is cut by the world's end
 
 
 def of(tmp: pytest.TempPathFactory, **rates: float) -> tuple[World, list[Row]]:
@@ -246,13 +246,13 @@ TRUTHS = ("names", "addresses", "forms", "households", "shared_devices", "placeh
 def test_blocks_workers_and_further_customers_change_no_byte_of_worlds_with_people_in_them(tmp_path: Path) -> None:
     rates = {**DEFAULT_MECHANISMS, **dict.fromkeys(PEOPLE, 0.6)}
     assert set(PEOPLE) <= set(MECHANISMS)
-    plain = make_world(tmp_path / "plain", WorldSpec(customers=230, days=56, mechanisms=rates))
-    for how in ({"block_customers": 37, "workers": 1}, {"block_customers": 100, "workers": 3}):
+    plain = make_world(tmp_path / "plain", WorldSpec(customers=130, days=56, mechanisms=rates))
+    for how in ({"block_customers": 37, "workers": 1}, {"block_customers": 70, "workers": 3}):
         again = make_world(tmp_path / str(how["workers"]), plain.spec, **how)
         assert again.lines() == plain.lines()
         for table in TRUTHS:
             assert sorted(map(repr, again.truth(table))) == sorted(map(repr, plain.truth(table))), table
-    more = make_world(tmp_path / "more", WorldSpec(customers=300, days=56, mechanisms=rates))
+    more = make_world(tmp_path / "more", WorldSpec(customers=160, days=56, mechanisms=rates))
     there = {name: iter(lines) for name, lines in more.lines().items()}
     for name, lines in plain.lines().items():
         assert all(line in there[name] for line in lines), name
