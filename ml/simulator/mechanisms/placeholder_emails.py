@@ -22,7 +22,7 @@ COPY = 84
 WAIT_MS = 15 * 60_000
 ADDRESSES = ("noreply@noreply.example", "test@test.example", "none@none.example", "no@mail.example", "a@a.example", "na@na.example", "asdf@asdf.example",
              "customer@shop.example", "kein@email.example", "pas@demail.example", "x@xx.example", "nobody@nowhere.example")  # fmt: skip
-WEIGHTS = 1.0 / np.arange(1, len(ADDRESSES) + 1) ** 1.5
+WEIGHTS = np.array([1.0 / place**1.5 for place in range(1, len(ADDRESSES) + 1)])
 
 _TEXT, _TIME = pa.string(), pa.timestamp("us")
 TRUTHS = {

@@ -17,7 +17,7 @@ from tests.unit.simulator.conftest import FORM, NAMES, World, accepted, make_wor
 from tests.unit.simulator.people import Row, identifiers, instant, is_binomial, owners
 
 RATE = 0.8
-SPEC = WorldSpec(customers=4_992, days=182, mechanisms={"names": RATE, "households": 0.4, "double_reports": 0.2, "second_accounts": 0.3, "conflicts": 0.01})
+SPEC = WorldSpec(customers=3_840, days=182, mechanisms={"names": RATE, "households": 0.4, "double_reports": 0.2, "second_accounts": 0.3, "conflicts": 0.01})
 FORM_EVENTS = {"signed_up": "sign_up", "checkout_started": "checkout", "order_placed": "checkout", "crm_call_logged": "call"}
 ASKED = {
     "sign_up": {"given_name", "family_name", "postcode", "address_city", "birth_date"},

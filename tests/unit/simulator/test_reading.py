@@ -83,36 +83,30 @@ def test_ingestion_counts_each_file_as_the_truth_does_and_knows_why_it_refused(p
 PEOPLE = dict.fromkeys(("names", "households", "shared_devices", "placeholder_emails", "reused_order_ids", "second_accounts", "consents"), 0.7)
 
 
-def test_what_was_typed_into_forms_stops_at_the_door_and_a_mapping_that_lets_it_pass_is_seen(project: Project, tmp_path: Path) -> None:
-    """No column of the lake has a name, a street or a date of birth under the shipped mapping, which names none of the forms' columns."""
-    made = make_world(tmp_path, WorldSpec(customers=150, days=42, mechanisms={**DEFAULT_MECHANISMS, **PEOPLE}))
+def test_what_was_typed_into_forms_stops_at_the_door_but_where_a_mapping_lets_it_pass(project: Project, tmp_path: Path) -> None:
+    """No column of the lake has a name, a street or a date of birth but the one that this mapping fills with family names; the shipped one has no such."""
+    made = make_world(tmp_path, WorldSpec(customers=120, days=35, file_days=35, mechanisms={**DEFAULT_MECHANISMS, **PEOPLE}))
     rows = [row for lines in made.lines().values() for line in lines if (row := parsed(line, made.names))]
-    typed = {row[name] for row in rows for name in FORM if name not in {"address_city", "postcode"}}
-    words = sorted(text for text in typed if len(text) > 3)
+    words = sorted({row[name] for row in rows for name in FORM if name not in {"address_city", "postcode"} and len(row[name]) > 3})
     assert len(words) > 100
-    assert _seen_in_lake(project, made, tmp_path / "shipped", words, {}) == set()
-    lets_pass = {"columns": {"properties": {"columns": ["product_id", "family_name", "street"], "optional": True}}}
-    assert len(_seen_in_lake(project, made, tmp_path / "leaky", words, lets_pass)) > 50
-
-
-def _seen_in_lake(project: Project, made: World, folder: Path, words: list[str], changed: dict[str, dict[str, object]]) -> set[str]:
-    """Which of the words stand, as words, in a text column of the raw view once the world was taken in by the shipped mapping with these changes."""
-    shutil.copytree(project.directory.parent / "sources", folder / "sources")
-    shutil.copytree(project.directory, folder / "demo", ignore=shutil.ignore_patterns(".waymark"))
-    path = folder / "sources" / f"{SOURCE}.yml"
+    for part in ("sources", "demo"):
+        shutil.copytree(project.directory.parent / part, tmp_path / part, ignore=shutil.ignore_patterns(".waymark"))
+    path = tmp_path / "sources" / f"{SOURCE}.yml"
     mapping = yaml.safe_load(path.read_text())
-    for section, values in changed.items():
-        mapping[section] = {**mapping[section], **values}
+    mapping["columns"]["language"] = "family_name"
     path.write_text(yaml.safe_dump(mapping))
-    own = load_project(folder / "demo")
+    own = load_project(tmp_path / "demo")
     own.home.ensure()
     shutil.copytree(made.report.paths[0].parent, own.home.landing / SOURCE)
+    seen = set()
     with connect(own.home.warehouse) as connection:
         ingest_source(own, SOURCE, connection, load_secret(own))
         prepare_raw(connection, {SOURCE: load_mapping(path)}, own.home)
         relation = f"raw.{SOURCE}_events"
-        described = connection.execute(f"select column_name, column_type from (describe {relation})").fetchall()
-        columns = [name for name, kind in described if kind.startswith("VARCHAR")]
-        cells = connection.execute(f"select distinct unnest([{', '.join(f'cast({column} as varchar)' for column in columns)}]) from {relation}").fetchall()
-    text = "\n".join(cell for (cell,) in cells if cell)
-    return {word for word in words if word in text and re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", text)}
+        described = connection.execute(f"select column_name from (describe {relation}) where column_type like '%VARCHAR%'").fetchall()
+        for (column,) in described:
+            cells = connection.execute(f"select distinct cast({column} as varchar) from {relation} where {column} is not null").fetchall()
+            text = "\n".join(cell for (cell,) in cells)
+            if any(word in text and re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", text) for word in words):
+                seen.add(column)
+    assert seen == {"language"} and len(described) > 30
