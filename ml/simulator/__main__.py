@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ml.simulator.mechanisms import MECHANISMS
 from ml.simulator.oracle import write_propensity
-from ml.simulator.spec import DEFAULT_MECHANISMS, Drift, WorldSpec
+from ml.simulator.spec import Drift, WorldSpec, rates_given
 from ml.simulator.world import generate_world
 from waymark.core.errors import WaymarkError
 
@@ -30,8 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--propensity", action="store_true", help="write the oracle's probabilities, too (truth_propensity)")
     given = parser.parse_args(arguments)
     try:
-        rates = {**DEFAULT_MECHANISMS, **dict(_pair(text, "--rate") for text in given.rate)}
-        day, factor = _pair(given.drift, "--drift") if given.drift else ("", 1.0)
+        rates = rates_given(given.rate)
+        day, factor = _drift(given.drift) if given.drift else ("", 1.0)
         if day and not day.isdecimal():
             raise WaymarkError(f"'{day}' is no day of a world", where="--drift", remedy="Write, for instance: --drift 120=0.5")
         spec = WorldSpec(
@@ -50,14 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _pair(text: str, option: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
+def _drift(text: str) -> tuple[str, float]:
+    day, _, factor = text.partition("=")
     try:
-        return name, float(value)
+        return day, float(factor)
     except ValueError as error:
-        examples = {"--rate": ("NAME=RATE", "late=0.05"), "--drift": ("DAY=FACTOR", "120=0.5")}
-        form, example = examples[option]
-        raise WaymarkError(f"'{text}' is not {form}", where=option, remedy=f"Write, for instance: {option} {example}") from error
+        raise WaymarkError(f"'{text}' is not DAY=FACTOR", where="--drift", remedy="Write, for instance: --drift 120=0.5") from error
 
 
 if __name__ == "__main__":

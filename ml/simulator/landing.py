@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 import pyarrow as pa
 
-from ml.simulator.rendering import HEADER
+from ml.simulator.rendering import header
 from ml.simulator.rows import Array
 from ml.simulator.spec import DAY_MS, WorldSpec
 
@@ -77,7 +77,7 @@ def write_files(spill: Spill, folder: Path, spec: WorldSpec, workers: int) -> li
             # wbits 31 is gzip with an empty header: no file name and no time in it, so equal text gives equal bytes
             squeezer = zlib.compressobj(_COMPRESSION, zlib.DEFLATED, 31) if spec.gzip else None
             put: Callable[[bytes | pa.Buffer], object] = (lambda data: handle.write(squeezer.compress(data))) if squeezer else handle.write
-            put(HEADER)
+            put(header(has_forms=spec.rate("names") > 0))
             for day in files[number]:
                 put(spill.sorted_text(day))
             if squeezer:

@@ -23,6 +23,8 @@ FIRST_TOUCH_SPAN, EXISTING_SPAN = 0.92, 0.3  # of the window but its last day, i
 HAS_PHONE_SHARE = 0.6
 DEVICE_COUNT_WEIGHTS = np.array([0.45, 0.33, 0.17, 0.05])
 LEAD_DEVICE_WEIGHTS = np.array([0.55, 0.35, 0.02, 0.08])
+PLACE_WEIGHTS = np.array([0.17, 0.14, 0.1, 0.14, 0.1, 0.07, 0.09, 0.07, 0.06, 0.06])
+CONSENT_WEIGHTS = np.array([0.78, 0.14, 0.08])
 
 Bools = npt.NDArray[np.bool_]
 
@@ -61,13 +63,23 @@ def draw_people(spec: WorldSpec, first: int, count: int, stream: Stream) -> Peop
     lead = stream.chosen("lead_device", number, LEAD_DEVICE_WEIGHTS)
     order = (lead[:, None] + np.arange(DEVICE_SLOTS)) % DEVICE_SLOTS
     agents = np.where(np.arange(DEVICE_SLOTS) < device_count[:, None], np.take_along_axis(kinds, order, axis=1), 0)
-    place = stream.chosen("place", number, np.array([0.17, 0.14, 0.1, 0.14, 0.1, 0.07, 0.09, 0.07, 0.06, 0.06]))
+    place = places_of(number, stream)
     return People(
         number=number, type=stream.chosen("type", number, TYPE_WEIGHTS), first_touch=spec.start_ms + (spread * (spec.days - 1) * DAY_MS).astype(np.int64),
-        is_existing=is_existing, device_count=device_count, agents=agents, place=place, consent=stream.chosen("consent", number, np.array([0.78, 0.14, 0.08])),
+        is_existing=is_existing, device_count=device_count, agents=agents, place=place, consent=consents_of(number, stream),
         has_phone=stream.uniform("has_phone", number) < HAS_PHONE_SHARE, other_spelling=stream.uniform("other_spelling", number) < 0.1,
-        is_euro=np.isin(place, cat.EURO_PLACES), user_id=_user_ids(number), email=_emails(number, stream), phone=_phones(number, place),
+        is_euro=np.isin(place, cat.EURO_PLACES), user_id=_user_ids(number), email=emails_of(number, stream), phone=phones_of(number, place),
     )  # fmt: skip
+
+
+def places_of(number: Array, stream: Stream) -> Array:
+    """Where each customer lives: places in cat.PLACES."""
+    return stream.chosen("place", number, PLACE_WEIGHTS)
+
+
+def consents_of(number: Array, stream: Stream) -> Array:
+    """What each customer's rows say of consent: places in cat.CONSENTS."""
+    return stream.chosen("consent", number, CONSENT_WEIGHTS)
 
 
 def _device_tables() -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -78,7 +90,7 @@ def _picked(stream: Stream, name: str, keys: Array, options: tuple[int, ...]) ->
     return np.asarray(options, dtype=np.int64)[stream.below(name, keys, len(options))]
 
 
-def _digits(numbers: Array, width: int) -> pa.Array:
+def digits(numbers: Array, width: int) -> pa.Array:
     return pc.utf8_lpad(pc.cast(pa.array(numbers), pa.string()), width=width, padding="0")
 
 
@@ -87,10 +99,10 @@ def _names(codes: Array, table: tuple[str, ...]) -> pa.Array:
 
 
 def _user_ids(number: Array) -> pa.Array:
-    return pc.binary_join_element_wise("u", _digits(number + 1, 7), "")
+    return pc.binary_join_element_wise("u", digits(number + 1, 7), "")
 
 
-def _emails(number: Array, stream: Stream) -> pa.Array:
+def emails_of(number: Array, stream: Stream) -> pa.Array:
     """Unique by the customer's number; lower case, as the truth has it."""
     first = _names(stream.below("first_name", number, len(cat.FIRST_NAMES)), cat.FIRST_NAMES)
     last = _names(stream.below("last_name", number, len(cat.LAST_NAMES)), cat.LAST_NAMES)
@@ -98,7 +110,7 @@ def _emails(number: Array, stream: Stream) -> pa.Array:
     return pc.binary_join_element_wise(first, ".", last, pc.cast(pa.array(number), pa.string()), "@", domain, "")
 
 
-def _phones(number: Array, place: Array) -> pa.Array:
+def phones_of(number: Array, place: Array) -> pa.Array:
     """E.164-like: calling code, 555, seven digits; 7919 is coprime to ten million, so no two customers share one."""
     calling = _names(place, tuple(code for _, _, code in cat.PLACES))
-    return pc.binary_join_element_wise(calling, "555", _digits((number * 7919 + 13) % 10_000_000, 7), "")
+    return pc.binary_join_element_wise(calling, "555", digits((number * 7919 + 13) % 10_000_000, 7), "")

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml.simulator import catalogue as cat
+from ml.simulator.block import Batch, Typed
 from ml.simulator.catalogue import EVENT, among
 from ml.simulator.people import Bools, People
 from ml.simulator.rows import CUSTOMER_SHIFT, SLOT_BITS, STEP_BITS, Array, Rows, cookie_keys, id_keys
@@ -16,7 +17,7 @@ from ml.simulator.streams import Words, mix
 
 COLUMNS = ("event_id", "event_name", "occurred_at", "received_at", "channel", "anonymous_id", "user_id", "email", "phone", "page_url", "referrer", "user_agent",
            "device", "os", "country", "city", "value", "currency", "order_id", "properties", "message", "consent", "staff")  # fmt: skip
-HEADER = (",".join(COLUMNS) + "\n").encode()
+FORM_COLUMNS = ("given_name", "family_name", "street", "house_number", "postcode", "address_city", "birth_date")  # in worlds that have `names`
 DAMAGES = ("broken_fields", "broken_time", "broken_value", "broken_quotes", "broken_encoding", "broken_type")
 
 # the same, where neighbours that one code decides are rendered as one
@@ -29,14 +30,19 @@ _SECONDS = np.frombuffer("".join(f"T{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:0
 _MILLIS = np.frombuffer("".join(f"{ms:03d}Z" for ms in range(1000)).encode(), dtype=np.uint8).reshape(1000, 4)
 
 
-def render_lines(people: People, rows: Rows) -> pa.Array:
+def header(*, has_forms: bool) -> bytes:
+    """A file's first line. The columns of forms stand before the last one."""
+    return (",".join((*COLUMNS[:-1], *FORM_COLUMNS, COLUMNS[-1]) if has_forms else COLUMNS) + "\n").encode()
+
+
+def render_lines(people: People, batch: Batch, typed: Typed | None = None) -> pa.Array:
     """Lines with their newline, as a binary array."""
-    return pc.binary_join_element_wise(*_columns(people, rows), pa.scalar(b",", pa.binary()))
+    return pc.binary_join_element_wise(*_columns(people, batch, typed), pa.scalar(b",", pa.binary()))
 
 
-def render_damaged(people: People, rows: Rows, damage: Array) -> pa.Array:
+def render_damaged(people: People, batch: Batch, damage: Array, typed: Typed | None = None) -> pa.Array:
     """Lines that no reader should accept, each damaged as its code in DAMAGES says. For few rows: it works line by line."""
-    fields = [column.to_pylist() for column in _columns(people, rows)]
+    fields = [column.to_pylist() for column in _columns(people, batch, typed)]
     lines = [_damaged([field[place] for field in fields], DAMAGES[code]) for place, code in enumerate(damage.tolist())]
     return pa.array(lines, pa.binary())
 
@@ -44,6 +50,11 @@ def render_damaged(people: People, rows: Rows, damage: Array) -> pa.Array:
 def anonymous_ids(keys: Array) -> pa.Array:
     """The ids of cookie keys, as they stand in the files."""
     return _fixed(_hex(_cookie_words(keys))).cast(pa.string())
+
+
+def event_ids(rows: Rows) -> pa.Array:
+    """The rows' ids, as they stand in the files."""
+    return _fixed(_hex(mix(id_keys(rows).astype(np.uint64)))).cast(pa.string())
 
 
 def order_ids(orders: Array) -> list[str]:
@@ -69,22 +80,26 @@ def _damaged(fields: list[bytes], damage: str) -> bytes:
     return b",".join(fields).rstrip(b"\n") + b"\n"
 
 
-def _columns(people: People, rows: Rows) -> list[pa.Array]:
+def _columns(people: People, batch: Batch, typed: Typed | None) -> list[pa.Array]:
+    rows = batch.rows
     local, has_agent = rows.local, rows.agent > 0
     is_staff = rows.staff_number > 0
     place = np.where(has_agent & ~is_staff & (rows.foreign == 0), people.place[local] + 1, 0)
     consent = np.where((rows.foreign == 0) & ~is_staff, people.consent[local], len(cat.CONSENTS) - 1)
     currency = np.where(rows.amount != 0, 1 + people.is_euro[local], 0)
-    return [
+    columns = [
         _fixed(_hex(mix(id_keys(rows).astype(np.uint64)))), _coded(rows.event, _EVENT_NAMES), _times(rows.occurred), _times(rows.received),
         _coded(rows.channel, _CHANNEL_NAMES), _cookies(rows), _personal(rows.user, local, [people.user_id], _STAFF_IDS, rows.staff_number),
         _personal(rows.email, local, [people.email, pc.utf8_title(people.email)], _STAFF_EMAILS, rows.staff_number),
         _personal(rows.phone, local, [people.phone, _spaced(people.phone)], _STAFF_EMAILS, rows.staff_number),
         _page_urls(people, rows), _coded(_referrers(rows), _REFERRERS), _coded(rows.agent, _AGENT_FIELDS), _coded(place, _PLACE_FIELDS),
-        _spread(rows.amount != 0, _money(rows.amount[rows.amount != 0])),
-        _coded(currency, _CURRENCIES), _spread(rows.order > 0, order_ids(rows.order[rows.order > 0])), _properties(people, rows), _messages(people, rows),
+        spread(rows.amount != 0, _money(rows.amount[rows.amount != 0])),
+        _coded(currency, _CURRENCIES), spread(rows.order > 0, order_ids(rows.order[rows.order > 0])), _properties(people, rows), _messages(people, rows),
         _coded(consent, _CONSENT_NAMES), _coded(is_staff.astype(np.int64), _STAFF_FLAGS),
     ]  # fmt: skip
+    for column, texts in batch.given.items():
+        columns[_RENDERED.index(column)] = texts.cast(pa.binary())
+    return [*columns[:-1], *typed.columns, columns[-1]] if typed else columns
 
 
 def _binary(texts: list[str] | tuple[str, ...]) -> pa.Array:
@@ -132,7 +147,7 @@ def _fixed(text: Bytes, present: Bools | None = None) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text))])
 
 
-def _spread(present: Bools, texts: list[str] | pa.Array) -> pa.Array:
+def spread(present: Bools, texts: list[str] | pa.Array) -> pa.Array:
     """Texts for the rows where `present` holds, in their order; the others are empty."""
     table = pa.concat_arrays([pa.array([b""], pa.binary()), _binary(texts) if isinstance(texts, list) else texts.cast(pa.binary())])
     return table.take(pa.array(np.where(present, np.cumsum(present), 0).astype(np.int32)))
@@ -195,7 +210,7 @@ def _page_urls(people: People, rows: Rows) -> pa.Array:
     address = pc.if_else(pa.array(leak == 2), pc.replace_substring(email, "@", "%40"), email)
     leaked = pc.if_else(pa.array(leak > 0), pc.binary_join_element_wise("&email=", address, ""), "").cast(pa.binary())
     query = pc.binary_join_element_wise(_coded(entry, _QUERIES), clicks, leaked, pa.scalar(b"", pa.binary()))
-    return pc.binary_join_element_wise(pages, _spread(with_query, query), pa.scalar(b"", pa.binary()))
+    return pc.binary_join_element_wise(pages, spread(with_query, query), pa.scalar(b"", pa.binary()))
 
 
 def _json(**values: str | int | float) -> str:
@@ -242,13 +257,13 @@ def _properties(people: People, rows: Rows) -> pa.Array:
     place = pa.array(rows.local[forms])
     phone = pc.if_else(pa.array(rows.phone[forms] > 0), people.phone.take(place), "")
     filled = pc.binary_join_element_wise('"{""form"":""main"",""contact"":""', people.email.take(place), '"",""callback"":""', phone, '""}"', "")
-    return pc.if_else(pa.array(forms), _spread(forms, filled), plain)
+    return pc.if_else(pa.array(forms), spread(forms, filled), plain)
 
 
 def _messages(people: People, rows: Rows) -> pa.Array:
     written = rows.text > 0
     if not written.any():
-        return _spread(written, [])
+        return spread(written, [])
     place = pa.array(rows.local[written])
     texts = pa.array(['"' + text + '"' if text else "" for text in cat.TEXTS], pa.string()).take(pa.array(rows.text[written]))
     order = pa.array(order_ids((rows.serial[written] >> SLOT_BITS) + 1), pa.string())
@@ -256,7 +271,7 @@ def _messages(people: People, rows: Rows) -> pa.Array:
     for mark, values in fillings:
         before, after = (pc.list_element(_halves(texts, mark), side) for side in (0, 1))
         texts = pc.if_else(pc.match_substring(texts, mark), pc.binary_join_element_wise(before, values, after, ""), texts)
-    return _spread(written, texts)
+    return spread(written, texts)
 
 
 def _halves(texts: pa.Array, mark: str) -> pa.Array:

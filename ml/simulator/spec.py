@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -81,3 +81,18 @@ class WorldSpec:
 
     def rate(self, mechanism: str) -> float:
         return float(self.mechanisms.get(mechanism, 0.0))
+
+
+def rates_given(texts: Sequence[str]) -> dict[str, float]:
+    """The default mechanisms' rates, with those that a command line gives as NAME=RATE in their place or beside them.
+
+    Raises SettingsError for a text of another form; WorldSpec and generate_world refuse impossible rates and unknown names.
+    """
+    rates = dict(DEFAULT_MECHANISMS)
+    for text in texts:
+        name, _, rate = text.partition("=")
+        try:
+            rates[name] = float(rate)
+        except ValueError as error:
+            raise SettingsError(f"'{text}' is not NAME=RATE", where="--rate", remedy="Write, for instance: --rate late=0.05") from error
+    return rates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -55,13 +56,14 @@ class _Components:
 
 
 class TruthWriter:
-    """The truth tables as Parquet files in a folder, appended block by block."""
+    """The truth tables as Parquet files in a folder, appended block by block. further: schemas of the tables that mechanisms add."""
 
-    def __init__(self, folder: Path) -> None:
-        self._writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd") for name, schema in SCHEMAS.items()}
+    def __init__(self, folder: Path, further: Mapping[str, pa.Schema]) -> None:
+        self._schemas = {**SCHEMAS, **further}
+        self._writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd") for name, schema in self._schemas.items()}
 
     def write(self, name: str, table: pa.Table) -> None:
-        self._writers[name].write_table(table.cast(SCHEMAS[name]))
+        self._writers[name].write_table(table.cast(self._schemas[name]))
 
     def close(self) -> None:
         for writer in self._writers.values():
@@ -121,7 +123,8 @@ def _component_ids(block: Block, labels: Array) -> pa.Array:
     return pc.if_else(pa.array(present), texts, pa.scalar(None, _TEXT))
 
 
-def _instants(milliseconds: Array, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None) -> pa.Array:
+def instants(milliseconds: Array, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None) -> pa.Array:
+    """Timestamps of epoch milliseconds, null where `present` does not hold."""
     return pa.array(milliseconds * 1000, mask=None if present is None else ~present).cast(_TIME)
 
 
@@ -140,7 +143,7 @@ def _persons(block: Block, spec: WorldSpec, extra: Rows, parts: _Components) -> 
         "country": pa.array([country for country, _, _ in cat.PLACES]).take(pa.array(people.place)),
         "user_id": pc.if_else(pa.array(has_account), people.user_id, pa.scalar(None, _TEXT)), "email": people.email,
         "phone": pc.if_else(pa.array(people.has_phone), people.phone, pa.scalar(None, _TEXT)), "is_existing": people.is_existing,
-        "signed_up_at": _instants(signed_up, signed_up > 0), "first_event_at": _instants(np.where(first == far, 0, first), first != far),
+        "signed_up_at": instants(signed_up, signed_up > 0), "first_event_at": instants(np.where(first == far, 0, first), first != far),
         "event_count": np.bincount(events.local, minlength=count) + np.bincount(extra.local, minlength=count),
         "order_count": np.bincount(events.local[events.event == EVENT["order_completed"]], minlength=count),
         **{f"{name}_component_id": _component_ids(block, parts.labels[base + node]) for name, node in (("user", USER), ("email", EMAIL), ("phone", PHONE))},
@@ -159,7 +162,7 @@ def _devices(block: Block, parts: _Components) -> pa.Table:
     one = events.take(with_cookie[first])
     return pa.table({
         "person_id": person_ids(customers_of(one.serial)), "device_number": one.cookie // COOKIES_PER_DEVICE, "anonymous_id": anonymous_ids(cookie_keys(one)),
-        "first_seen_at": _instants(earliest), "last_seen_at": _instants(latest), "event_count": count, "is_linked": ~parts.is_alone[nodes],
+        "first_seen_at": instants(earliest), "last_seen_at": instants(latest), "event_count": count, "is_linked": ~parts.is_alone[nodes],
         "component_id": _component_ids(block, parts.labels[nodes]),
     })  # fmt: skip
 
@@ -175,7 +178,7 @@ def _sessions(block: Block) -> pa.Table:
     return pa.table({
         "person_id": person_ids(customers_of(one.serial)), "anonymous_id": anonymous_ids(cookie_keys(one)),
         "stage": pa.array(cat.STAGES).take(pa.array(one.stage)),
-        "started_at": _instants(first), "ended_at": _instants(last),
+        "started_at": instants(first), "ended_at": instants(last),
         "event_count": np.diff(np.append(starts, len(visits))),
     })  # fmt: skip
 
@@ -186,7 +189,7 @@ def _orders(block: Block, extra: Rows) -> pa.Table:
     twice = np.isin(rows.serial, extra.serial)
     cents = pa.array(rows.amount).cast(pa.decimal128(19, 0))
     return pa.table({
-        "person_id": person_ids(customers_of(rows.serial)), "order_id": order_ids(rows.order), "event_at": _instants(block.counted[picked]),
+        "person_id": person_ids(customers_of(rows.serial)), "order_id": order_ids(rows.order), "event_at": instants(block.counted[picked]),
         "event_type": pa.array([name for name, _ in cat.EVENTS]).take(pa.array(rows.event)), "value": pc.multiply(cents, pa.scalar(Decimal("0.01"))),
         "currency": pa.array(["USD", "EUR"]).take(pa.array(block.people.is_euro[rows.local].astype(np.int64))), "report_count": 1 + twice.astype(np.int64),
     })  # fmt: skip

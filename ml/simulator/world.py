@@ -18,7 +18,7 @@ from ml.simulator.block import Batch, Block
 from ml.simulator.catalogue import CHANNEL, among
 from ml.simulator.journeys import simulate_journeys
 from ml.simulator.landing import Spill, file_name, write_files
-from ml.simulator.mechanisms import MECHANISMS
+from ml.simulator.mechanisms import MECHANISMS, truth_schemas
 from ml.simulator.people import draw_people
 from ml.simulator.rendering import DAMAGES, render_damaged, render_lines
 from ml.simulator.rows import Array, Rows
@@ -65,7 +65,7 @@ def generate_world(
             remedy = "Name an empty folder, or remove its events_*.csv files: two worlds in one folder have no truth."
             raise SettingsError("the folder holds a world already", where=str(landing), remedy=remedy)
         with tempfile.TemporaryDirectory(prefix=".spill-", dir=truth) as folder:
-            spill, writer, kinds = Spill(Path(folder), spec), TruthWriter(truth), Counter[tuple[int, str]]()
+            spill, writer, kinds = Spill(Path(folder), spec), TruthWriter(truth, truth_schemas(spec)), Counter[tuple[int, str]]()
             try:
                 for tables, counted in _blocks(spill, spec, block_customers, workers):
                     kinds.update(counted)
@@ -107,7 +107,7 @@ def _make_block(spill: Spill, spec: WorldSpec, first: int, count: int) -> tuple[
     events.delivered = events.received.copy()
     if spec.is_identified:
         _identify(events)
-    block = Block.of(people, events)
+    block = Block.of(people, events, spec)
     for name, apply in MECHANISMS.items():
         if spec.rate(name) > 0:
             apply(block, spec.rate(name), Stream(spec.seed, name))
@@ -118,7 +118,7 @@ def _make_block(spill: Spill, spec: WorldSpec, first: int, count: int) -> tuple[
         delivered, order = (np.concatenate([extra[place] for extra in extras]) for place in (1, 2))
         by_arrival = np.argsort(delivered, kind="stable")
         spill.add(pa.concat_arrays([extra[0] for extra in extras]).take(pa.array(by_arrival)), delivered[by_arrival], order[by_arrival])
-    return block_truth(block, spec), counted
+    return {**block_truth(block, spec), **block.truth}, counted
 
 
 def _identify(events: Rows) -> None:
@@ -139,13 +139,17 @@ def _written(spec: WorldSpec, block: Block, batch: Batch, counted: Counter[tuple
     # The collector's clock stops with the window, or a few late rows alone would carry the world's time weeks past everybody's last event.
     batch.rows.received = np.minimum(batch.rows.received, spec.end_ms)
     by_arrival = np.argsort(batch.rows.delivered, kind="stable")
-    rows = batch.rows.take(by_arrival)
-    if batch.damage is None:
-        lines = render_lines(block.people, rows)
+    ordered = batch.in_order(by_arrival)
+    rows = ordered.rows
+    typed = block.forms.typed(ordered) if block.forms else None
+    if ordered.damage is None:
+        lines = render_lines(block.people, ordered, typed)
         kinds, names = np.zeros(len(rows), dtype=np.int64), [batch.kind]
+        if typed and OUTCOMES.get(batch.kind, "accepted") == "accepted":
+            block.truth["truth_forms"] = pa.concat_tables([block.truth["truth_forms"], typed.truth])
     else:
-        kinds, names = batch.damage[by_arrival], list(DAMAGES)
-        lines = render_damaged(block.people, rows, kinds)
+        kinds, names = ordered.damage, list(DAMAGES)
+        lines = render_damaged(block.people, ordered, kinds, typed)
     if batch.rows is block.events:
         kinds, names = block.is_late[by_arrival].astype(np.int64), ["event", "late"]
     numbers = (rows.delivered - spec.start_ms) // (DAY_MS * spec.file_days)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,6 +92,10 @@ def world(
     project: ProjectOption = Path("."),
     customers: Annotated[int, typer.Option(min=1, max=10_000_000, help="Persons in the world.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal worlds.")] = 1,
+    rate: Annotated[
+        list[str] | None,
+        typer.Option("--rate", metavar="NAME=RATE", help="A mechanism's rate, 0 is off (ml/simulator/README.md)."),
+    ] = None,
     if_named: Annotated[bool, typer.Option("--if-named", help="Only where the project names the source waymark_world; else say so, and do nothing.")] = False,
 ) -> None:
     """Write the files of a world whose truth is known into the project's landing folder (once)."""
@@ -105,23 +109,36 @@ def world(
             typer.echo(f"The project has no source {WORLD_SOURCE}, so no world is made for it: its own files are taken in.")
             return
         raise SettingsError(f"the project has no source {WORLD_SOURCE}", where=str(opened.directory), remedy="Use examples/demo, or add the source.")
-    if _has_world(opened, customers, seed):
+    wanted: dict[str, Any] = {"customers": customers, "seed": seed}
+    if changed := _changed_rates(rate or []):
+        wanted["rates"] = changed
+    if _has_world(opened, wanted):
         typer.echo(f"The world's files are there already: {landing}")
         return
-    from ml.simulator import WorldSpec, generate_world
+    from ml.simulator import DEFAULT_MECHANISMS, WorldSpec, generate_world
 
     home.ensure()
     wait = opened.settings.ingestion.lock_timeout_seconds
     with home.writer_lock(timeout_seconds=wait, on_wait=lambda holder: typer.echo(f"Waiting for {holder}.", err=True)):
-        if _has_world(opened, customers, seed):
+        if _has_world(opened, wanted):
             typer.echo(f"The world's files are there already: {landing}")
             return
-        report = generate_world(landing, opened.directory / "truth", WorldSpec(customers=customers, seed=seed))
-        write_atomically(home.world, json.dumps({"customers": customers, "seed": seed}) + "\n")  # last: files without it are of a world that was cut short
+        spec = WorldSpec(customers=customers, seed=seed, mechanisms={**DEFAULT_MECHANISMS, **changed})
+        report = generate_world(landing, opened.directory / "truth", spec)
+        write_atomically(home.world, json.dumps(wanted) + "\n")  # last: files without it are of a world that was cut short
     typer.echo(f"A world of {customers:,} persons: {report.rows:,} rows in {report.files} files, {report.seconds:.1f} s")
 
 
-def _has_world(project: Project, customers: int, seed: int) -> bool:
+def _changed_rates(texts: list[str]) -> dict[str, float]:
+    """The rates that differ from those of a world that is given none."""
+    if not texts:
+        return {}
+    from ml.simulator import DEFAULT_MECHANISMS, rates_given
+
+    return {name: rate for name, rate in sorted(rates_given(texts).items()) if rate != DEFAULT_MECHANISMS.get(name, 0.0)}
+
+
+def _has_world(project: Project, wanted: dict[str, Any]) -> bool:
     """Whether this very world stands in the landing folder. Raises StorageError where other files do."""
     from waymark.core.errors import StorageError
     from waymark.core.home import read_json
@@ -130,15 +147,21 @@ def _has_world(project: Project, customers: int, seed: int) -> bool:
     if not landing.exists() or not any(landing.iterdir()):
         return False
     there = read_json(home.world)
-    if there == {"customers": customers, "seed": seed}:
+    if there == wanted:
         return True
     what, keep = "there are files here that are not those of a whole world that this command made", ""
     if there:
-        what = f"another world stands here already: of --customers {there.get('customers')} --seed {there.get('seed')}"
-        keep = "Give the same --customers and --seed to keep it. "
+        what = f"another world stands here already: of {_options(there)}"
+        keep = "Give the same options to keep it. "
     raise StorageError(
         what,
         where=str(landing),
-        remedy=f"{keep}For a world of --customers {customers} --seed {seed} set WAYMARK_HOME to another folder, or remove this home with all that was "
+        remedy=f"{keep}For a world of {_options(wanted)} set WAYMARK_HOME to another folder, or remove this home with all that was "
         f"made from it, then do it again: rm -r {home.root} {project.directory / 'truth'}",
     )
+
+
+def _options(world: dict[str, Any]) -> str:
+    """The options that make this world."""
+    rates = "".join(f" --rate {name}={rate:g}" for name, rate in world.get("rates", {}).items())
+    return f"--customers {world.get('customers')} --seed {world.get('seed')}{rates}"

@@ -76,3 +76,21 @@ def test_make_run_fits_any_project(own_folder: Path) -> None:
 def test_what_stands_there_is_written_down_last(demo_folder: Path) -> None:
     assert world(demo_folder, "--customers", "30", "--seed", "5").exit_code == 0
     assert json.loads((demo_folder / ".waymark" / "world.json").read_text()) == {"customers": 30, "seed": 5}
+
+
+def test_a_world_may_be_given_the_rates_of_mechanisms_and_is_another_then(demo_folder: Path) -> None:
+    rates = ["--rate", "names=0.5", "--rate", "late=0", "--rate", "duplicates=0.01"]
+    assert world(demo_folder, "--customers", "30", *rates).exit_code == 0
+    note = json.loads((demo_folder / ".waymark" / "world.json").read_text())
+    assert note == {"customers": 30, "seed": 1, "rates": {"late": 0.0, "names": 0.5}}, "the rate that every world has makes no other world"
+    assert "there already" in world(demo_folder, "--customers", "30", "--rate", "late=0", "--rate", "names=0.5").output
+    refused = world(demo_folder, "--customers", "30")
+    assert isinstance(refused.exception, StorageError) and "--customers 30 --seed 1 --rate late=0 --rate names=0.5" in str(refused.exception)
+
+
+@pytest.mark.parametrize(("rate", "said"), [("names", "not NAME=RATE"), ("moonlight=0.1", "no mechanism 'moonlight'"), ("names=2", "share from 0 to 1")])
+def test_a_rate_that_makes_no_world_leaves_none_behind(demo_folder: Path, rate: str, said: str) -> None:
+    refused = world(demo_folder, "--customers", "30", "--rate", rate)
+    assert isinstance(refused.exception, SettingsError) and said in str(refused.exception)
+    assert not (demo_folder / ".waymark" / "landing").exists() or not any((demo_folder / ".waymark" / "landing").rglob("*.csv*"))
+    assert world(demo_folder, "--customers", "30").exit_code == 0

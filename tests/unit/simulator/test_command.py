@@ -77,3 +77,12 @@ def test_a_disk_that_fills_up_leaves_no_half_world_behind(tmp_path: Path, monkey
         generate_world(tmp_path / "l", tmp_path / "t", WorldSpec(customers=20, days=28))
     assert list((tmp_path / "l").iterdir()) == []
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_the_command_makes_worlds_with_people_in_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--landing", str(tmp_path / "l"), "--truth", str(tmp_path / "t"), "--customers", "60", "--days", "42", "--plain"]
+    assert main([*options, "--rate", "names=0.6", "--rate", "consents=0.9"]) == 0
+    assert "consent " in capsys.readouterr().out
+    assert {"truth_names", "truth_addresses", "truth_forms", "truth_consents", "truth_consent_events"} <= {path.stem for path in (tmp_path / "t").iterdir()}
+    first = next((tmp_path / "l").iterdir()).read_text().splitlines()[0].split(",")
+    assert first[-9:] == ["consent", "given_name", "family_name", "street", "house_number", "postcode", "address_city", "birth_date", "staff"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ml.simulator import DEFAULT_MECHANISMS, WorldSpec
 from ml.simulator import catalogue as cat
 from tests.conftest import REPOSITORY
-from tests.unit.simulator.conftest import NAMES, World
+from tests.unit.simulator.conftest import FORM, NAMES, World, make_world, parsed
 from waymark.core.settings import Project, load_project
 from waymark.core.warehouse import connect
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
@@ -76,3 +78,35 @@ def test_ingestion_counts_each_file_as_the_truth_does_and_knows_why_it_refused(p
         true[str(cell["file"])][str(cell["outcome"])] += int(str(cell["row_count"]))
     assert found == true
     assert rules == {rule: sum(world.report.rows_by_kind.get(kind, 0) for kind in kinds) for rule, kinds in RULES.items()}
+
+
+PEOPLE = dict.fromkeys(("names", "households", "shared_devices", "placeholder_emails", "reused_order_ids", "second_accounts", "consents"), 0.7)
+
+
+def test_what_was_typed_into_forms_stops_at_the_door_but_where_a_mapping_lets_it_pass(project: Project, tmp_path: Path) -> None:
+    """No column of the lake has a name, a street or a date of birth but the one that this mapping fills with family names; the shipped one has no such."""
+    made = make_world(tmp_path, WorldSpec(customers=120, days=35, file_days=35, mechanisms={**DEFAULT_MECHANISMS, **PEOPLE}))
+    rows = [row for lines in made.lines().values() for line in lines if (row := parsed(line, made.names))]
+    words = sorted({row[name] for row in rows for name in FORM if name not in {"address_city", "postcode"} and len(row[name]) > 3})
+    assert len(words) > 100
+    for part in ("sources", "demo"):
+        shutil.copytree(project.directory.parent / part, tmp_path / part, ignore=shutil.ignore_patterns(".waymark"))
+    path = tmp_path / "sources" / f"{SOURCE}.yml"
+    mapping = yaml.safe_load(path.read_text())
+    mapping["columns"]["language"] = "family_name"
+    path.write_text(yaml.safe_dump(mapping))
+    own = load_project(tmp_path / "demo")
+    own.home.ensure()
+    shutil.copytree(made.report.paths[0].parent, own.home.landing / SOURCE)
+    seen = set()
+    with connect(own.home.warehouse) as connection:
+        ingest_source(own, SOURCE, connection, load_secret(own))
+        prepare_raw(connection, {SOURCE: load_mapping(path)}, own.home)
+        relation = f"raw.{SOURCE}_events"
+        described = connection.execute(f"select column_name from (describe {relation}) where column_type like '%VARCHAR%'").fetchall()
+        for (column,) in described:
+            cells = connection.execute(f"select distinct cast({column} as varchar) from {relation} where {column} is not null").fetchall()
+            text = "\n".join(cell for (cell,) in cells)
+            if any(word in text and re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", text) for word in words):
+                seen.add(column)
+    assert seen == {"language"} and len(described) > 30
