@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from waymark.ingestion.mapping import Mapping, load_mapping
     from waymark.ingestion.quarantine import purge_expired
     from waymark.ingestion.report import FileOutcome, IngestReport, Refusal
+    from waymark.ingestion.tables import count_events
 
 __all__ = [
     "CANONICAL_COLUMNS",
@@ -21,6 +22,7 @@ __all__ = [
     "IngestReport",
     "Mapping",
     "Refusal",
+    "count_events",
     "ingest_source",
     "known_files",
     "load_mapping",
@@ -38,7 +40,7 @@ __all__ = [
 _LATE = {
     "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping", "load_mapping": "mapping",
     "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
-    "mark_pending": "ingest", "purge_expired": "quarantine",
+    "mark_pending": "ingest", "purge_expired": "quarantine", "count_events": "tables",
 }  # fmt: skip
 
 
