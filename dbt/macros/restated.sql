@@ -59,23 +59,6 @@
 {%- endmacro %}
 
 {#
-  Incremental strategy `restate`: delete what the scopes of meta.restated_by name, insert what the model computed for them, in the one transaction
-  that the materialization opens and commits. A scope deletes by a statement of its own, so that each is one semi-join.
-#}
-{% macro get_incremental_restate_sql(arg_dict) -%}
-    {%- set target = arg_dict['target_relation'] -%}
-    {%- set names = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
-    {%- set meta = config.get('meta', {}) -%}
-    {%- if not meta.get('restated_by') -%}
-        {{ exceptions.raise_compiler_error("model " ~ target.identifier ~ " uses strategy restate, but its meta names no restated_by") }}
-    {%- endif -%}
-    {%- for scope in meta['restated_by'] %}
-    delete from {{ target }} as target where {{ restated(scope, 'target', meta.get('restated_at', 'occurred_at')) }};
-    {% endfor %}
-    insert into {{ target }} ({{ names }}) select {{ names }} from {{ arg_dict['temp_relation'] }};
-{%- endmacro %}
-
-{#
   Generic tests of event-sized tables may say `where: "restated"`: all rows after a full refresh, else only the rows that the run re-stated.
   A duplicate shares its key with its twin, so nothing that a run could have broken stays unseen.
 #}
