@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from waymark.ingestion.mapping import Mapping, load_mapping
     from waymark.ingestion.quarantine import purge_expired
     from waymark.ingestion.report import FileOutcome, IngestReport, Refusal
-    from waymark.ingestion.tables import count_events
 
 __all__ = [
     "CANONICAL_COLUMNS",
@@ -22,7 +21,6 @@ __all__ = [
     "IngestReport",
     "Mapping",
     "Refusal",
-    "count_events",
     "ingest_source",
     "known_files",
     "load_mapping",
@@ -40,7 +38,7 @@ __all__ = [
 _LATE = {
     "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping", "load_mapping": "mapping",
     "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
-    "mark_pending": "ingest", "purge_expired": "quarantine", "count_events": "tables",
+    "mark_pending": "ingest", "purge_expired": "quarantine",
 }  # fmt: skip
 
 

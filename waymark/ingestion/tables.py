@@ -103,20 +103,6 @@ def _scan(source: str, files: list[str], losers: bool) -> str:
     return sql
 
 
-def count_events(connection: Connection, source: str) -> int:
-    """Rows of `raw.<source>_events`. The files say how many rows they hold; of events, only those are read that have the instant of a conflict's loser."""
-    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
-    files = [str(root / str(path)) for (path,) in rows(connection, "select path from raw.lake_files where source = ? order by path", [source])]
-    if not files:
-        return 0
-    scan = f"read_parquet([{', '.join(map(literal, files))}], hive_partitioning = false)"
-    losers = f"""
-        select count(*) from {scan} e join raw.event_conflicts c using (occurred_at, event_id, content_digest)
-        where c.source = {literal(source)} and not c.is_survivor
-    """
-    return int(str(rows(connection, f"select (select count(*) from {scan}) - ({losers})")[0][0]))
-
-
 def source_names(connection: Connection) -> list[str]:
     """Every source that has files or views in this warehouse."""
     found = rows(connection, "select distinct source from raw.lake_files union select distinct source from raw.ingestion_log order by 1 nulls last")
