@@ -3,7 +3,8 @@
 
   session_keys    the sessions of a key from an instant on
   events          events named one by one: the pending ones, those of a restated order, those without session whose customer changed
-  first_events    the same, where the column is first_event_id
+  placements      events whose session or customer is stated again: those of session_keys and of events
+  first_placements  the same, where the column is first_event_id
   orders          orders of which a report arrived or changed
   customers       customers, by old and new id
   pending_events  events of batches that no finished run has seen: all that is known before identities are resolved
@@ -15,6 +16,10 @@
 
   `waymark.identity` fills the tables (docs/architecture.md, section 3) so that each scope is whole by itself: an order's events bring their session
   keys and their customers along, and a key is re-stated from the start of the session that holds the instant.
+
+  Placements and pending events are named by their instants too, all under which a table can hold them: an event's time is narrow, and tables of events are
+  stored in its order, so an engine skips what lies outside and decodes the text of few rows. It drops nothing: a row with one of these ids has one of these
+  instants. A pending event whose content was another before stands in raw.event_conflicts with the time of each of its contents.
 #}
 {% macro restated(scope, alias, at='occurred_at') -%}
     {%- if scope == 'session_keys' -%}
@@ -23,10 +28,17 @@
         and exists (select 1 from {{ source('identity', 'restated_session_keys') }} as restated where restated.session_key_id = {{ alias }}.session_key_id and restated.restate_from <= {{ alias }}.{{ at }}))
     {%- elif scope == 'pending_events' -%}
         {{ alias }}.event_id in (select pending.event_id from {{ ref('stg_pending_events') }} as pending)
+        and {{ alias }}.{{ at }} in (
+            select pending.occurred_at from {{ ref('stg_pending_events') }} as pending
+            union all
+            select conflict.occurred_at from {{ source('raw', 'event_conflicts') }} as conflict
+            where conflict.event_id in (select pending.event_id from {{ ref('stg_pending_events') }} as pending)
+        )
     {%- elif scope == 'events' -%}
         {{ alias }}.event_id in (select restated.event_id from {{ source('identity', 'restated_events') }} as restated)
-    {%- elif scope == 'first_events' -%}
-        {{ alias }}.first_event_id in (select restated.event_id from {{ source('identity', 'restated_events') }} as restated)
+    {%- elif scope in ('placements', 'first_placements') -%}
+        {{ alias }}.{{ 'first_event_id' if scope == 'first_placements' else 'event_id' }} in (select restated.event_id from {{ source('identity', 'restated_placements') }} as restated)
+        and {{ alias }}.{{ at }} in (select restated.occurred_at from {{ source('identity', 'restated_placements') }} as restated)
     {%- elif scope == 'orders' -%}
         {{ alias }}.order_id in (select restated.order_id from {{ source('identity', 'restated_orders') }} as restated)
     {%- elif scope == 'customers' -%}
@@ -47,40 +59,6 @@
 {%- endmacro %}
 
 {#
-  The scopes session_keys and events together, over an alias of a relation of events: one semi-join by id. An engine would look at every wide row to answer
-  `or` between two of them.
-  sessionless_only: of the events named one by one, only those without session.
-#}
-{% macro restated_with_sessions(alias, relation, sessionless_only=false) -%}
-    {{ alias }}.event_id in (
-        select placed.event_id from {{ relation }} as placed where {{ restated('session_keys', 'placed') }}
-        union all
-        {% if sessionless_only -%}
-        select placed.event_id from {{ relation }} as placed where placed.session_id is null and {{ restated('events', 'placed') }}
-        {%- else -%}
-        select named.event_id from {{ source('identity', 'restated_events') }} as named
-        {%- endif %}
-    )
-{%- endmacro %}
-
-{#
-  Incremental strategy `restate`: delete what the scopes of meta.restated_by name, insert what the model computed for them, in the one transaction
-  that the materialization opens and commits. A scope deletes by a statement of its own, so that each is one semi-join.
-#}
-{% macro get_incremental_restate_sql(arg_dict) -%}
-    {%- set target = arg_dict['target_relation'] -%}
-    {%- set names = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
-    {%- set meta = config.get('meta', {}) -%}
-    {%- if not meta.get('restated_by') -%}
-        {{ exceptions.raise_compiler_error("model " ~ target.identifier ~ " uses strategy restate, but its meta names no restated_by") }}
-    {%- endif -%}
-    {%- for scope in meta['restated_by'] %}
-    delete from {{ target }} as target where {{ restated(scope, 'target', meta.get('restated_at', 'occurred_at')) }};
-    {% endfor %}
-    insert into {{ target }} ({{ names }}) select {{ names }} from {{ arg_dict['temp_relation'] }};
-{%- endmacro %}
-
-{#
   Generic tests of event-sized tables may say `where: "restated"`: all rows after a full refresh, else only the rows that the run re-stated.
   A duplicate shares its key with its twin, so nothing that a run could have broken stays unseen.
 #}
@@ -90,14 +68,14 @@
     {%- elif where.startswith('restated') -%}
         {%- if flags.FULL_REFRESH -%} {{ relation }}
         {%- else -%}
-            {%- set scope = where.split(' ')[1] if ' ' in where else 'events' -%}
+            {%- set scope = where.split(' ')[1] if ' ' in where else 'placements' -%}
             (select * from {{ relation }} as tested where
-            {%- if scope == 'events' %} tested.event_id in (select event_id from identity.restated_events)
+            {%- if scope == 'placements' %} tested.event_id in (select event_id from identity.restated_placements)
             {%- elif scope == 'pending' %} tested.event_id in (select event_id from staging.stg_pending_events)
             {%- elif scope == 'nodes' %} tested.node_id in (select node_id from identity.restated_nodes)
             {%- elif scope == 'points' %} tested.as_of_at >= (select coalesce(max(data_now), timestamp '0001-01-01 00:00:00') from identity.finished_clock)
                 or tested.customer_id in (select customer_id from identity.restated_feature_customers)
-            {%- elif scope == 'first_events' %} tested.first_event_id in (select event_id from identity.restated_events)
+            {%- elif scope == 'first_placements' %} tested.first_event_id in (select event_id from identity.restated_placements)
             {%- else %} {{ exceptions.raise_compiler_error("no such test scope: " ~ where) }} {%- endif %}) as dbt_subquery
         {%- endif -%}
     {%- else -%} (select * from {{ relation }} where {{ where }}) as dbt_subquery

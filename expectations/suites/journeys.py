@@ -6,6 +6,7 @@ from expectations.rules import Bounds, Rule, Suite
 
 _KEYS = "t.session_key_id in (select session_key_id from identity.restated_session_keys)"
 _CUSTOMERS = "t.customer_id in (select customer_id from identity.restated_customers)"
+# Scopes name columns that the tables compared with have too, so a sub-select under the same alias is bounded by them as well.
 
 
 def _where(key: str, name: str, meaning: str, condition: str) -> Rule:
@@ -20,8 +21,8 @@ def suites(bounds: Bounds) -> list[Suite]:
         _where("session_id", "session_counts_fit", "No part of a session counts more than its events.",
                "t.page_view_count > t.event_count or t.micro_conversion_count > t.event_count or least(t.page_view_count, t.conversion_count) < 0"),
         Rule("sessions_agree_with_their_events", "A session's count, start and end are those of its events in fct_events.",
-             "select t.session_id from {batch} t left join (select session_id, count(*) as n, min(occurred_at) as first_at, max(occurred_at) as last_at"
-             " from marts.fct_events where session_id is not null group by session_id) e on e.session_id = t.session_id"
+             "select t.session_id from {batch} t left join (select t.session_id, count(*) as n, min(t.occurred_at) as first_at,"
+             " max(t.occurred_at) as last_at from marts.fct_events t where {scope} and t.session_id is not null group by t.session_id) e on e.session_id = t.session_id"
              " where {scope} and (e.n is distinct from t.event_count or e.first_at is distinct from t.started_at or e.last_at is distinct from t.ended_at)"),
     )  # fmt: skip
     steps = (
@@ -34,8 +35,8 @@ def suites(bounds: Bounds) -> list[Suite]:
     )  # fmt: skip
     journeys = (
         Rule("journeys_agree_with_their_steps", "A journey's counts, start and end are those of its steps.",
-             "select t.journey_id from {batch} t left join (select journey_id, count(*) as n, sum(event_count) as events, min(started_at) as first_at,"
-             " max(ended_at) as last_at from marts.fct_journey_steps group by journey_id) s on s.journey_id = t.journey_id"
+             "select t.journey_id from {batch} t left join (select t.journey_id, count(*) as n, sum(t.event_count) as events, min(t.started_at) as first_at,"
+             " max(t.ended_at) as last_at from marts.fct_journey_steps t where {scope} group by t.journey_id) s on s.journey_id = t.journey_id"
              " where {scope} and (s.n is distinct from t.step_count or s.events is distinct from t.event_count or s.first_at is distinct from t.started_at"
              " or s.last_at is distinct from t.ended_at)"),
         _where("journey_id", "converted_journeys_have_a_conversion", "A journey is converted if and only if it has a conversion.",

@@ -125,6 +125,9 @@ class TinyWarehouse:
                         select * from tiny.events where batch <= (select arrived from tiny.state)
                         qualify row_number() over (partition by event_id order by occurred_at asc nulls first, content_digest asc nulls first) = 1
                     ) where batch > (select finished from tiny.state);
+                create view raw.event_conflicts as
+                    select distinct source, event_id, content_digest, occurred_at, false as is_survivor from tiny.events
+                    where batch <= (select arrived from tiny.state) and event_id in (select event_id from tiny.events group by event_id having count(*) > 1);
                 create table raw.run_clock as select timestamp '{clock}' as data_now;
             """)
 

@@ -39,8 +39,8 @@ MUTATIONS = [
         "test_a_gap_of_exactly_thirty_minutes_does_not_end_a_session",
     ),
     Mutation(
-        "lateness bounded by time in the session scope", "dbt/macros/restated.sql",
-        (("restated.restate_from <= {{ alias }}.{{ at }})", "greatest(restated.restate_from, timestamp '2024-04-01') <= {{ alias }}.{{ at }})"),),
+        "lateness bounded by time in the session scope", RESTATED,
+        (("events.occurred_at >= all_session_keys.restate_from", "events.occurred_at >= greatest(all_session_keys.restate_from, timestamp '2024-04-01')"),),
         "test_a_late_event_joins_the_sessions_around_it_however_late",
     ),
     Mutation(
@@ -90,7 +90,7 @@ MUTATIONS = [
             ("select customer_before as customer_id from temp.changed_memberships", "select null::varchar as customer_id"),
             ("select node_customer_id from identity.nodes where node_id in (select node_id from temp.changed_memberships)", "select null"),
             ("select customer_id from temp.changed_history", "select null"),
-            ("customer_id from intermediate.int_events_sessionized where event_id in", "null from intermediate.int_events_sessionized where event_id in"),
+            ("select customer_id from intermediate.int_events_sessionized", "select null from intermediate.int_events_sessionized"),
             ("select sessionized.customer_id", "select null"),
         ),
         "test_a_merged_customer_leaves_no_row_behind",
@@ -102,7 +102,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a conversion that becomes nobody's is not named", RESTATED,
-        (("        select event_id from temp.moved_conversions\n        union\n", ""),),
+        (("        select event_id, occurred_at from temp.moved_conversions\n        union\n", ""),),
         "test_a_purchase_whose_visitor_became_over_shared_stays_a_conversion_of_nobody",
     ),
     Mutation(
@@ -155,7 +155,7 @@ MUTATIONS = [
         "published before it is audited", "waymark/pipeline/publish.py",
         (
             ("audit(connection, run.mappings)", "pass"),
-            ("rename_durably(building, home.published)", "rename_durably(building, home.published)\n            audit(connection, run.mappings)"),
+            ("rename_durably(building, home.published)", "rename_durably(building, home.published)\n    audit(connection, run.mappings)"),
         ),
         "test_a_failed_audit_leaves_the_last_snapshot_published",
     ),

@@ -92,9 +92,22 @@ def rebuild_evidence(connection: Connection, *, limit: int, pads: Pads) -> None:
 
 
 def read_pending(connection: Connection) -> None:
-    """Makes temp tables pending_now (contents), pending_before (what int_events_sessionized still holds of them) and pending_counted (what
-    nodes and edges hold of them: newer than pending_before where an earlier run did not finish)."""
-    pending = "event_id in (select event_id from staging.stg_pending_events)"
+    """Makes temp tables pending_instants (event_id, and each instant under which a table may hold it), pending_now (contents), pending_before (what
+    int_events_sessionized still holds of them) and pending_counted (what nodes and edges hold of them: newer than pending_before where an earlier run
+    did not finish).
+
+    An event that had another content before is named by ingestion with the times of all its contents, so the instants leave no row out; they spare the
+    scan the ids of all others.
+    """
+    connection.execute(
+        """
+        create or replace temp table pending_instants as
+        select event_id, occurred_at from staging.stg_pending_events
+        union
+        select event_id, occurred_at from raw.event_conflicts where event_id in (select event_id from staging.stg_pending_events)
+        """
+    )
+    pending = "event_id in (select event_id from temp.pending_instants) and occurred_at in (select occurred_at from temp.pending_instants)"
     connection.execute(
         f"""
         create or replace temp table pending_now as
@@ -130,7 +143,7 @@ def merge_evidence(connection: Connection, *, limit: int, pads: Pads) -> None:
     _merge_nodes(connection, pads)
     _merge_edges(connection)
     _merge_degrees(connection, limit)
-    connection.execute("delete from identity.applied_events where event_id in (select event_id from staging.stg_pending_events)")
+    connection.execute("delete from identity.applied_events where event_id in (select event_id from temp.pending_instants)")
     connection.execute("insert into identity.applied_events select event_id, occurred_at, node_ids, is_counted from temp.pending_now")
 
 

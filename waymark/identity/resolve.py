@@ -20,10 +20,10 @@ from waymark.identity.tables import drop_temporary, prepare_identity, replace_id
 Progress = Callable[[str], None]
 
 _FULL_INPUTS = ("intermediate.int_events",)
-_INCREMENT_INPUTS = (*_FULL_INPUTS, "staging.stg_pending_events", "intermediate.int_events_sessionized", "marts.fct_sessions")
+_INCREMENT_INPUTS = (*_FULL_INPUTS, "staging.stg_pending_events", "raw.event_conflicts", "intermediate.int_events_sessionized", "marts.fct_sessions")
 _TEMPORARY = (
-    *("node_evidence", "pair_evidence", "degrees", "pending_now", "pending_before", "pending_counted", "withdrawn_events", "withdrawn_nodes"),
-    *("withdrawn_pairs", "witnesses", "node_updates", "edge_updates", "relinked_nodes", "relinked_edges", "seed_nodes", "affected_nodes"),
+    *("node_evidence", "pair_evidence", "degrees", "pending_instants", "pending_now", "pending_before", "pending_counted", "withdrawn_events"),
+    *("withdrawn_nodes", "withdrawn_pairs", "witnesses", "node_updates", "edge_updates", "relinked_nodes", "relinked_edges", "seed_nodes", "affected_nodes"),
     *("fresh_clusters", "fresh_history", "stale_history", "changed_nodes", "changed_history", "changed_memberships", "changed_node_events"),
     *("run_orders", "order_events", "moved_conversions", "run_events", "run_session_keys", "all_session_keys", "active_nodes"),
 )

@@ -10,10 +10,12 @@ from waymark.core.warehouse import Connection, rows
 
 # A node's customer changed: every session of every key that the node was ever seen with is re-stated.
 BEGINNING = "timestamp '0001-01-01'"
-_EVENTS_OF_RECROSSED = """
-            union
+_NODES_OF_RECROSSED = """
+        union
+        select unnest(node_ids) from intermediate.int_events where event_id in (
             select event_id from (select event_id, unnest(node_ids) as node_id from intermediate.int_events)
             where node_id in (select node_id from temp.degrees where over_shared_from is distinct from over_shared_before)
+        )
 """
 
 
@@ -23,6 +25,7 @@ def add_restatements(connection: Connection) -> None:
     _find_events_of_same_orders(connection)
     _restate_session_keys(connection)
     _restate_events_and_orders(connection)
+    _restate_placements(connection)
     _restate_customers(connection)
     _restate_nodes(connection)
 
@@ -31,18 +34,24 @@ def _find_events_of_changed_nodes(connection: Connection) -> None:
     """Events that are not pending, and whose customer may have changed all the same.
 
     A node that is new in this run has no such event that is counted, but may have others: a crawler's, say, with the same identifier.
+    They are found by their instants, which are narrow, and then by their identifiers: an instant may be another event's too.
     """
+    changed = "node_id in (select node_id from temp.changed_memberships) and (not is_counted or node_id not in (select node_id from new))"
     connection.execute(
-        """
+        f"""
         create or replace temp table changed_node_events as
         with new as (select node_id from temp.node_updates where first_seen_before is null),
 
-        seen as (select event_id, session_key_id, node_ids, is_counted, is_conversion_event, order_id, unnest(node_ids) as node_id from intermediate.int_events)
+        seen as (select occurred_at, is_counted, unnest(node_ids) as node_id from intermediate.int_events),
 
-        select distinct event_id, session_key_id, node_ids, is_counted, is_conversion_event, order_id
-        from seen
-        where node_id in (select node_id from temp.changed_memberships)
-            and (not is_counted or node_id not in (select node_id from new))
+        near as (
+            select event_id, occurred_at, session_key_id, node_ids, is_counted, is_conversion_event, order_id
+            from intermediate.int_events
+            where occurred_at in (select occurred_at from seen where {changed})
+        )
+
+        select * from near
+        where event_id in (select event_id from (select event_id, is_counted, unnest(node_ids) as node_id from near) where {changed})
             and event_id not in (select event_id from temp.pending_now)
         """
     )
@@ -127,9 +136,9 @@ def _restate_events_and_orders(connection: Connection) -> None:
     connection.execute(
         """
         create or replace temp table moved_conversions as
-        select event_id, order_id from temp.changed_node_events where is_conversion_event
+        select event_id, occurred_at, order_id from temp.changed_node_events where is_conversion_event
         union
-        select events.event_id, events.order_id
+        select events.event_id, events.occurred_at, events.order_id
         from intermediate.int_events events join temp.run_session_keys using (session_key_id)
         where events.is_conversion_event and events.is_counted and events.occurred_at >= run_session_keys.restate_from
         """
@@ -137,22 +146,44 @@ def _restate_events_and_orders(connection: Connection) -> None:
     connection.execute(
         """
         create or replace temp table run_events as
-        select event_id from staging.stg_pending_events
+        select event_id, occurred_at from temp.pending_now
         union
-        select event_id from temp.order_events
+        select event_id, occurred_at from temp.pending_before
         union
-        select event_id from temp.moved_conversions
+        select event_id, occurred_at from temp.order_events
         union
-        select event_id from temp.changed_node_events where not is_counted or session_key_id is null
+        select event_id, occurred_at from temp.moved_conversions
+        union
+        select event_id, occurred_at from temp.changed_node_events where not is_counted or session_key_id is null
         """
     )
-    connection.execute("insert into identity.restated_events from temp.run_events except from identity.restated_events")
+    connection.execute("insert into identity.restated_events select event_id from temp.run_events except from identity.restated_events")
     connection.execute(
         """
         insert into identity.restated_orders
         select order_id from (select order_id from temp.run_orders union select order_id from temp.moved_conversions where order_id is not null)
         except
         select order_id from identity.restated_orders
+        """
+    )
+
+
+def _restate_placements(connection: Connection) -> None:
+    """Names every event whose session or customer is computed again, at each instant under which a table may hold it.
+
+    A content that no run has finished yet may stand in one table and the one before it in the next; both are here, because what is here stays until
+    a run is finished. An event that is not pending is everywhere as int_events has it.
+    """
+    connection.execute(
+        """
+        insert into identity.restated_placements
+        select event_id, occurred_at from temp.run_events
+        union
+        select events.event_id, events.occurred_at
+        from intermediate.int_events events join temp.all_session_keys using (session_key_id)
+        where events.is_counted and events.occurred_at >= all_session_keys.restate_from
+        except
+        select event_id, occurred_at from identity.restated_placements
         """
     )
 
@@ -183,7 +214,8 @@ def _restate_customers(connection: Connection) -> None:
             union
             select customer_id from identity.memberships where node_id in (select node_id from temp.node_updates)
             union
-            select customer_id from intermediate.int_events_sessionized where event_id in (select event_id from temp.run_events)
+            select customer_id from intermediate.int_events_sessionized
+            where event_id in (select event_id from temp.run_events) and occurred_at in (select occurred_at from temp.run_events)
             union
             select sessionized.customer_id
             from intermediate.int_events_sessionized sessionized join temp.run_session_keys using (session_key_id)
@@ -208,16 +240,12 @@ def _restate_nodes(connection: Connection) -> None:
     connection.execute(
         f"""
         create or replace temp table active_nodes as
-        with touched as (
-            select event_id from temp.run_events
-            union
-            select events.event_id
-            from intermediate.int_events events join temp.run_session_keys using (session_key_id)
-            where events.is_counted and events.occurred_at >= run_session_keys.restate_from
-            {_EVENTS_OF_RECROSSED if recrossed else ""}
-        )
-
-        select unnest(node_ids) as node_id from intermediate.int_events where event_id in (select event_id from touched)
+        select unnest(node_ids) as node_id from intermediate.int_events
+        where event_id in (select event_id from temp.run_events) and occurred_at in (select occurred_at from temp.run_events)
+        union
+        select unnest(events.node_ids) from intermediate.int_events events join temp.run_session_keys using (session_key_id)
+        where events.is_counted and events.occurred_at >= run_session_keys.restate_from
+        {_NODES_OF_RECROSSED if recrossed else ""}
         union
         select unnest(node_ids) from temp.pending_counted
         union

@@ -25,6 +25,8 @@ RESULT_TABLES = {
 SCOPE_TABLES = {
     "restated_session_keys": "session_key_id BIGINT, restate_from TIMESTAMP",
     "restated_events": "event_id VARCHAR",
+    # Each of those, and each event of the sessions above, at every instant under which a table may hold it.
+    "restated_placements": "event_id VARCHAR, occurred_at TIMESTAMP",
     "restated_customers": "customer_id VARCHAR",
     "restated_orders": "order_id VARCHAR",
     "restated_nodes": "node_id BIGINT",

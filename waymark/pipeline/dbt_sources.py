@@ -17,6 +17,7 @@ _IDENTITY_TABLES = {
     "membership_history": "One row per identifier and interval of event time: the customer it was known to belong to.",
     "restated_session_keys": "Session keys whose sessions must be computed again, from an instant on. Cleared when a run is finished.",
     "restated_events": "Events that must be placed again: every pending one, and those of no session whose customer changed. Cleared when a run is finished.",
+    "restated_placements": "Events to be placed again, and those of the sessions to be computed again, at each instant under which a table may hold them.",
     "restated_customers": "Customers, old and new ids, whose events or links changed. Cleared when a run is finished.",
     "over_shared_since": "One row per identifier that merges nobody any more: from when.",
     "finished_clock": "One row: data_now of the last finished run; none before the first.",

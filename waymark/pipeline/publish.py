@@ -47,32 +47,36 @@ def publish(run: Run, *, run_id: str = "") -> Snapshot:
 
     Raises AuditError if a blocking check fails; the published snapshot is then still the last good one.
     """
-    home = run.project.home
     with Stage("publish") as stage:
-        remove_unfinished(home)
+        remove_unfinished(run.project.home)
         with run.open_warehouse() as connection:
             audit(connection, run.mappings)
             connection.execute(f"checkpoint {OUTPUTS}")
-            is_wasteful = _is_wasteful(connection)
-        if is_wasteful:
-            _write_anew(run, outputs_of(run.warehouse))
-        snapshot_id = uuid4().hex[:12]
-        building = home.published_dir / f".building-{snapshot_id}.duckdb"
+            if not _is_wasteful(connection):
+                return _swap_in(connection, run, run_id, stage)
+        _write_anew(run, outputs_of(run.warehouse))
         with run.open_warehouse() as connection:
-            tell("publish: copying")
-            copy_file(outputs_of(run.warehouse), building)
-            tables = _complete(connection, building, snapshot_id, run, run_id)
-            stage.rows = sum(tables.values())
-            tell("publish: digests")
-            digests = {name: table_digest(connection, name)[1] for name in pure_marts(connection)}
-            manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
-            sync_file(building)
-            building.chmod(0o444)
-            size = building.stat().st_size
-            rename_durably(building, home.published)
-        write_atomically(home.manifest, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-        home.unpublished.unlink(missing_ok=True)
-        stage.detail = f"snapshot {snapshot_id}, {size / 1e6:.0f} MB"
+            return _swap_in(connection, run, run_id, stage)
+
+
+def _swap_in(connection: Connection, run: Run, run_id: str, stage: Stage) -> Snapshot:
+    """Builds the snapshot and puts it in the place of the published one. Nothing of the outputs may wait for a checkpoint."""
+    home, snapshot_id = run.project.home, uuid4().hex[:12]
+    building = home.published_dir / f".building-{snapshot_id}.duckdb"
+    tell("publish: copying")
+    copy_file(outputs_of(run.warehouse), building)
+    tables = _complete(connection, building, snapshot_id, run, run_id)
+    stage.rows = sum(tables.values())
+    tell("publish: digests")
+    digests = {name: table_digest(connection, name)[1] for name in pure_marts(connection)}
+    manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
+    sync_file(building)
+    building.chmod(0o444)
+    size = building.stat().st_size
+    rename_durably(building, home.published)
+    write_atomically(home.manifest, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    home.unpublished.unlink(missing_ok=True)
+    stage.detail = f"snapshot {snapshot_id}, {size / 1e6:.0f} MB"
     return Snapshot(snapshot_id, tables, size, home.published)
 
 

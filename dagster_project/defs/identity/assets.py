@@ -18,6 +18,7 @@ _TABLES = {
     "membership_history": "One row per identifier and interval: the customer as known then.",
     "restated_session_keys": "What the models after it must re-state: session keys, and from when.",
     "restated_events": "What the models after it must re-state: events without a session.",
+    "restated_placements": "What the models after it must re-state: events whose session or customer may be another.",
     "restated_orders": "What the models after it must re-state: orders.",
     "restated_customers": "What the models after it must re-state: customers, old and new.",
     "restated_nodes": "What the models after it must re-state: daily activity of identifiers.",

@@ -103,6 +103,11 @@
     ]) }}
 {%- endmacro %}
 
+{# By key of extreme_measures: the power of two; the key's remainder by it is the code. #}
+{% macro code_counts() -%}
+    {{ return({'first_touch_key': 32, 'last_touch_key': 32, 'last_device_key': 8, 'last_visit_stage_key': 8, 'last_visit_event_key': 1024, 'last_visit_micro_key': 2}) }}
+{%- endmacro %}
+
 {# Windows in days by measure; what is not named is kept in total only, or not at all. #}
 {% macro measure_windows() -%}
     {%- set found = {

@@ -1,6 +1,7 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
 {%- set all_events, pending_events = ref('stg_events'), ref('stg_pending_events') %}
-{%- set is_restated = restated_with_sessions('event', ref('int_events_sessionized')) %}
+{%- set is_restated = restated('placements', 'event') %}
+{%- set is_restated_known = restated('placements', 'known_event') %}
 
 with sessionized as (
     select
@@ -21,7 +22,7 @@ pending as (
 known as (
     select {{ canonical_columns() | join(', ') }}
     from {{ this }} as known_event
-    where known_event.event_id in (select event_id from sessionized)
+    where {{ is_restated_known }}
         and known_event.event_id not in (select event_id from pending)
 ),
 

@@ -1,5 +1,5 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
-{%- set is_restated = restated('customers', 'step') %}
+{%- set is_restated = restated('first_placements', 'step', 'started_at') %}
 
 with starts as (
     select step.touchpoint_id, step.customer_id, step.session_id, step.first_event_id, step.channel, step.started_at

@@ -41,6 +41,7 @@ class Scope:
             {value for (value,) in double.connection.execute(f"from identity.{name}").fetchall()}
             for name in ("restated_events", "restated_customers", "restated_orders")
         )
+        self.placements: set[tuple[str, datetime]] = set(double.connection.execute("from identity.restated_placements").fetchall())
         assert len(self.keys) == len(double.table("restated_session_keys")), "one row per key"
         assert len(self.events) == len(double.table("restated_events")) and len(self.customers) == len(double.table("restated_customers"))
 
@@ -83,6 +84,21 @@ def check_scope(scope: Scope, before: Marts, after: Marts) -> None:
             assert event.event_id in scope.events
             assert event.session_key_id is None or not event.is_counted or scope.has_instant(event)
     check_sessions_can_be_cut(scope, after)
+    check_placements(scope, before, after)
+
+
+def check_placements(scope: Scope, *states: Marts) -> None:
+    """Placements are the named events and those of the named sessions, no other counted event of a session, at every instant that a table may hold.
+
+    states: what the tables may hold; the last is what they will.
+    """
+    named = {event_id for event_id, _ in scope.placements}
+    for event in states[-1].events.values():
+        is_named = event.event_id in scope.events or scope.has_instant(event)
+        assert (event.event_id in named) == is_named
+        held = {(event.event_id, state.events[event.event_id].occurred_at) for state in states if event.event_id in state.events}
+        assert not is_named or held <= scope.placements
+        assert not is_named or not event.is_counted or event.session_key_id is None or scope.has_instant(event), "its session would be cut without the others"
 
 
 def both_contents(before: Marts, after: Marts) -> list[tuple[str, Event]]:
@@ -127,16 +143,19 @@ def check_unfinished_runs(seed: int, limit: int) -> None:
     stream = random.Random(seed)
     double = WarehouseDouble(limit)
     unfinished_since = Marts({}, limit)
+    built: list[Marts] = []
     for batch in random_batches(stream, events=45, batches=6, people=4, flips=0.4):
         double.put(batch)
         double.resolve()
         after = Marts(double.events, limit)
         check_scope(Scope(double), unfinished_since, after)
+        check_placements(Scope(double), unfinished_since, *built, after)
         if stream.random() < 0.5:
             double.build_marts()
+            built.append(after)
             if stream.random() < 0.6:
                 double.finish()
-                unfinished_since = after
+                unfinished_since, built = after, []
 
 
 @settings(max_examples=8, deadline=None)

@@ -34,7 +34,8 @@ class WarehouseDouble:
             f"""
             create table intermediate.int_events (event_id VARCHAR, occurred_at TIMESTAMP, session_key_id BIGINT, identifiers {_IDENTIFIERS},
                 node_ids BIGINT[], is_counted BOOLEAN, is_conversion_event BOOLEAN, order_id VARCHAR);
-            create table staging.stg_pending_events (event_id VARCHAR);
+            create table staging.stg_pending_events (event_id VARCHAR, occurred_at TIMESTAMP);
+            create table raw.event_conflicts (event_id VARCHAR, occurred_at TIMESTAMP);
             create table intermediate.int_events_sessionized (event_id VARCHAR, session_key_id BIGINT, session_id VARCHAR, occurred_at TIMESTAMP,
                 node_ids BIGINT[], customer_id VARCHAR, order_id VARCHAR, is_counted BOOLEAN);
             create table marts.fct_sessions (session_key_id BIGINT, session_id VARCHAR, started_at TIMESTAMP, ended_at TIMESTAMP, customer_id VARCHAR);
@@ -44,6 +45,9 @@ class WarehouseDouble:
 
     def put(self, batch: Iterable[Event]) -> None:
         for event in batch:
+            if event.event_id in self.events:
+                contents = [[event.event_id, content.occurred_at] for content in (self.events[event.event_id], event)]
+                self.connection.executemany("insert into raw.event_conflicts values (?, ?)", contents)
             self.events[event.event_id] = event
             self.connection.execute("delete from intermediate.int_events where event_id = ?", [event.event_id])
             nodes = event.node_ids or None
@@ -52,7 +56,7 @@ class WarehouseDouble:
                 f"insert into intermediate.int_events values (?, ?, ?, ?::{_IDENTIFIERS}, ?::BIGINT[], ?, ?, ?)",
                 [event.event_id, event.occurred_at, event.session_key_id, identifiers, nodes, event.is_counted, event.is_conversion_event, event.order_id],
             )
-            self.connection.execute("insert into staging.stg_pending_events values (?)", [event.event_id])
+            self.connection.execute("insert into staging.stg_pending_events values (?, ?)", [event.event_id, event.occurred_at])
 
     def resolve(self, *, full_refresh: bool = False) -> IdentityReport:
         return resolve_identities(self.connection, settings=settings(self.limit), customer_id_pads=PADS, full_refresh=full_refresh)

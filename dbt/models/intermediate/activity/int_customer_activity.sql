@@ -7,12 +7,18 @@
 ) }}
 {%- set is_restated_customer = restated('feature_customers', 'history') %}
 {%- set recent_from = x_add_days(finished_data_now(), -1 - (feature_days() | int)) %}
+{%- set monday = x_add_days("date_trunc('week', day.day_at)", 'weeks.days_ahead') %}
 {%- if is_incremental() %}
 {%- set slices = slices_for(ref('int_node_days'),
     "counted.day_at >= " ~ recent_from ~ " or counted.node_id in (select history.node_id from " ~ source('identity', 'membership_history') ~ " as history where " ~ is_restated_customer ~ ")"
 ) %}
+{%- set pieces_wanted = [
+    "day.day_at >= " ~ recent_from ~ " and " ~ monday ~ " >= clock.finished_data_now",
+    monday ~ " < clock.finished_data_now and day.node_id in (select history.node_id from history where " ~ is_restated_customer ~ ")",
+] %}
 {%- else %}
 {%- set slices = slices_for(ref('int_node_days')) %}
+{%- set pieces_wanted = ["true"] %}
 {%- endif %}
 {%- set first_node = x_list_element('event.node_ids', 1) %}
 {%- set sums = added_measures() %}
@@ -51,30 +57,25 @@ weeks as (
     {%- endfor %}
 ),
 
-{% if is_incremental() -%}
--- Points that the last finished run reached are computed for the customers in scope alone.
-recent_days as (
-    select node_days.*
-    from node_days
-    where node_days.day_at >= {{ recent_from }}
-        or node_days.node_id in (select history.node_id from history where {{ is_restated_customer }})
-),
-
-{% endif -%}
+-- Points that the last finished run did not reach are computed for everybody, the others for the customers in scope alone.
 monday_pieces as (
+    {%- for condition in pieces_wanted %}
     select
-        {{ x_add_days("date_trunc('week', day.day_at)", 'weeks.days_ahead') }} as as_of_at,
+        {{ monday }} as as_of_at,
         {{ x_epoch_us('day.day_at') }} as piece_us,
         day.node_id,
         day.usable_from,
         {%- for measure in sums + extremes %}
         day.{{ measure[0] }}{{ "," if not loop.last }}
         {%- endfor %}
-    from {{ 'recent_days' if is_incremental() else 'node_days' }} as day
+    from node_days as day
     cross join weeks
     cross join clock
-    where {{ x_add_days("date_trunc('week', day.day_at)", 'weeks.days_ahead') }} <= clock.data_now
-        and {{ x_add_days("date_trunc('week', day.day_at)", 'weeks.days_ahead') }} <= {{ x_add_days('day.day_at', feature_days()) }}
+    where {{ monday }} <= clock.data_now
+        and {{ monday }} <= {{ x_add_days('day.day_at', feature_days()) }}
+        and {{ condition }}
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
 ),
 
 live_events as (
@@ -251,10 +252,11 @@ activity as (
         {%- for name in total_measures() %}
         cast(recent.{{ name }}_total + coalesce(older.{{ name }}_total, 0) as {{ kinds[name] }}) as {{ name }}_total,
         {%- endfor %}
+        {#- The instant of a key has done its work when all is merged: its code alone is stored, which takes a tenth of the space. #}
         {%- for name, expression, merge in extremes %}
         {{ 'least' if merge == 'min' else 'greatest' }}(
             coalesce(recent.{{ name }}, older.{{ name }}), coalesce(older.{{ name }}, recent.{{ name }})
-        ) as {{ name }},
+        ) {{- ' % ' ~ code_counts()[name] if name in code_counts() }} as {{ name }},
         {%- endfor %}
         recent.max_stage_rank_28d,
         recent.max_stage_rank_90d,

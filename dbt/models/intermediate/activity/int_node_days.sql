@@ -5,10 +5,11 @@ with events as (
     select * from {{ ref('int_events_sessionized') }} as event
     where event.is_counted and event.node_ids is not null
     {%- if is_incremental() %}
-        and event.event_id in (
-            select named.event_id
+        -- By instant: narrow, and it leaves out no event of a restated identifier. Another's event of the same instant comes along and is dropped in the last step.
+        and event.occurred_at in (
+            select named.occurred_at
             from (
-                select listed.event_id, nodes.element as node_id
+                select listed.occurred_at, nodes.element as node_id
                 from {{ ref('int_events_sessionized') }} as listed {{ x_unnest_with_position('listed.node_ids', 'nodes') }}
             ) as named
             where {{ is_restated }}

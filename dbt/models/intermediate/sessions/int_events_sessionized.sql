@@ -1,5 +1,5 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
-{%- set is_restated = restated_with_sessions('event', ref('int_events')) %}
+{%- set is_restated = restated('placements', 'event') %}
 
 with events as (
     select * from {{ ref('int_events') }} as event

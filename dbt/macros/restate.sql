@@ -1,0 +1,51 @@
+{# Deletes what the scopes of meta.restated_by name. A scope deletes by a statement of its own, so that each is one semi-join. #}
+{% macro delete_restated(target) -%}
+    {%- set meta = config.get('meta', {}) -%}
+    {%- if not meta.get('restated_by') -%}
+        {{ exceptions.raise_compiler_error("model " ~ target.identifier ~ " uses strategy restate, but its meta names no restated_by") }}
+    {%- endif -%}
+    {%- for scope in meta['restated_by'] %}
+    delete from {{ target }} as target where {{ restated(scope, 'target', meta.get('restated_at', 'occurred_at')) }};
+    {% endfor %}
+{%- endmacro %}
+
+{# Incremental strategy `restate`: delete what the scopes name, insert what the model computed for them, in the one transaction that the materialization opens and commits. #}
+{% macro get_incremental_restate_sql(arg_dict) -%}
+    {%- set names = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+    {{ delete_restated(arg_dict['target_relation']) }}
+    insert into {{ arg_dict['target_relation'] }} ({{ names }}) select {{ names }} from {{ arg_dict['temp_relation'] }};
+{%- endmacro %}
+
+{#
+  The same on DuckDB, where the adapter would write the computed rows into a temporary table first, and describe both tables four times: rows go straight
+  into their table, unless the model reads what stands there, which must then still stand. The whole model is built by the adapter.
+#}
+{% materialization incremental, adapter='duckdb' -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- if existing is none or not existing.is_table or should_full_refresh() -%}
+        {{ return(dbt.materialization_incremental_duckdb()) }}
+    {%- endif -%}
+    {%- set names = adapter.get_columns_in_relation(this) | map(attribute='quoted') | join(', ') -%}
+    {%- set computed = this.identifier ~ '__computed' -%}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {% call statement('main') -%}
+        {%- if (this | string) in compiled_code -%}
+        create or replace temporary table {{ computed }} as (
+            {{ compiled_code }}
+        );
+        {{ delete_restated(this) }}
+        insert into {{ this }} ({{ names }}) select {{ names }} from {{ computed }};
+        drop table {{ computed }};
+        {%- else -%}
+        {{ delete_restated(this) }}
+        insert into {{ this }} ({{ names }}) select {{ names }} from (
+            {{ compiled_code }}
+        ) as computed;
+        {%- endif -%}
+    {%- endcall %}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do adapter.commit() %}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [this]}) }}
+{%- endmaterialization %}
