@@ -21,7 +21,7 @@ from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import Shape, check_expressions
 from waymark.ingestion.files import Known, save_known, source_files, stamp
-from waymark.ingestion.group import Group
+from waymark.ingestion.group import PART_ROWS, Group
 from waymark.ingestion.lake import recover, scratch_folder
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, load_mapping
 from waymark.ingestion.readers import READ, drop_read, load_records
@@ -134,13 +134,14 @@ class _Ingestion:
             )
         stamps = {path: stamp(path) for path in files}
         self.next_file_id = log.next_file_id(self.connection)
-        todo = [path for path in files if not log.is_known(self.connection, self.source, str(path), stamps[path])]
+        taken = log.known_states(self.connection, self.source)
+        todo = [path for path in files if (str(path), *stamps[path]) not in taken]
         try:
             for number, path in enumerate(todo, 1):
                 if progress:
                     progress(f"{self.source}: {path.name} ({number} of {len(todo)})")
                 self._take(path, stamps[path])
-                if self.group and self.group.rows >= GROUP_ROWS:
+                if self.group and (self.group.keeps_read or self.group.rows >= GROUP_ROWS):
                     self._apply()
                 if self.batch and self.batch.rows >= FLUSH_ROWS:
                     self._apply()  # a file of another shape may be waiting: its line is logged with its rows, never before them
@@ -221,7 +222,8 @@ class _Ingestion:
         canonical = Canonical(self.mapping, shape, self.project.settings, path.name, self.checked[shape])
         outcome.columns_missing = ", ".join(canonical.extraction.missing) or None
         outcome.columns_renamed = ", ".join(canonical.extraction.renamed) or None
-        if self.group and self.group.shape != shape:
+        outcome.rows_read = int(str(rows(self.connection, f"select count(*) from {READ}")[0][0]))
+        if self.group and (self.group.shape != shape or outcome.rows_read > PART_ROWS):
             self._apply()
         if self.group is None:
             self.group = Group(self.connection, self.project, self.secret, shape)
@@ -232,7 +234,8 @@ class _Ingestion:
                 raise
             raise storage_problem(error, str(self.home.root)) or self._unreadable(error, path.name) from error
         finally:
-            drop_read(self.connection)
+            if not self.group.keeps_read:
+                drop_read(self.connection)
         self.outcomes.append(outcome)
 
     def _apply(self) -> None:
@@ -250,6 +253,8 @@ class _Ingestion:
                         self._refuse(outcome, error)
         finally:
             group.forget()
+            if group.keeps_read:
+                drop_read(self.connection)
 
     def _try(self, group: Group, batch: Batch, outcomes: list[FileOutcome]) -> FileRefusedError | None:
         """Applies the mapping to these files; gives the error, and leaves nothing of them, where DuckDB cannot."""
