@@ -21,10 +21,10 @@ from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import Shape, check_expressions
 from waymark.ingestion.files import Known, save_known, source_files, stamp
-from waymark.ingestion.group import PART_ROWS, Group
+from waymark.ingestion.group import Group
 from waymark.ingestion.lake import recover, scratch_folder
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, load_mapping
-from waymark.ingestion.readers import READ, drop_read, load_records
+from waymark.ingestion.readers import drop_read, open_file
 from waymark.ingestion.report import Count, Counts, FileOutcome, IngestReport
 from waymark.ingestion.tables import build_quarantine_view, build_views, create_tables
 from waymark.privacy import Secret, redact_text
@@ -141,7 +141,7 @@ class _Ingestion:
                 if progress:
                     progress(f"{self.source}: {path.name} ({number} of {len(todo)})")
                 self._take(path, stamps[path])
-                if self.group and (self.group.keeps_read or self.group.rows >= GROUP_ROWS):
+                if self.group and self.group.rows >= GROUP_ROWS:
                     self._apply()
                 if self.batch and self.batch.rows >= FLUSH_ROWS:
                     self._apply()  # a file of another shape may be waiting: its line is logged with its rows, never before them
@@ -216,26 +216,25 @@ class _Ingestion:
 
     def _load(self, path: Path, outcome: FileOutcome) -> None:
         """Reads a file's records into the group of its shape."""
-        shape = load_records(self.connection, self.mapping, path, scratch_folder(self.home))
+        opened = open_file(self.connection, self.mapping, path, scratch_folder(self.home))
+        shape = opened.shape
         if shape not in self.checked:
             self.checked[shape] = check_expressions(self.connection, self.mapping, shape, path.name)
         canonical = Canonical(self.mapping, shape, self.project.settings, path.name, self.checked[shape])
         outcome.columns_missing = ", ".join(canonical.extraction.missing) or None
         outcome.columns_renamed = ", ".join(canonical.extraction.renamed) or None
-        outcome.rows_read = int(str(rows(self.connection, f"select count(*) from {READ}")[0][0]))
-        if self.group and (self.group.shape != shape or outcome.rows_read > PART_ROWS):
+        if self.group and self.group.shape != shape:
             self._apply()
         if self.group is None:
-            self.group = Group(self.connection, self.project, self.secret, shape)
+            self.group = Group(self.connection, self.project, self.secret, self.mapping, shape)
         try:
-            self.group.add(READ, outcome)
+            self.group.add(opened, outcome)
         except Exception as error:
             if not is_engine_error(error):
                 raise
             raise storage_problem(error, str(self.home.root)) or self._unreadable(error, path.name) from error
         finally:
-            if not self.group.keeps_read:
-                drop_read(self.connection)
+            drop_read(self.connection)
         self.outcomes.append(outcome)
 
     def _apply(self) -> None:
@@ -245,7 +244,7 @@ class _Ingestion:
         group, self.group = self.group, None
         self.batch = self.batch or self._new_batch()
         try:
-            if error := self._try(group, self.batch, group.outcomes):
+            if group.outcomes and (error := self._try(group, self.batch, group.outcomes)):
                 for outcome in list(group.outcomes):
                     if len(group.outcomes) > 1:
                         error = self._try(group, self.batch, [outcome])
@@ -253,8 +252,6 @@ class _Ingestion:
                         self._refuse(outcome, error)
         finally:
             group.forget()
-            if group.keeps_read:
-                drop_read(self.connection)
 
     def _try(self, group: Group, batch: Batch, outcomes: list[FileOutcome]) -> FileRefusedError | None:
         """Applies the mapping to these files; gives the error, and leaves nothing of them, where DuckDB cannot."""
