@@ -105,8 +105,9 @@ class Batch:
             is_contested = self._contested()
             connection.execute("begin")
             try:
-                for path, count, size in written:
-                    connection.execute("insert into raw.lake_files values (?, ?, ?, ?, true, ?)", [self.source, path, batch_id, count, size])
+                if written:
+                    values = ", ".join(f"({literal(self.source)}, {literal(path)}, {batch_id}, {count}, true, {size})" for path, count, size in written)
+                    connection.execute(f"insert into raw.lake_files values {values}")
                 for path in replaced:
                     connection.execute("delete from raw.quarantine_files where path = ?", [path])
                 for path, count, size in quarantined:

@@ -10,7 +10,7 @@ from waymark.core.settings import Settings
 from waymark.ingestion.agents import agents_sql, device_sql
 from waymark.ingestion.event import CANONICAL_COLUMNS, CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
 from waymark.ingestion.extraction import KIND, RECORD, Extraction, Extractor, Shape, removal_patch
-from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
+from waymark.ingestion.mapping import ID_COLUMN, Consent, Mapping, Rule
 from waymark.ingestion.moments import amount_sql, timestamp_sql
 from waymark.privacy import identifier_hash_sql, normalised_sql, protected_id_sql, redact_name_sql, redact_sql
 
@@ -122,13 +122,20 @@ class Canonical:
 
         Execute it with the secret's parameters.
         """
-        told, agents = "", ", ".join(f"cast(NULL as varchar) as {column}" for column in ("user_agent", "agent_device", "agent_os", "agent_browser"))
+        told, columns = [], []
         if "user_agent" in self.mapping.columns:
-            told = f"left join ({agents_sql(parsed, redact_name_sql('user_agent'))}) on raw_agent = user_agent"
-            agents = "shown_agent as user_agent, agent_device, agent_os, agent_browser"
+            told.append(f"left join ({agents_sql(parsed, redact_name_sql('user_agent'))}) on raw_agent = user_agent")
+            columns = ["shown_agent as user_agent", "agent_device", "agent_os", "agent_browser"]
+        else:
+            columns = [f"cast(NULL as varchar) as {column}" for column in ("user_agent", "agent_device", "agent_os", "agent_browser")]
+        if self.mapping.consent:
+            distinct = f"select distinct t_consent as raw_consent from {parsed} where t_consent is not null"
+            scopes = f"select raw_consent, {_scopes('raw_consent', self.mapping.consent)} as told_scopes from ({distinct})"
+            told.append(f"left join ({scopes}) on raw_consent = t_consent")
+            columns.append("told_scopes")
         good = f"""
-            select p.* exclude (user_agent), {agents}, coalesce(received_at, occurred_at) as received
-            from {parsed} p {told} where broken is null"""
+            select p.* exclude (user_agent), {", ".join(columns)}, coalesce(received_at, occurred_at) as received
+            from {parsed} p {" ".join(told)} where broken is null"""
         shielded = f"""
             select _wm_file, _wm_row, occurred_at, received as received_at, value,
               case when value is not null or t_currency is not null then currency end as currency,
@@ -206,15 +213,17 @@ class Canonical:
         return "cast(NULL as varchar)" if key == "none" else f"{literal(self.mapping.namespace(key) + ':')} || {key}"
 
     def _identifiers(self) -> str:
-        one = "case when {value} is not null then {{'type': {kind}, 'value': {shown}}} end"
-        parts = [
-            one.format(value=kind, kind=literal(kind), shown=f"{literal(self.mapping.namespace(kind) + ':')} || {kind}") for kind in ("anonymous_id", "user_id")
-        ]
-        own = f"list_filter([{', '.join(parts)}], lambda x: x is not null)"
-        whole = f"list_concat({own}, others)" if self.mapping.identifiers else own
-        return f"""case when anonymous_id is not null or user_id is not null {"or len(others) > 0" if self.mapping.identifiers else ""} then {whole} end"""
+        both = ", ".join(
+            f"{{'type': {literal(kind)}, 'value': {literal(self.mapping.namespace(kind) + ':')} || {kind}}}" for kind in ("anonymous_id", "user_id")
+        )
+        own = f"[{both}][case when anonymous_id is null then 2 else 1 end : case when user_id is null then 1 else 2 end]"
+        some = "anonymous_id is not null or user_id is not null"
+        if not self.mapping.identifiers:
+            return f"case when {some} then {own} end"
+        return f"case when len(others) > 0 then list_concat({own}, others) when {some} then {own} end"
 
     def _others(self) -> str:
+        """A list of the hashed identifiers; NULL, or empty, where there are none."""
         if not self.mapping.identifiers:
             return "NULL"
         parts = []
@@ -225,7 +234,8 @@ class Canonical:
                 f" and strlen({normalised_sql(kind, raw)}) > 5" if kind == "phone" else ""
             )
             parts.append(f"case when {usable} then {{'type': {literal(kind)}, 'value': {identifier_hash_sql(kind, raw)}}} end")
-        return f"list_filter([{', '.join(parts)}], lambda x: x is not null)"
+        there = " or ".join(f"{name(f'id:{kind}')} is not null" for kind in sorted(self.mapping.identifiers))
+        return f"case when {there} then list_filter([{', '.join(parts)}], lambda x: x is not null) end"
 
     def _without_identifiers(self, column: str) -> str:
         """The column with raw values of mapped identifiers replaced, as they are and percent-encoded."""
@@ -262,17 +272,21 @@ class Canonical:
         if consent is None:
             return "cast(NULL as varchar[])"
         absent = "[" + ", ".join(literal(scope) for scope in consent.granted_when_absent) + "]::varchar[]"
-        split = f"list_filter(list_transform(string_split(t_consent, {literal(consent.separator)}), lambda x: trim(x)), lambda x: x <> '')"
-        from_list = "try(cast(from_json(t_consent, '[\"VARCHAR\"]') as varchar[]))"
-        pointer = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
-        from_object = f"list_filter(json_keys(t_consent), lambda k: json_extract_string(t_consent, {pointer}) = 'true')"
-        kind = "case when json_valid(t_consent) then json_type(t_consent) end"
-        granted = f"case {kind} when 'ARRAY' then coalesce({from_list}, []) when 'OBJECT' then {from_object} else {split} end"
-        return f"case when t_consent is null then {absent} else list_sort(list_distinct({granted})) end"
+        return f"case when t_consent is null then {absent} else told_scopes end"
 
     def _campaign(self, column: str) -> str:
         from_url = f"case when has_campaign and contains(page_url, '{column}=') then {_query_value(column)} end"
         return f"coalesce({column}, {from_url})" if column in self.mapping.columns else from_url
+
+
+def _scopes(said: str, consent: Consent) -> str:
+    """SQL: the scopes that a text grants: a JSON array, a JSON object of booleans, or names with the mapping's separator. Asked once of each distinct text."""
+    split = f"list_filter(list_transform(string_split({said}, {literal(consent.separator)}), lambda x: trim(x)), lambda x: x <> '')"
+    from_list = f"try(cast(from_json({said}, '[\"VARCHAR\"]') as varchar[]))"
+    pointer = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
+    from_object = f"list_filter(json_keys({said}), lambda k: json_extract_string({said}, {pointer}) = 'true')"
+    kind = f"case when json_valid({said}) then json_type({said}) end"
+    return f"list_sort(list_distinct(case {kind} when 'ARRAY' then coalesce({from_list}, []) when 'OBJECT' then {from_object} else {split} end))"
 
 
 def _query_value(parameter: str) -> str:

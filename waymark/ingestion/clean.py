@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 Mark = tuple[int, int, int, int]
+_CHUNK = 1 << 20
 _LEAST_LINE = 1 << 21  # DuckDB's own default of max_line_size, on which the size of its buffers depends
 
 
@@ -34,11 +35,17 @@ class Clean:
                 text = "".join([f"{head}{n}{mark}{line}\n" for n, line in enumerate(ended, number)])
             data = text.encode()
             handle.write(data)
-            self._ranges.setdefault(file_id, []).append((self.parts[-1], self._at, self._at + len(data)))
+            self._note(file_id, self._at, self._at + len(data))
             self._at += len(data)
             if len(data) > self.longest_line:
                 self.longest_line = max(self.longest_line, max(len(line.encode()) for line in taken) + len(head) + 32)
             number, self._room, lines = number + len(taken), self._room - len(taken), lines[len(taken) :]
+
+    def _note(self, file_id: int, start: int, end: int) -> None:
+        ranges = self._ranges.setdefault(file_id, [])
+        if ranges and ranges[-1][0] == self.parts[-1]:
+            start = ranges.pop()[1]  # a file's records lie together
+        ranges.append((self.parts[-1], start, end))
 
     def _part(self) -> BinaryIO:
         if self._handle is None or self._room == 0:
@@ -77,7 +84,8 @@ class Clean:
             for part, start, end in self._ranges.get(file_id, []):
                 with open(part, "rb") as whole:
                     whole.seek(start)
-                    cut.write(whole.read(end - start))
+                    for at in range(start, end, _CHUNK):
+                        cut.write(whole.read(min(_CHUNK, end - at)))
         return target
 
     def forget(self) -> None:

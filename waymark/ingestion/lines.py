@@ -21,14 +21,20 @@ def odd_lines(lines: list[str], delimiter: str, width: int) -> list[int]:
     return _odd_among(data, ord(delimiter), width)
 
 
+def is_text(text: str) -> bool:
+    """False where bytes that could not be decoded stand in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _bytes_of(text: str, line_count: int, delimiter: str) -> bytes | None:
     """The lines as bytes with a line end before the first and after the last; None where bytes alone do not tell where lines and fields end."""
-    if "\0" in text or not delimiter.isascii() or text.count("\r") != text.count("\r\n"):
+    if "\0" in text or not delimiter.isascii() or text.count("\r") != text.count("\r\n") or not is_text(text):
         return None
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:  # bytes that are no text stand in it
-        return None
+    data = text.encode()
     whole = b"\n" + data if data.endswith(b"\n") else b"\n" + data + b"\n"
     return whole if whole.count(b"\n") == line_count + 1 else None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from waymark.ingestion.clean import Clean
-from waymark.ingestion.lines import odd_lines
+from waymark.ingestion.lines import is_text, odd_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -235,8 +235,8 @@ def salvage_lines(path: Path, encoding: str, target: Split) -> int:
 
 def _json_runs(blocks: Iterator[list[str]]) -> Iterator[list[str] | Record]:
     for block in blocks:
-        lines, text = [line for line in block if line.strip()], "".join(block)
-        if LINE_MARK in text or "\0" in text or (not text.isascii() and _ESCAPED.search(text)):
+        lines, text = [line for line in block if not line.isspace()], "".join(block)
+        if LINE_MARK in text or "\0" in text or not is_text(text):
             yield from (_judged(line, None, "malformed_row" if LINE_MARK in line else None) for line in lines)
         elif lines:
             yield lines

@@ -14,7 +14,9 @@ from waymark.ingestion.clean import Clean
 from waymark.ingestion.lines import odd_lines
 from waymark.ingestion.salvage import Record, Split, csv_records, salvage_csv, split_record
 
-TOKENS = ["a", "bc", "\"", "\"\"", "\",\"", ",", ",,", " ", "ü", "\0", "\udcff", "\r", "\r\n", "\n", "\n", "x,\"y\",z\n", "x,\"y \"\"q\"\"\", r\",\n", "x,y,z\n", ",,\r\n"]
+TOKENS = [
+    "a", "bc", '"', '""', '","', ",", ",,", " ", "ü", "\0", "\udcff", "\r", "\r\n", "\n", "\n", 'x,"y",z\n', 'x,"y ""q"", r",\n', "x,y,z\n", ",,\r\n",
+]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(TOKENS), max_size=40).map("".join)
 
 
