@@ -1,4 +1,4 @@
-"""Device, system and browser, told from a user agent by plain rules. `agent` is the user agent in lower case."""
+"""Device, system and browser, told from a user agent by plain rules. In SQL, `agent` is the user agent in lower case."""
 
 from __future__ import annotations
 
@@ -34,25 +34,30 @@ def _holds(*signs: str) -> str:
 
 def _first(signs: dict[str, tuple[str, ...]]) -> str:
     cases = " ".join(f"when {_holds(*words)} then {literal(meaning)}" for meaning, words in signs.items())
-    return f"case when agent is null then NULL {cases} else 'other' end"
+    return f"case {cases} else 'other' end"
+
+
+def agents_sql(user_agents: str, shown: str) -> str:
+    """SELECT of what each user agent tells, one row for each distinct one: visits are many, and their user agents few.
+
+    user_agents: relation with `user_agent`. shown: SQL of its redacted form. Columns: raw_agent, shown_agent, agent_device, agent_os, agent_browser.
+    """
+    tablet = f"({_holds('ipad', 'tablet', 'kindle')} or ({_holds('android')} and not {_holds('mobi')}))"
+    device = (
+        f"case when {tablet} then 'tablet' when {_holds('mobi', 'iphone', 'ipod', 'android')} then 'mobile'"
+        f" when {_holds('windows nt', 'macintosh', 'x11', 'cros', 'linux')} then 'desktop' else 'other' end"
+    )
+    distinct = f"select distinct user_agent from {user_agents} where user_agent is not null"
+    redacted = f"select user_agent as raw_agent, shown_agent, lower(shown_agent) as agent from (select user_agent, {shown} as shown_agent from ({distinct}))"
+    return (
+        f"select raw_agent, shown_agent, {device} as agent_device, {_first(_OS_SIGNS)} as agent_os, {_first(_BROWSER_SIGNS)} as agent_browser"
+        f" from ({redacted})"
+    )
 
 
 def device_sql(*, is_mapped: bool) -> str:
     """desktop, mobile, tablet or other: as the source says, else by the user agent; NULL where neither says anything."""
-    tablet = f"({_holds('ipad', 'tablet', 'kindle')} or ({_holds('android')} and not {_holds('mobi')}))"
-    by_agent = (
-        f"case when agent is null then NULL when {tablet} then 'tablet' when {_holds('mobi', 'iphone', 'ipod', 'android')} then 'mobile'"
-        f" when {_holds('windows nt', 'macintosh', 'x11', 'cros', 'linux')} then 'desktop' else 'other' end"
-    )
     if not is_mapped:
-        return by_agent
+        return "agent_device"
     words = " ".join(f"when lower(device_type) in ({', '.join(map(literal, said))}) then {literal(meaning)}" for meaning, said in _DEVICE_WORDS.items())
-    return f"coalesce(case {words} when device_type is not null then 'other' end, {by_agent})"
-
-
-def os_sql() -> str:
-    return f"coalesce(lower(os), {_first(_OS_SIGNS)})"
-
-
-def browser_sql() -> str:
-    return f"coalesce(lower(browser), {_first(_BROWSER_SIGNS)})"
+    return f"coalesce(case {words} when device_type is not null then 'other' end, agent_device)"

@@ -16,7 +16,7 @@ from waymark.ingestion.lake import discard, write_partitions, write_quarantine
 from waymark.ingestion.report import Count, Counts
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, QUARANTINE_EXTRA, build_quarantine_view, build_views
 
-EVENTS, REFUSED, VERDICTS, CONTESTED = "_wm_events", "_wm_refused", "_wm_verdicts", "_wm_contested"
+EVENTS, REFUSED, KNOWN, VERDICTS, CONTESTED = "_wm_events", "_wm_refused", "_wm_known", "_wm_verdicts", "_wm_contested"
 _IS_KEPT = f"not exists (select 1 from {VERDICTS} v where v.position = e.rowid and v.verdict in ('duplicate', 'kept'))"
 
 
@@ -51,6 +51,11 @@ class Batch:
         added = int(self.connection.execute(f"insert into {EVENTS} select {columns} from ({events_sql})", parameters).fetchall()[0][0])
         self.rows += added
         return added
+
+    def drop_events(self, records: str) -> None:
+        """Takes back the events of some records, given as a SELECT of _wm_file and _wm_row."""
+        sql = f"delete from {EVENTS} e using ({records}) r where e.ingest_file_id = r._wm_file and e.row_number = r._wm_row"
+        self.rows -= int(self.connection.execute(sql).fetchall()[0][0])
 
     def forget(self, file_ids: list[int]) -> None:
         """Drops what was added of these files."""
@@ -100,8 +105,9 @@ class Batch:
             is_contested = self._contested()
             connection.execute("begin")
             try:
-                for path, count, size in written:
-                    connection.execute("insert into raw.lake_files values (?, ?, ?, ?, true, ?)", [self.source, path, batch_id, count, size])
+                if written:
+                    values = ", ".join(f"({literal(self.source)}, {literal(path)}, {batch_id}, {count}, true, {size})" for path, count, size in written)
+                    connection.execute(f"insert into raw.lake_files values {values}")
                 for path in replaced:
                     connection.execute("delete from raw.quarantine_files where path = ?", [path])
                 for path, count, size in quarantined:
@@ -126,21 +132,25 @@ class Batch:
                 raise problem from error
             raise
         finally:
-            for table in (EVENTS, REFUSED, VERDICTS, CONTESTED):
+            for table in (EVENTS, REFUSED, KNOWN, VERDICTS, CONTESTED):
                 connection.execute(f"drop table if exists {table}")
 
     def _judge(self) -> None:
         """Verdicts on rows that are not simply new: the same content again is a duplicate, another content under a known id a conflict."""
         by_arrival = "order by ingest_file_id nulls last, row_number nulls last"
+        # The index grows with history: each row of it is held against the batch's keys, and only what is found is kept.
+        self.connection.execute(f"""
+            create or replace temp table {KNOWN} as
+            select distinct event_key, content_key from raw.event_index where event_key in (select event_key from {EVENTS})""").fetchall()
         self.connection.execute(f"""
             create or replace temp table {VERDICTS} as
-            with keys as (select rowid as position, event_key, content_key, ingest_file_id, row_number from {EVENTS}),
-            repeated as (select event_key from keys group by event_key having count(*) > 1),
-            suspects as (select * from keys where event_key in (select event_key from repeated) or event_key in (select event_key from raw.event_index)),
-            known as (select distinct i.event_key, i.content_key from raw.event_index i where i.event_key in (select event_key from suspects)),
+            with suspects as (
+                select rowid as position, event_key, content_key, ingest_file_id, row_number from {EVENTS}
+                where event_key in (select event_key from {EVENTS} group by event_key having count(*) > 1 union all select event_key from {KNOWN})
+            ),
             copies as (
-                select s.*, exists (select 1 from known k where k.event_key = s.event_key) as is_known_id,
-                  exists (select 1 from known k where k.event_key = s.event_key and k.content_key = s.content_key)
+                select s.*, exists (select 1 from {KNOWN} k where k.event_key = s.event_key) as is_known_id,
+                  exists (select 1 from {KNOWN} k where k.event_key = s.event_key and k.content_key = s.content_key)
                     or row_number() over (partition by event_key, content_key {by_arrival}) > 1 as is_duplicate
                 from suspects s
             ),
@@ -159,7 +169,7 @@ class Batch:
         self.connection.execute(f"""
             update {VERDICTS} set verdict = 'kept'
             where verdict = 'conflict' and position in (
-                select e.rowid from {EVENTS} e
+                select e.rowid from {EVENTS} e join {VERDICTS} v on v.position = e.rowid and v.verdict = 'conflict'
                 join raw.{name(self.source + "_events")} accepted on accepted.event_id = e.event_id
                 join raw.ingestion_log l on l.file_id = accepted.ingest_file_id
                 where l.mapping_digest <> {literal(mapping_digest)}
@@ -167,7 +177,7 @@ class Batch:
 
     def _kept_sql(self) -> str:
         columns = ", ".join(f"e.{name(column)}" for column in CANONICAL_COLUMNS)
-        order = ", ".join(f"e.{column} nulls last" for column in ("event_date", "occurred_at", "event_id", "content_digest"))
+        order = ", ".join(f"e.{column} nulls last" for column in ("occurred_at", "event_id", "content_digest"))
         return f"select {columns} from {EVENTS} e where {_IS_KEPT} order by {order}"
 
     def _contested(self) -> bool:
@@ -175,15 +185,16 @@ class Batch:
         connection = self.connection
         if not self._has_conflicts():
             return False
-        wanted = "event_id in (select event_id from ids)"
-        connection.execute(f"""
-            create or replace temp table {CONTESTED} as
-            with ids as (select distinct e.event_id from {EVENTS} e join {VERDICTS} v on v.position = e.rowid where v.verdict = 'conflict')
-            select distinct event_id, content_digest, occurred_at from (
-                select event_id, content_digest, occurred_at from {EVENTS} where {wanted}
-                union all select event_id, content_digest, occurred_at from raw.{name(self.source + "_events")} where {wanted}
-                union all select event_id, content_digest, occurred_at from raw.event_conflicts where source = {literal(self.source)} and {wanted}
-            )""").fetchall()
+        conflicts = f"{EVENTS} e join {VERDICTS} v on v.position = e.rowid where v.verdict = 'conflict'"
+        wanted = f"event_id in (select e.event_id from {conflicts})"
+        contents = f"select event_id, content_digest, occurred_at from {EVENTS} where {wanted}"
+        accepted_before = f"e.event_key in (select event_key from {KNOWN})"
+        if rows(connection, f"select 1 from {conflicts} and {accepted_before} limit 1"):
+            # Only an id that was accepted before can lie in the lake, and only for such a one all of the lake's ids are read.
+            known = f"event_id in (select e.event_id from {conflicts} and {accepted_before})"
+            contents += f" union all select event_id, content_digest, occurred_at from raw.{name(self.source + '_events')} where {known}"
+            contents += f" union all select event_id, content_digest, occurred_at from raw.event_conflicts where source = {literal(self.source)} and {known}"
+        connection.execute(f"create or replace temp table {CONTESTED} as select distinct event_id, content_digest, occurred_at from ({contents})").fetchall()
         return True
 
     def _settle(self) -> None:

@@ -12,7 +12,8 @@ from waymark.core.warehouse import Connection, first_line
 from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.mapping import Mapping, Rule
 
-RECORD = "record"
+RECORD, KIND = "record", "_wm_kind"  # of a JSON record: its text, and what json_type says of it, NULL where it is no JSON
+_READ_OF_RECORD = re.compile(r"\bjson_extract_string\(\s*record\s*,\s*'(\$[^'*]*)'\s*\)")
 _NO_COLUMN = re.compile(r'Referenced column "([^"]+)" (?:was )?not found')
 _SIMPLE_KEY = re.compile(r"\.(?:\"([^\"]+)\"|([A-Za-z0-9_\-]+))")
 
@@ -30,9 +31,9 @@ class Shape:
 
 @dataclass
 class Extraction:
-    """SQL pieces: `prepared` are columns that must be computed first, `values` the raw text of each canonical column."""
+    """SQL pieces: `steps` are columns that must be computed first, each step from those before, `values` the raw text of each canonical column."""
 
-    prepared: list[str] = field(default_factory=list)
+    steps: tuple[list[str], ...] = field(default_factory=lambda: ([], [], []))  # the record's kind, its documents' values, expressions
     values: dict[str, str] = field(default_factory=dict)
     failures: list[tuple[str, str]] = field(default_factory=list)  # (condition, field): an expression that failed on the row
     bad_json: list[tuple[str, str]] = field(default_factory=list)  # (condition, field): a column that should hold JSON and does not
@@ -61,12 +62,15 @@ class Extractor:
             self.add("is_internal", "is_internal", mapping.is_internal)
         if isinstance(mapping.session_key, Rule):
             self.add("session_key", "session_key", mapping.session_key)
+        if self.shape.is_json:
+            # Each look into a JSON text parses all of it: so what it is, and all that is wanted of it, are asked once.
+            self.out.steps[0].append(f"case when json_valid({RECORD}) then json_type({RECORD}) end as {KIND}")
         for index, (column, paths) in enumerate(self.documents.items()):
             wanted = "[" + ", ".join(literal(path) for path in paths) + "]"
-            self.out.prepared.append(
-                f"case when {name(column)} is not null and json_valid({name(column)}) then json_extract_string({name(column)}, {wanted}) end as _wm_j{index}"
-            )
-            if column != RECORD or not self.shape.is_json:
+            is_record = column == RECORD and self.shape.is_json
+            is_json = f"{KIND} is not null" if is_record else f"{name(column)} is not null and json_valid({name(column)})"
+            self.out.steps[1].append(f"case when {is_json} then json_extract_string({name(column)}, {wanted}) end as _wm_j{index}")
+            if not is_record:
                 self.out.bad_json.append((f"{name(column)} is not null and _wm_j{index} is null", column))
         return self.out
 
@@ -98,9 +102,11 @@ class Extractor:
         if field_name in self.absent:
             self.out.missing.append(key.removeprefix("id:"))
             return None
+        if self.shape.is_json:
+            expr = _READ_OF_RECORD.sub(lambda found: self.path(RECORD, found.group(1)), expr)
         slot = f"_wm_x{len(self.out.failures)}"
         # A failure gives NULL, a value a list of one: so a failed row can be told from an empty one.
-        self.out.prepared.append(f"try(list_value(cast((\n{expr}\n) as varchar))) as {slot}")
+        self.out.steps[2].append(f"try(list_value(cast((\n{expr}\n) as varchar))) as {slot}")
         self.out.failures.append((f"{slot} is null", key.removeprefix("id:")))
         return f"{slot}[1]"
 

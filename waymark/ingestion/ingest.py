@@ -24,7 +24,7 @@ from waymark.ingestion.files import Known, save_known, source_files, stamp
 from waymark.ingestion.group import Group
 from waymark.ingestion.lake import recover, scratch_folder
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, load_mapping
-from waymark.ingestion.readers import READ, drop_read, load_records
+from waymark.ingestion.readers import drop_read, open_file
 from waymark.ingestion.report import Count, Counts, FileOutcome, IngestReport
 from waymark.ingestion.tables import build_quarantine_view, build_views, create_tables
 from waymark.privacy import Secret, redact_text
@@ -134,7 +134,8 @@ class _Ingestion:
             )
         stamps = {path: stamp(path) for path in files}
         self.next_file_id = log.next_file_id(self.connection)
-        todo = [path for path in files if not log.is_known(self.connection, self.source, str(path), stamps[path])]
+        taken = log.known_states(self.connection, self.source)
+        todo = [path for path in files if (str(path), *stamps[path]) not in taken]
         try:
             for number, path in enumerate(todo, 1):
                 if progress:
@@ -215,7 +216,8 @@ class _Ingestion:
 
     def _load(self, path: Path, outcome: FileOutcome) -> None:
         """Reads a file's records into the group of its shape."""
-        shape = load_records(self.connection, self.mapping, path, scratch_folder(self.home))
+        opened = open_file(self.connection, self.mapping, path, scratch_folder(self.home))
+        shape = opened.shape
         if shape not in self.checked:
             self.checked[shape] = check_expressions(self.connection, self.mapping, shape, path.name)
         canonical = Canonical(self.mapping, shape, self.project.settings, path.name, self.checked[shape])
@@ -224,9 +226,9 @@ class _Ingestion:
         if self.group and self.group.shape != shape:
             self._apply()
         if self.group is None:
-            self.group = Group(self.connection, self.project, self.secret, shape)
+            self.group = Group(self.connection, self.project, self.secret, self.mapping, shape)
         try:
-            self.group.add(READ, outcome)
+            self.group.add(opened, outcome)
         except Exception as error:
             if not is_engine_error(error):
                 raise
@@ -242,7 +244,7 @@ class _Ingestion:
         group, self.group = self.group, None
         self.batch = self.batch or self._new_batch()
         try:
-            if error := self._try(group, self.batch, group.outcomes):
+            if group.outcomes and (error := self._try(group, self.batch, group.outcomes)):
                 for outcome in list(group.outcomes):
                     if len(group.outcomes) > 1:
                         error = self._try(group, self.batch, [outcome])

@@ -26,10 +26,11 @@ def write_line(connection: Connection, source: str, mapping_digest: str, outcome
     connection.execute(f"insert into raw.ingestion_log ({', '.join(line)}) values ({', '.join('?' * len(line))})", list(line.values()))
 
 
-def is_known(connection: Connection, source: str, file: str, state: tuple[int, int]) -> bool:
-    """Whether the file was taken in as it is now. A refused one is tried again at every run: its cause may lie outside of it."""
-    sql = "select 1 from raw.ingestion_log where source = ? and file = ? and file_bytes = ? and file_mtime_ns = ? and status <> 'refused' limit 1"
-    return bool(rows(connection, sql, [source, file, *state]))
+def known_states(connection: Connection, source: str) -> set[tuple[str, int, int]]:
+    """(file, bytes, mtime in ns) of what was taken in as it was then. A refused file is tried again at every run: its cause may lie outside of it."""
+    sql = """select distinct file, file_bytes, file_mtime_ns from raw.ingestion_log
+             where source = ? and status <> 'refused' and file_bytes is not null and file_mtime_ns is not null"""
+    return {(str(file), int(str(size)), int(str(mtime_ns))) for file, size, mtime_ns in rows(connection, sql, [source])}
 
 
 def had_other_mapping(connection: Connection, source: str, file: str, mapping_digest: str) -> bool:

@@ -18,7 +18,7 @@ from waymark.ingestion.batch import REFUSED, Batch, next_batch_id
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.event import reason_sql
 from waymark.ingestion.extraction import RECORD, Shape, check_expressions
-from waymark.ingestion.group import BOUNDS, PARSED, RECORDS, bounds_sql, verdicts_sql
+from waymark.ingestion.group import BOUNDS, JUDGED, PARSED, RECORDS, bounds_sql, judged_sql, late_sql, verdicts_sql
 from waymark.ingestion.lake import scratch_folder, write_quarantine
 from waymark.ingestion.mapping import Mapping, load_mapping
 from waymark.ingestion.readers import NO_VERDICT
@@ -157,7 +157,7 @@ def quarantine_replay(project: Project, source: str, connection: Connection, sec
     try:
         return replay.run()
     finally:
-        for table in (STORED, RECORDS, PARSED, BOUNDS, f"{RECORDS}_verdicts"):
+        for table in (STORED, RECORDS, PARSED, JUDGED, BOUNDS, f"{RECORDS}_verdicts"):
             connection.execute(f"drop table if exists {table}")
         shutil.rmtree(scratch_folder(project.home), ignore_errors=True)
 
@@ -214,15 +214,17 @@ class _Replay:
             return
         self._records(shape)
         connection.execute(f"create or replace temp table {PARSED} as {canonical.parsed_sql(RECORDS)}").fetchall()
+        connection.execute(judged_sql(is_first=True)).fetchall()
         # A file's bounds are those that it was read with; where it had none (every row refused), those of the rows at hand.
         connection.execute(f"""
             create or replace temp table {BOUNDS} as
             select b._wm_file, coalesce(l.last_occurred_at, b.last_occurred) as last_occurred, coalesce(l.last_received_at, b.last_received) as last_received
             from ({bounds_sql()}) b left join raw.ingestion_log l on l.file_id = b._wm_file""")
-        skew = self.project.settings.time.max_future_skew_days
-        batch.add_events(canonical.events_sql(PARSED, BOUNDS, skew), self.secret.parameters())
+        verdicts = verdicts_sql(self.project.settings.time.max_future_skew_days)
+        batch.add_events(canonical.events_sql(PARSED), self.secret.parameters())
+        batch.drop_events(late_sql(verdicts))
         rule, field = "split_part(v.verdict, '|', 1)", "nullif(substr(v.verdict, instr(v.verdict, '|') + 1), '')"
-        connection.execute(f"create or replace temp table {RECORDS}_verdicts as {verdicts_sql(skew)}")
+        connection.execute(f"create or replace temp table {RECORDS}_verdicts as {verdicts}")
         connection.execute(f"""
             update {STORED} s set rule = {rule}, field = {field}, reason = {reason_sql(rule, field)}
             from {RECORDS}_verdicts v

@@ -1,24 +1,28 @@
-"""From a file to the temporary table `_wm_read`: one row per record, every column as text.
+"""From a file to its records: one row per record, every column as text.
 
-The fast path is DuckDB's own reader in its strict mode. Whatever it refuses, and what holds NUL bytes, goes through `salvage`,
-which gives each record exactly one outcome; clean rows get the same values on both paths.
+Text files are split by `salvage` into good records, which the group's clean files collect, and refused ones; DuckDB's reader, in its strict mode,
+reads the clean files when the records are wanted. Documents and Parquet files are read by DuckDB alone, into the temporary table `_wm_read`.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
+import shutil
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from waymark.core.errors import FileRefusedError
 from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, connect, first_line, rows, storage_problem
+from waymark.ingestion.clean import Clean
 from waymark.ingestion.engine import is_engine_error
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.mapping import Mapping
-from waymark.ingestion.salvage import LINE_MARK, Split, salvage_csv, salvage_lines, split_record
+from waymark.ingestion.salvage import Split, salvage_csv, salvage_lines, split_record
 from waymark.privacy import redact_text
 
 READ = "_wm_read"
@@ -31,36 +35,84 @@ NO_VERDICT = "cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_ra
 
 @dataclass(frozen=True)
 class Plain:
-    """A file as uncompressed bytes; `utf8`: it can be given to DuckDB as it is."""
+    """A file as uncompressed bytes; `utf8`: it is text in UTF-8."""
 
     path: Path
     utf8: bool
-    has_nul: bool
     is_empty: bool
 
 
-def load_records(connection: Connection, mapping: Mapping, path: Path, scratch: Path) -> Shape:
-    """Fills `_wm_read` (`_wm_row` from 1, `_wm_rule`, `_wm_raw`, `_wm_bytes`, the file's columns) from one file.
+@dataclass(frozen=True)
+class Opened:
+    """A file that can be read: the shape of its records, and its text, where they are yet to be taken from it (else they are in `_wm_read`)."""
+
+    file: Path
+    shape: Shape
+    text: Plain | None = None
+
+
+def open_file(connection: Connection, mapping: Mapping, path: Path, scratch: Path) -> Opened:
+    """Looks at a file as far as its header; of a document or a Parquet file, fills `_wm_read` (`_wm_row` from 1, then the columns).
 
     Raises FileRefusedError where the file as a whole cannot be read.
     """
-    where = f"source '{mapping.source}': {path.name}"
+    where = _where(mapping, path)
     if path.is_dir():
         raise FileRefusedError("this is a folder, not a file", where=where, remedy=f"Name its files in waymark.yml: {path}/*.{mapping.format}")
     if not path.exists():
         raise FileRefusedError("there is no such file", where=where, remedy="Mend files in waymark.yml, or put the file there.")
     drop_read(connection)
-    try:
+    with _refusing(path, where, scratch):
         if path.stat().st_size == 0:
             raise FileRefusedError("the file is empty", where=where, remedy="Export it again (a CSV needs at least its header), or remove it.")
         if mapping.format == "parquet":
-            return _load_parquet(connection, path, where, scratch)
+            return Opened(path, _load_parquet(connection, path, where, scratch))
         plain = _plain(mapping, path, scratch, where)
         if plain.is_empty:
             raise FileRefusedError("the file is empty", where=where, remedy="Export it again (a CSV needs at least its header), or remove it.")
         if mapping.format == "csv":
-            return _load_csv(connection, mapping, plain, where, scratch)
-        return _load_lines(connection, mapping, plain, where, scratch) if mapping.format == "ndjson" else _load_array(connection, plain, where)
+            return Opened(path, Shape(tuple(_header(mapping, plain, where))), plain)
+        if mapping.format == "ndjson":
+            return Opened(path, Shape((RECORD,), is_json=True), plain)
+        return Opened(path, _load_array(connection, plain, where))
+
+
+def split_text(opened: Opened, mapping: Mapping, file_id: int, clean: Clean, refused: Path) -> int:
+    """Sends the good records of a text file to `clean`, the others to `refused` (see `Split`). Returns how many there are.
+
+    Raises FileRefusedError where the file cannot be read to its end.
+    """
+    plain = opened.text
+    assert plain is not None
+    refused.unlink(missing_ok=True)
+    target = Split(file_id, clean, refused)
+    encoding = "utf-8-sig" if plain.utf8 else mapping.encoding
+    with _refusing(opened.file, _where(mapping, opened.file), clean.folder):
+        width = len(opened.shape.columns)
+        count = salvage_csv(plain.path, encoding, width, target) if mapping.format == "csv" else salvage_lines(plain.path, encoding, target)
+    if clean.longest_line > _LONGEST_LINE:
+        what = f"what is good in the file cannot be read: a record is longer than {_LONGEST_LINE:,} bytes"
+        raise FileRefusedError(what, where=_where(mapping, opened.file), remedy="Export it again, then run again; nothing of it was accepted.")
+    return count
+
+
+def clean_sql(parts: Sequence[Path], shape: Shape, clean: Clean) -> str:
+    """Relation of the good records in these parts: `_wm_file`, `_wm_row`, the columns, and the columns of a refusal, all NULL."""
+    columns = {"_wm_file": "INTEGER", "_wm_row": "BIGINT", **dict.fromkeys(shape.columns, "VARCHAR")}
+    quote = "" if shape.is_json else '"'
+    source = _csv_source(parts, columns, clean.delimiter, quote, header=False, new_line=_CLEAN_LINE_END, longest_line=clean.longest_line)
+    return f"(select *, {NO_VERDICT} from {source})"
+
+
+def _where(mapping: Mapping, path: Path) -> str:
+    return f"source '{mapping.source}': {path.name}"
+
+
+@contextlib.contextmanager
+def _refusing(path: Path, where: str, scratch: Path) -> Iterator[None]:
+    """Tells what is wrong with the file from what is wrong with the disk."""
+    try:
+        yield
     except OSError as error:
         if problem := storage_problem(error, str(error.filename or scratch)):
             if error.filename == str(path):
@@ -81,7 +133,7 @@ def _plain(mapping: Mapping, path: Path, scratch: Path, where: str) -> Plain:
     compressed = head[:2] == _GZIP_MAGIC
     if path.suffix == ".gz" and not compressed:
         raise FileRefusedError("the name ends in .gz, but the content is not gzip", where=where, remedy="Compress it again, or rename it.")
-    target, has_nul, size = path, False, 0
+    target, is_empty = path, True
     utf8 = codecs.lookup(mapping.encoding).name in ("utf-8", "utf-8-sig", "ascii")
     if compressed:
         target = scratch / "plain"
@@ -92,24 +144,20 @@ def _plain(mapping: Mapping, path: Path, scratch: Path, where: str) -> Plain:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise FileRefusedError("the gzip file is truncated or damaged", where=where, remedy="Transfer it again; nothing of it was accepted.") from error
     with open(target, "rb") as handle:
-        while chunk := handle.read(_CHUNK):
-            size += len(chunk.lstrip(codecs.BOM_UTF8) if not size else chunk)
-            has_nul = has_nul or b"\0" in chunk
+        while is_empty and (chunk := handle.read(_CHUNK)):
+            is_empty = not chunk.lstrip(codecs.BOM_UTF8)
     if not utf8:
         try:
             with open(target, encoding=mapping.encoding, newline="") as decoded, open(scratch / "utf8", "w", encoding="utf-8", newline="") as encoded:
-                has_nul = False
-                while text := decoded.read(_CHUNK):
-                    encoded.write(text)
-                    has_nul = has_nul or "\0" in text
+                shutil.copyfileobj(decoded, encoded, _CHUNK)
         except UnicodeError:
-            return Plain(target, False, has_nul, size == 0)
+            return Plain(target, False, is_empty)
         target, utf8 = scratch / "utf8", True
-    return Plain(target, utf8, has_nul, size == 0)
+    return Plain(target, utf8, is_empty)
 
 
-def _header(mapping: Mapping, plain: Plain, where: str) -> tuple[list[str], bool]:
-    """The CSV's column names, made unique as DuckDB needs them, and whether they stand on the first line."""
+def _header(mapping: Mapping, plain: Plain, where: str) -> list[str]:
+    """The CSV's column names, made unique as DuckDB needs them."""
     encoding = "utf-8-sig" if plain.utf8 else mapping.encoding
     with open(plain.path, encoding=encoding, errors="replace", newline="") as handle:
         text = handle.read(_HEADER_LIMIT)
@@ -123,84 +171,24 @@ def _header(mapping: Mapping, plain: Plain, where: str) -> tuple[list[str], bool
         while unique.lower() in {known.lower() for known in names} or unique.lower().startswith("_wm_"):
             unique, number = f"{wanted.lstrip('_')}_{number}", number + 1
         names.append(unique)
-    return names, not text.startswith(("\n", "\r"))
-
-
-def _load_csv(connection: Connection, mapping: Mapping, plain: Plain, where: str, scratch: Path) -> Shape:
-    names, on_first_line = _header(mapping, plain, where)
-    shape = Shape(tuple(names))
-    if plain.utf8 and not plain.has_nul and on_first_line and len(names) > 1:
-        source = _csv_source(plain.path, dict.fromkeys(names, "VARCHAR"), mapping.delimiter, '"', header=True)
-        if _fast(connection, f"create temp table {READ}_raw as select * from {source}"):
-            _finish_fast(connection, ", ".join(map(name, names)))
-            return shape
-    target = Split(scratch / "clean.csv", scratch / "refused.parquet")
-    salvage_csv(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, mapping.delimiter, names, target)
-    source = _csv_source(target.clean, {"_wm_row": "BIGINT", **dict.fromkeys(names, "VARCHAR")}, mapping.delimiter, '"', header=False, new_line=_CLEAN_LINE_END)
-    _join_salvaged(connection, source, target.refused, names, where)
-    return shape
-
-
-def _load_lines(connection: Connection, mapping: Mapping, plain: Plain, where: str, scratch: Path) -> Shape:
-    shape = Shape((RECORD,), is_json=True)
-    if plain.utf8 and not plain.has_nul:
-        source = _csv_source(plain.path, {RECORD: "VARCHAR"}, LINE_MARK, "", header=False)
-        if _fast(connection, f"create temp table {READ}_raw as select * from {source}"):
-            blank = rows(connection, f"select 1 from {READ}_raw where {RECORD} is null or trim({RECORD}, ' \t') = '' limit 1")
-            if not blank:
-                _finish_fast(connection, RECORD)
-                return shape
-    target = Split(scratch / "clean.csv", scratch / "refused.parquet")
-    salvage_lines(plain.path, "utf-8-sig" if plain.utf8 else mapping.encoding, target)
-    source = _csv_source(target.clean, {"_wm_row": "BIGINT", RECORD: "VARCHAR"}, LINE_MARK, "", header=False, new_line=_CLEAN_LINE_END)
-    _join_salvaged(connection, source, target.refused, [RECORD], where)
-    return shape
+    return names
 
 
 # Told, not detected: a carriage return inside a quoted field of the first record would pass for the file's line end.
 _CLEAN_LINE_END = "\\n"
 
 
-def _csv_source(path: Path, columns: dict[str, str], delimiter: str, quote: str, *, header: bool, new_line: str = "") -> str:
+def _csv_source(
+    files: Sequence[Path], columns: dict[str, str], delimiter: str, quote: str, *, header: bool, new_line: str = "", longest_line: int = _LONGEST_LINE
+) -> str:
     """read_csv in its strict mode: it either reads every record as the format says, or fails. new_line: as SQL text, where it is known."""
     typed = ", ".join(f"{literal(column)}: '{kind}'" for column, kind in columns.items())
+    listed = ", ".join(literal(_exact(file)) for file in files)
     return (
-        f"read_csv({literal(_exact(path))}, columns = {{{typed}}}, auto_detect = false, header = {str(header).lower()}, delim = {literal(delimiter)},"
+        f"read_csv([{listed}], columns = {{{typed}}}, auto_detect = false, header = {str(header).lower()}, delim = {literal(delimiter)},"
         f" quote = {literal(quote)}, escape = {literal(quote)}, strict_mode = true, null_padding = false, ignore_errors = false, compression = 'none',"
-        f" max_line_size = {_LONGEST_LINE}, hive_partitioning = false{f', new_line = {literal(new_line)}' if new_line else ''})"
+        f" max_line_size = {longest_line}, hive_partitioning = false{f', new_line = {literal(new_line)}' if new_line else ''})"
     )
-
-
-def _join_salvaged(connection: Connection, source: str, refused: Path, names: list[str], where: str) -> None:
-    columns = ", ".join(map(name, names))
-    bad = f"select _wm_row, _wm_rule, _wm_raw, _wm_bytes, {', '.join('NULL' for _ in names)} from read_parquet({literal(str(refused))})"
-    try:
-        connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {columns} from {source} union all {bad}").fetchall()
-    except Exception as error:
-        if not is_engine_error(error):
-            raise
-        if problem := storage_problem(error, "the scratch folder"):
-            raise problem from error
-        what = f"what is good in the file cannot be read: {redact_text(first_line(error))[:200]}"
-        raise FileRefusedError(what, where=where, remedy="Export it again, then run again; nothing of it was accepted.") from error
-
-
-def _fast(connection: Connection, sql: str) -> bool:
-    connection.execute(f"drop table if exists {READ}_raw")
-    try:
-        connection.execute(sql).fetchall()
-    except Exception as error:
-        if not is_engine_error(error):
-            raise
-        if problem := storage_problem(error, "the scratch folder"):
-            raise problem from error
-        return False
-    return True
-
-
-def _finish_fast(connection: Connection, columns: str) -> None:
-    # In a table just made, rowid counts the rows in the order of the file.
-    connection.execute(f"create temp view {READ} as select rowid + 1 as _wm_row, {NO_VERDICT}, {columns} from {READ}_raw")
 
 
 def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
@@ -220,7 +208,8 @@ def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
         if problem := storage_problem(error, "the scratch folder"):
             raise problem from error
         raise FileRefusedError(f"the JSON document is broken: {redact_text(first_line(error))[:200]}", where=where, remedy=remedy) from error
-    _finish_fast(connection, RECORD)
+    # In a table just made, rowid counts the rows in the order of the file.
+    connection.execute(f"create temp view {READ} as select rowid + 1 as _wm_row, {NO_VERDICT}, {RECORD} from {READ}_raw")
     return Shape((RECORD,), is_json=True)
 
 

@@ -1,24 +1,30 @@
-"""The tolerant reader, for files that DuckDB's strict one refuses: every record gets exactly one outcome.
+"""The reader of text files: every record gets exactly one outcome.
 
-It runs in Python, line by line, and only for files with something broken in them. A broken quote costs its own physical line: reading
-goes on at the next one. Good records are copied as they stand, with their number in front, to a clean file that DuckDB then reads like any
-other; so their values cannot differ from those of the fast path.
+A broken quote costs its own physical line: reading goes on at the next one. Good records are copied as they stand, with their number in front,
+to a clean file that DuckDB's strict reader takes; so what their fields are, it says. Lines that are plain records are told and copied many at
+once; only what is left is split line by line.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from waymark.ingestion.clean import Clean
+from waymark.ingestion.lines import is_text, odd_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _BATCH = 20_000
+_BLOCK = 1 << 20  # characters
 LINE_MARK = "\x01"  # a raw control character is never part of valid JSON, so no good line holds it
 _SPAN_LINES = 10_000  # a quoted field that runs over more lines than this is taken for an unclosed quote
 _ESCAPED = re.compile("[\udc00-\udcff]")
@@ -46,10 +52,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Split:
-    """Where a salvaged file goes: `clean`, a CSV without header (record number, then the record as it stands), and `refused`, Parquet with
-    `_wm_row`, `_wm_rule`, `_wm_raw`, `_wm_bytes`."""
+    """Where a file's records go: the good ones under its number to `clean`, the others to `refused`, a Parquet file with `_wm_row`, `_wm_rule`,
+    `_wm_raw`, `_wm_bytes`, which is made where there are any."""
 
-    clean: Path
+    file_id: int
+    clean: Clean
     refused: Path
 
 
@@ -143,36 +150,54 @@ def _physical_lines(text: str) -> Iterator[str]:
 
 def csv_records(lines: Iterable[str], delimiter: str, width: int) -> Iterator[Record]:
     """One Record per record of a CSV's body; `width` is the header's number of columns. Blank lines are no records."""
-    source, waiting = iter(lines), deque[str]()
-    whole = _whole_record(delimiter, width)
+    for found in _csv_runs(iter([list(lines)]), delimiter, width):
+        if isinstance(found, Record):
+            yield found
+        else:
+            yield from (Record(line.rstrip("\r\n")) for line in found)
 
-    def following() -> str | None:
-        return waiting.popleft() if waiting else next(source, None)
 
-    while (line := following()) is not None:
-        # A line without a quote is one record if its delimiters tally: counting them costs a tenth of matching.
-        is_whole = line.count(delimiter) == width - 1 > 0 if '"' not in line else whole.fullmatch(line) is not None
-        if is_whole and "\0" not in line and (line.isascii() or not _ESCAPED.search(line)):
-            yield Record(line.rstrip("\r\n"))
+def _csv_runs(blocks: Iterator[list[str]], delimiter: str, width: int) -> Iterator[list[str] | Record]:
+    """Runs of lines that are plain records, and between them what had to be split with care. Blocks are of lines with their ends."""
+    lines: list[str] = []
+    odd: deque[int] = deque()  # of these lines, those that are not plain records
+    at = 0
+    while True:
+        if at == len(lines):
+            lines, at = next(blocks, []), 0
+            if not lines:
+                return
+            odd = deque(odd_lines(lines, delimiter, width))
+        while odd and odd[0] < at:
+            odd.popleft()
+        end = odd[0] if odd else len(lines)
+        if end > at:
+            yield lines[at:end]
+            at = end
             continue
-        if not line.strip("\r\n"):
+        if not lines[at].strip("\r\n"):
+            at += 1
             continue
-        state, taken, complete = _Fields(delimiter), [line], False
-        complete = state.feed(line)
-        while not complete and len(taken) < _SPAN_LINES:
-            more = following()
-            if more is None:
-                break
-            taken.append(more)
-            complete = state.feed(more)
+        state, taken = _Fields(delimiter), 1
+        complete = state.feed(lines[at])
+        while not complete and taken < _SPAN_LINES:
+            if at + taken == len(lines):
+                if not (block := next(blocks, [])):
+                    break
+                lines, odd, at = lines[at:], deque(index - at for index in odd), 0
+                odd.extend(len(lines) + index for index in odd_lines(block, delimiter, width))
+                lines += block
+            complete = state.feed(lines[at + taken])
+            taken += 1
         fields = state.fields
         while len(fields) > width and fields[-1] is None:
             fields.pop()  # delimiters at the end of a line
         if complete and not state.broken and len(fields) == width:
-            yield _judged("".join(taken), fields)
-            continue
-        waiting.extendleft(reversed(taken[1:]))
-        yield _judged(line, None, "malformed_row" if complete else "unterminated_quote")
+            yield _judged("".join(lines[at : at + taken]), fields)
+            at += taken
+        else:
+            yield _judged(lines[at], None, "malformed_row" if complete else "unterminated_quote")
+            at += 1
 
 
 def _judged(text: str, fields: list[str | None] | None, rule: str | None = None) -> Record:
@@ -182,19 +207,15 @@ def _judged(text: str, fields: list[str | None] | None, rule: str | None = None)
     return Record(raw, "nul_byte" if "\0" in text else rule, fields)
 
 
-def _whole_record(delimiter: str, width: int) -> re.Pattern[str]:
-    """Matches a line that is one plain record with `width` fields; whatever it does not match is split with care."""
-    mark = re.escape(delimiter)
-    field = rf'(?:"(?:[^"\r\n]|"")*+"|(?:[^" {mark}\r\n][^{mark}\r\n]*+)?)'
-    return re.compile(rf"{field}(?:{mark}{field}){{{width - 1}}}(?:\r\n|\n|\r)?")
-
-
-def salvage_csv(path: Path, encoding: str, delimiter: str, columns: list[str], target: Split) -> None:
-    """Splits a CSV into good records and refused ones."""
+def salvage_csv(path: Path, encoding: str, width: int, target: Split) -> int:
+    """Splits the body of a CSV with so many columns. Returns how many records it has."""
     with open(path, encoding=encoding, errors=_HANDLER, newline="") as handle:
-        lines = iter(handle)
-        _skip_header(lines, delimiter)
-        _write(csv_records(lines, delimiter, len(columns)), encoding, delimiter, target)
+        _skip_header(iter(handle.readline, ""), target.clean.delimiter)
+        return _write(_csv_runs(_blocks(handle), target.clean.delimiter, width), encoding, target)
+
+
+def _blocks(handle: TextIO) -> Iterator[list[str]]:
+    return iter(lambda: handle.readlines(_BLOCK), [])
 
 
 def _skip_header(lines: Iterator[str], delimiter: str) -> None:
@@ -206,10 +227,19 @@ def _skip_header(lines: Iterator[str], delimiter: str) -> None:
             return
 
 
-def salvage_lines(path: Path, encoding: str, target: Split) -> None:
+def salvage_lines(path: Path, encoding: str, target: Split) -> int:
     """The same for a file of one JSON text a line; whether it is JSON is asked later, in SQL. Blank lines are no records."""
     with open(path, encoding=encoding, errors=_HANDLER, newline="") as handle:
-        _write((_judged(line, None, "malformed_row" if LINE_MARK in line else None) for line in handle if line.strip()), encoding, LINE_MARK, target)
+        return _write(_json_runs(_blocks(handle)), encoding, target)
+
+
+def _json_runs(blocks: Iterator[list[str]]) -> Iterator[list[str] | Record]:
+    for block in blocks:
+        lines, text = [line for line in block if not line.isspace()], "".join(block)
+        if LINE_MARK in text or "\0" in text or not is_text(text):
+            yield from (_judged(line, None, "malformed_row" if LINE_MARK in line else None) for line in lines)
+        elif lines:
+            yield lines
 
 
 def salvage_stored(stored: Iterable[tuple[int, int, str, bytes | None]], encoding: str, delimiter: str | None, columns: list[str], target: Path) -> None:
@@ -237,28 +267,43 @@ def _split(text: str, delimiter: str, width: int) -> Iterator[Record]:
         yield record if record.rule or record.fields else Record(record.raw, None, split_record(record.raw, delimiter))
 
 
-def _write(records: Iterable[Record], encoding: str, delimiter: str, target: Split) -> None:
+def _write(runs: Iterable[list[str] | Record], encoding: str, target: Split) -> int:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     fields = [pa.field("_wm_row", pa.int64()), pa.field("_wm_rule", pa.string()), pa.field("_wm_raw", pa.string()), pa.field("_wm_bytes", pa.binary())]
     schema = pa.schema(fields)
-    with open(target.clean, "w", encoding="utf-8", newline="") as good, pq.ParquetWriter(target.refused, schema) as writer:
-        rows: list[list[object]] = []
-        for number, record in enumerate(records, 1):
-            if record.rule is None:
-                good.write(f"{number}{delimiter}{record.raw}\n")
+    number = 1
+    rows: list[list[object]] = []
+    with contextlib.ExitStack() as open_files:
+        writer = None
+        for run in runs:
+            if not isinstance(run, Record):
+                target.clean.write(target.file_id, number, run)
+                number += len(run)
                 continue
-            raw, original = record.raw, None
-            if record.rule == "invalid_encoding":
-                original = _bytes(raw, encoding)
-                raw = _ESCAPED.sub(lambda match: f"\\x{ord(match.group()) - 0xDC00:02x}", raw)
-            rows.append([number, record.rule, raw, original])
+            if run.rule is None:
+                target.clean.write(target.file_id, number, [run.raw])
+            else:
+                raw, original = run.raw, None
+                if run.rule == "invalid_encoding":
+                    original = _bytes(raw, encoding)
+                    raw = _ESCAPED.sub(lambda match: f"\\x{ord(match.group()) - 0xDC00:02x}", raw)
+                rows.append([number, run.rule, raw, original])
+            number += 1
             if len(rows) >= _BATCH:
+                writer = writer or open_files.enter_context(_parquet_writer(target.refused, schema))
                 writer.write_table(_table(rows, schema))
                 rows = []
         if rows:
+            writer = writer or open_files.enter_context(_parquet_writer(target.refused, schema))
             writer.write_table(_table(rows, schema))
+    return number - 1
+
+
+def _parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(path, schema)
 
 
 def _table(rows: list[list[object]], schema: pa.Schema) -> pa.Table:

@@ -172,7 +172,7 @@ def _both_readers(folder: Path, body: str) -> None:
     path.write_bytes(("c1,c2,c3\n" + body).encode())
     columns = {"c1": "VARCHAR", "c2": "VARCHAR", "c3": "VARCHAR"}
     try:
-        fast = [list(row) for row in rows(SCRATCH, f"select * from {_csv_source(path, columns, ',', chr(34), header=True)}")]
+        fast = [list(row) for row in rows(SCRATCH, f"select * from {_csv_source([path], columns, ',', chr(34), header=True)}")]
     except Exception:
         return
     with open(path, encoding="utf-8", newline="") as handle:
