@@ -35,6 +35,10 @@ class Translator(DagsterDbtTranslator):
             return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"].removesuffix("_pending") + "_events"])
         return super().get_asset_key(dbt_resource_props)
 
+    def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
+        found = dict(super().get_metadata(dbt_resource_props))
+        return {**found, **table_link(served_project().home, dbt_resource_props["unique_id"])} if dbt_resource_props["resource_type"] == "model" else found
+
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         return _GROUPS.get(str(dbt_resource_props.get("schema")), super().get_group_name(dbt_resource_props))
 
@@ -101,7 +105,7 @@ def build_selected(
     columns = column_lineage(run, manifest(), TRANSLATOR.get_asset_key)
     for result in results:
         if result.kind in ("model", "seed") and (key := _key(nodes[result.unique_id])) and key in wanted:
-            said: dict[str, Any] = {"seconds": round(result.seconds, 3), "dbt_message": result.message, **table_link(result.unique_id)}
+            said: dict[str, Any] = {"seconds": round(result.seconds, 3), "dbt_message": result.message}
             yield dg.MaterializeResult(asset_key=key, metadata={**said, **found[key], **columns.get(key, {})})
         elif result.kind == "test" and (check := get_asset_check_key_for_test(manifest(), TRANSLATOR, result.unique_id, None)) and check in tests:
             yield dg.AssetCheckResult(
@@ -117,6 +121,11 @@ def _key(node: Mapping[str, Any]) -> dg.AssetKey | None:
 def _all_keys(context: dg.AssetExecutionContext) -> set[dg.AssetKey]:
     """What the step makes where everything is selected."""
     return set(context.assets_def.node_keys_by_output_name.values())
+
+
+def described_columns(model: str) -> dict[str, Any]:
+    """Dagster's column schema as the model's own page describes it, for an asset of the same columns."""
+    return {name: value for name, value in TRANSLATOR.get_metadata(manifest()["nodes"][f"model.waymark.{model}"]).items() if name == "dagster/column_schema"}
 
 
 @cache
