@@ -130,7 +130,7 @@ def markdown_table(head: Collection[str], lines: Collection[Collection[object]])
     """A table in markdown, numbers to the right; nothing in it is a link or a tag."""
     if not lines:
         return "no rows"
-    rules = ["---:" if all(_is_number(cell) for cell in column) else "---" for column in zip(*lines, strict=True)]
+    rules = ["---:" if all(cell is None or _is_number(cell) for cell in column) else "---" for column in zip(*lines, strict=True)]
     return "\n".join([_line(head), _line(rules), *(_line(line) for line in lines)])
 
 

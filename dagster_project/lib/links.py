@@ -21,7 +21,7 @@ def training_link(home: Home, model: str, run_id: str) -> dict[str, dg.MetadataV
     page = trainings_page(home, model)
     if not page or not run_id:
         return {}
-    return {"training": dg.MetadataValue.url(f"{_page(home, MLFLOW_PAGE)}/{page.split('/runs')[0]}/runs/{run_id}")}
+    return {"training": dg.MetadataValue.url(f"{_page(home, MLFLOW_PAGE)}/{page.replace('/runs', f'/runs/{run_id}')}")}
 
 
 def table_link(home: Home, unique_id: str) -> dict[str, dg.MetadataValue]:

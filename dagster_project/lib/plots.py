@@ -15,6 +15,7 @@ def bars_png(values: Sequence[float], *, width: int = 480, height: int = 72) -> 
     """One bar a value, the greatest as high as the picture, all from zero. values: none below zero; more than fit are summed with their neighbours."""
     bars = _at_most(values)
     step = width // max(len(bars), 1)
+    width = step * len(bars) or width
     gap = 1 if step > 2 else 0
     top = max(bars, default=0) or 1
     heights = [max(round(value / top * height), 1) if value else 0 for value in bars]

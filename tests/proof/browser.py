@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # A page of a machine that has other work, too.
 PATIENCE_MS = 90_000
+_SETTLE_MS = 1_000
 
 
 def chromium() -> str:
@@ -54,7 +55,8 @@ class Looking:
             context.close()
 
     def keep(self, page: Page, name: str) -> None:
-        """A picture of what is in sight."""
+        """A picture of what is in sight, once icons and animations are through."""
+        page.wait_for_timeout(_SETTLE_MS)
         page.screenshot(path=self.folder / f"{name}.png")
 
     def _route(self, route: Route) -> None:
