@@ -49,7 +49,7 @@ class Looking:
             page.goto(url)
             yield page
         except BaseException:
-            page.screenshot(path=self.folder / "where_it_failed.png")
+            page.screenshot(path=self.folder / f"where_it_failed_{len(list(self.folder.iterdir()))}.png")
             raise
         finally:
             context.close()

@@ -86,7 +86,6 @@ def _drop(directory: Path, name: str, **columns: str) -> int:
     return len(rows)
 
 
-
 def _orders(landing: Path, count: int) -> tuple[list[str], list[dict[str, str]]]:
     """The columns of the world's files, and its first orders."""
     rows: list[dict[str, str]] = []
@@ -155,8 +154,15 @@ def test_an_asset_shows_its_checks_its_aggregates_and_its_chart(pages: Pages, re
         page.get_by_text("blocking", exact=True).first.wait_for()
         assert page.get_by_text("Succeeded", exact=True).count() >= len(names)
         pages.looking.keep(page, "asset_checks")
+    for name in _OTHERS:
+        with pages.looking.at(f"{pages.dagster}/assets/{name}?view=overview") as page:
+            page.get_by_text("Latest materialization").first.wait_for()
+            page.get_by_role("row").nth(2).wait_for()
+            for missing in ("Never materialized", "No description found", "No metadata found"):
+                assert page.get_by_text(missing).count() == 0, (name, missing)
+            pages.looking.keep(page, f"asset_{name.replace('/', '_')}")
     record_property("claim", "In the browser: an asset's description, owner, columns, preview, chart and checks are rendered, and its link leads on")
-    record_property("n", f"1 asset, {len(names)} checks")
+    record_property("n", f"{1 + len(_OTHERS)} assets, {len(names)} checks")
 
 
 @pytest.mark.prove
@@ -201,6 +207,7 @@ def test_a_failed_blocking_check_is_seen_and_what_follows_it_is_not_run(pages: P
             page.get_by_text("Failure", exact=True).first.wait_for()
             page.get_by_text("Errored (1)").wait_for()
             page.get_by_text("raw_checks", exact=True).first.wait_for()
+            page.get_by_text("STEP_SKIPPED").first.wait_for()
             pages.looking.keep(page, "failed_run")
         with pages.looking.at(f"{pages.dagster}/assets/raw/waymark_world_events?view=checks&checkDetail=values_are_plausible") as page:
             page.get_by_text("Failed", exact=True).first.wait_for()
@@ -270,4 +277,5 @@ def test_no_page_asks_anything_of_another_machine(pages: Pages, record_property:
     record_property("claim", "In the browser: none of the pages that were looked at asks anything of another machine")
 
 
+_OTHERS = ("raw/waymark_world_events", "identity/memberships", "models/propensity", "quality/check_results", "published/snapshot")
 _CHECKS = "query($keys: [AssetKeyInput!]) { assetNodes(assetKeys: $keys) { assetChecksOrError { ... on AssetChecks { checks { name blocking } } } } }"
