@@ -57,7 +57,7 @@ def stage_checks(stage: Stage) -> dg.AssetChecksDefinition:
         with project.step() as run:
             results = quality.check(run, stage, run_id=context.run.run_id, full=config.full)
             # The table that keeps them is written here, beside every stage: it has no step of its own.
-            context.log_event(dg.AssetMaterialization(["quality", "check_results"], metadata=_told(stage, results)))
+            context.op_execution_context.log_event(dg.AssetMaterialization(["quality", "check_results"], metadata=_told(stage, results)))
             for result in results:
                 table = result.table.removesuffix("_pending") + ("_events" if result.table.endswith("_pending") else "")
                 key = dg.AssetCheckKey(dg.AssetKey(table.split(".")), result.rule)
