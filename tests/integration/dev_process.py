@@ -43,6 +43,20 @@ class Dev:
     def mark(self) -> str:
         return str(json.loads((self.home.services / "dev.lock").read_text())["mark"])
 
+    @property
+    def seconds_until_up(self) -> int:
+        return int(self._number(r"^All up in (\d+) s"))
+
+    @property
+    def seconds_of_the_code(self) -> float:
+        """How long Dagster's code location took to load."""
+        return float(self._number(r"^Dagster's code: up ([\d.]+) s"))
+
+    def _number(self, pattern: str) -> str:
+        found = re.search(pattern, self.said, flags=re.MULTILINE)
+        assert found, self.said
+        return found.group(1)
+
     def until(self, text: str) -> None:
         end = monotonic() + PATIENCE_SECONDS
         while text not in self.said:
