@@ -8,7 +8,7 @@ export DO_NOT_TRACK := true
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DAGSTER_DISABLE_TELEMETRY := true
 
-.PHONY: help setup run test prove dev bench lint docs clean
+.PHONY: help setup run test prove browser dev bench lint docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -32,8 +32,14 @@ test: setup ## lint, types, import rules and the quick tests (under 8 minutes on
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-prove: setup ## the slow proofs: crashes, mutations, many seeds; writes benchmarks/PROOF.md
+prove: setup browser ## the slow proofs: crashes, mutations, many seeds; writes benchmarks/PROOF.md
 	@$(BIN)/python -m pytest -m prove -n 2 --dist loadgroup --no-loadscope-reorder
+
+browser: ## Chromium from Debian, if there is none: the proofs look at the pages with it
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	command -v apt-get >/dev/null || { echo "No Chromium, and no apt-get to install it: install Chromium, then try again"; exit 1; }; \
+	root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	$$root apt-get update -q && $$root apt-get install -yq --no-install-recommends chromium fonts-liberation; }
 
 dev: setup ## Dagster, MLflow and the tables' documentation on 127.0.0.1:3000, 5000, 8080 (Ctrl-C stops them)
 	@$(BIN)/waymark dev --project "$(PROJECT)"

@@ -37,7 +37,9 @@ def hourly_refresh() -> dg.RunRequest:
     return dg.RunRequest(partition_key=today(), tags=WHAT_IS_NEW)
 
 
-weekly_full_audit = dg.ScheduleDefinition(job=full_audit, name="weekly_full_audit", cron_schedule=_SETTINGS.audit_cron, default_status=_SCHEDULED)
+weekly_full_audit = dg.ScheduleDefinition(
+    job=full_audit, name="weekly_full_audit", cron_schedule=_SETTINGS.audit_cron, default_status=_SCHEDULED, description="Every check over whole tables.",
+)  # fmt: skip
 
 landing_files = landing_files_sensor(refresh)
 failure_notice = failure_notice_sensor()

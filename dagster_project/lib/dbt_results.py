@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,14 @@ class Translator(DagsterDbtTranslator):
             return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"].removesuffix("_pending") + "_events"])
         return super().get_asset_key(dbt_resource_props)
 
+    def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
+        found = dict(super().get_metadata(dbt_resource_props))
+        return {**found, **table_link(served_project().home, dbt_resource_props["unique_id"])} if dbt_resource_props["resource_type"] == "model" else found
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str] | None:
+        owner = dbt_resource_props.get("config", {}).get("meta", {}).get("owner")
+        return [f"team:{owner}"] if owner else None
+
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         return _GROUPS.get(str(dbt_resource_props.get("schema")), super().get_group_name(dbt_resource_props))
 
@@ -59,13 +67,32 @@ def manifest_path() -> Path:
 
 @cache
 def manifest() -> Mapping[str, Any]:
-    """The manifest, in which a test that looks at several models belongs to the last of them: dagster-dbt would leave it out."""
+    """The manifest, in which a test that looks at several models belongs to the last of them (dagster-dbt would leave it out), and each says what it asks."""
     document: dict[str, Any] = json.loads(manifest_path().read_text(encoding="utf-8"))
     for node in document["nodes"].values():
         models = [parent for parent in node["depends_on"]["nodes"] if parent in document["nodes"]] if node["resource_type"] == "test" else []
         if len(models) > 1 and not node.get("attached_node"):
             node["attached_node"] = max(models, key=lambda parent: (len(_ancestors(document, parent)), parent))
+        if node["resource_type"] == "test":
+            node["meta"] = {"description": _meaning(node), **node.get("meta", {})}
     return document
+
+
+def _meaning(test: Mapping[str, Any]) -> str:
+    """What a test asks, as a sentence: dbt names it by a formula."""
+    asked = test.get("test_metadata")
+    if not asked:
+        return str(test["name"]).removeprefix("assert_").replace("_", " ").capitalize() + "."
+    column, given = test["column_name"], asked["kwargs"]
+    parent = str(given.get("to")).removeprefix("ref('").removesuffix("')")
+    sentences = {
+        "unique": f"No two rows have the same `{column}`",
+        "not_null": f"Every row has a `{column}`",
+        "accepted_values": f"`{column}` is one of {', '.join(map(str, given.get('values', [])))}",
+        "relationships": f"Each `{column}` stands in {parent} as `{given.get('field')}`",
+    }
+    scope = ", among the rows that the run states anew" if test["config"].get("where") else ""
+    return f"{sentences.get(asked['name'], asked['name'])}{scope}."
 
 
 def _ancestors(document: Mapping[str, Any], unique_id: str) -> set[str]:
@@ -101,7 +128,7 @@ def build_selected(
     columns = column_lineage(run, manifest(), TRANSLATOR.get_asset_key)
     for result in results:
         if result.kind in ("model", "seed") and (key := _key(nodes[result.unique_id])) and key in wanted:
-            said: dict[str, Any] = {"seconds": round(result.seconds, 3), "dbt_message": result.message, **table_link(result.unique_id)}
+            said: dict[str, Any] = {"seconds": round(result.seconds, 3), "dbt_message": result.message}
             yield dg.MaterializeResult(asset_key=key, metadata={**said, **found[key], **columns.get(key, {})})
         elif result.kind == "test" and (check := get_asset_check_key_for_test(manifest(), TRANSLATOR, result.unique_id, None)) and check in tests:
             yield dg.AssetCheckResult(
@@ -117,6 +144,11 @@ def _key(node: Mapping[str, Any]) -> dg.AssetKey | None:
 def _all_keys(context: dg.AssetExecutionContext) -> set[dg.AssetKey]:
     """What the step makes where everything is selected."""
     return set(context.assets_def.node_keys_by_output_name.values())
+
+
+def described_columns(model: str) -> dict[str, Any]:
+    """Dagster's column schema as the model's own page describes it, for an asset of the same columns."""
+    return {name: value for name, value in TRANSLATOR.get_metadata(manifest()["nodes"][f"model.waymark.{model}"]).items() if name == "dagster/column_schema"}
 
 
 @cache

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from decimal import Decimal
+from typing import Any, TypeGuard
 
 import dagster as dg
 
@@ -77,6 +78,12 @@ _DAYS: Mapping[str, str] = {
     "identity.nodes": "cast(first_seen_at as date)", "identity.edges": "cast(first_seen_at as date)",
 }  # fmt: skip
 _TABLES = "select schema_name || '.' || table_name from duckdb_tables() where not internal"
+# Columns of what dbt does not make, and of its models without a contract: their types are known once they are made.
+_COLUMNS = """
+    select schema_name || '.' || table_name, column_name, lower(data_type), comment from duckdb_columns()
+    where not internal and (schema_name in ('raw', 'identity', 'staging', 'intermediate') or table_name = 'fct_propensity_scores')
+    order by schema_name, table_name, column_index
+"""
 _LANDED = """
     select regexp_extract(path, 'event_date=(\\d{4}-\\d{2}-\\d{2})', 1) as day, sum(rows), sum(bytes), count(*)
     from raw.lake_files where source = ? group by day order by day
@@ -87,7 +94,8 @@ def figures(run: Run, keys: Collection[dg.AssetKey]) -> dict[dg.AssetKey, dict[s
     """Metadata by asset, read in one connection. A table that a figure cannot be had of has none: figures never fail a run."""
     with run.open_warehouse() as connection:
         tables = {str(table) for (table,) in rows(connection, _TABLES)}
-        return {key: table_figures(connection, table) if (table := ".".join(key.path)) in tables else {} for key in keys}
+        columns, named = _columns(connection), {key: ".".join(key.path) for key in keys}
+        return {key: {**(table_figures(connection, table) if table in tables else {}), **columns.get(table, {})} for key, table in named.items()}
 
 
 def table_figures(connection: Connection, table: str) -> dict[str, Any]:
@@ -109,17 +117,21 @@ def source_figures(run: Run, source: str) -> dict[str, Any]:
     """Metadata of a source's raw events, from the registry of the lake: whatever their number, no event is read."""
     with run.open_warehouse() as connection:
         days = rows(connection, _LANDED, [source])
+        columns = _columns(connection).get(f"raw.{source}_events", {})
     counts = [float(str(count)) for _, count, _, _ in days]
     size, files = sum(int(str(size)) for _, _, size, _ in days), sum(int(str(number)) for *_, number in days)
     return {
-        "dagster/row_count": int(sum(counts)), "bytes": size, "files in the lake": files,
-        "events a day": dg.MetadataValue.md(bars_markdown("events a day", [str(day) for day, *_ in days], counts)),
+        "dagster/row_count": int(sum(counts)), "dagster/size_bytes": size, "files in the lake": files,
+        "events a day": dg.MetadataValue.md(bars_markdown("events a day", [str(day) for day, *_ in days], counts)), **columns,
     }  # fmt: skip
 
 
 def markdown_table(head: Collection[str], lines: Collection[Collection[object]]) -> str:
-    """A table in markdown; nothing in it is a link or a tag."""
-    return "\n".join([_line(head), _line(["---"] * len(head)), *(_line(line) for line in lines)]) if lines else "no rows"
+    """A table in markdown, numbers to the right; nothing in it is a link or a tag."""
+    if not lines:
+        return "no rows"
+    rules = ["---:" if all(cell is None or _is_number(cell) for cell in column) else "---" for column in zip(*lines, strict=True)]
+    return "\n".join([_line(head), _line(rules), *(_line(line) for line in lines)])
 
 
 def _line(cells: Collection[object]) -> str:
@@ -129,9 +141,21 @@ def _line(cells: Collection[object]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return "" if value is None else str(value).lower()
-    if isinstance(value, int):
+    if _is_number(value):
         return f"{value:,}"
     return str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _is_number(value: object) -> TypeGuard[int | float | Decimal]:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _columns(connection: Connection) -> dict[str, dict[str, Any]]:
+    """Dagster's column schema by table, as the warehouse has it; nothing where a view has lost what it reads."""
+    found: dict[str, list[dg.TableColumn]] = {}
+    for table, name, kind, comment in _asked(connection, _COLUMNS) or []:
+        found.setdefault(str(table), []).append(dg.TableColumn(str(name), str(kind), str(comment) if comment else None))
+    return {table: {"dagster/column_schema": dg.TableSchema(columns)} for table, columns in found.items()}
 
 
 def _asked(connection: Connection, query: str) -> list[tuple[object, ...]] | None:

@@ -16,12 +16,13 @@ PROCESS_TAG = "waymark/process"
 
 
 def instance_folder(home: Home) -> str:
-    """The home's Dagster instance, made if missing; telemetry off, one writing run at a time."""
+    """The home's Dagster instance, made if missing; telemetry and invitations off, one writing run at a time."""
     home.dagster.mkdir(parents=True, exist_ok=True)
     settings = home.dagster / "dagster.yaml"
     wanted = yaml.safe_dump(
         {
             "telemetry": {"enabled": False},
+            "nux": {"enabled": False},  # no invitation to a newsletter before the first look
             "event_log_storage": {
                 "module": "dagster_project.lib.event_log", "class": "HomeEventLogStorage", "config": {"base_dir": str(home.dagster / "history" / "runs")},
             },

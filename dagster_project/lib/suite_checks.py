@@ -1,13 +1,13 @@
 """Suites as Dagster asset checks: one check a rule, on the asset of the table that it looks at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
 from dagster_project.lib.policies import STEP
 from dagster_project.lib.project_resource import ProjectResource, served_project
-from expectations import Bounds, suites_of
+from expectations import Bounds, CheckResult, suites_of
 from expectations.rules import STAGES, Stage, Suite
 from ml.features import VIEWS, model_fields
 from waymark.pipeline import quality
@@ -37,6 +37,13 @@ def suite_selection() -> dg.AssetSelection:
     return dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey(suite.table.split(".")), rule.name) for suite in suites for rule in suite.rules))
 
 
+def _told(stage: Stage, results: Sequence[CheckResult]) -> dict[str, Any]:
+    """What a stage found, for the page of the table that keeps it."""
+    failed = [f"{result.table}: {result.rule}" for result in results if result.status == "failed"]
+    silent = sum(result.status == "not_applicable" for result in results)
+    return {"stage": stage, "rules": len(results), "failed": len(failed), "failed rules": ", ".join(failed) or "none", "with nothing to judge yet": silent}
+
+
 def stage_checks(stage: Stage) -> dg.AssetChecksDefinition:
     """The checks of a stage as one step. A blocking rule that fails stops every asset downstream; all results are kept before."""
     specs = [
@@ -49,6 +56,8 @@ def stage_checks(stage: Stage) -> dg.AssetChecksDefinition:
     def checks(context: dg.AssetCheckExecutionContext, project: ProjectResource, config: Checking) -> Iterator[Any]:
         with project.step() as run:
             results = quality.check(run, stage, run_id=context.run.run_id, full=config.full)
+            # The table that keeps them is written here, beside every stage: it has no step of its own.
+            context.op_execution_context.log_event(dg.AssetMaterialization(["quality", "check_results"], metadata=_told(stage, results)))
             for result in results:
                 table = result.table.removesuffix("_pending") + ("_events" if result.table.endswith("_pending") else "")
                 key = dg.AssetCheckKey(dg.AssetKey(table.split(".")), result.rule)

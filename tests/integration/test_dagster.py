@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.integration.conftest import Ran
 from tests.integration.dagster_world import Orchestrated, served
+from waymark.core.services import MLFLOW_PAGE, TABLES_PAGE, claim
 from waymark.core.warehouse import rows
 
 SNAPSHOT: dict[str, Any] = json.loads(Path(__file__).with_name("dagster_snapshot.json").read_text(encoding="utf-8"))
@@ -44,13 +46,28 @@ def test_every_asset_is_described_owned_and_placed(definitions: dg.Definitions) 
     for node in (graph.get(key) for key in graph.get_all_asset_keys()):
         named = node.key.to_user_string()
         assert node.description and len(node.description) > 10, named
-        assert len(node.owners) == 1 and node.owners[0] in ("team:data-engineering", "team:ml", "team:analytics"), named
+        assert len(node.owners) == 1 and node.owners[0] in ("team:data-engineering", "team:data-science"), named
         assert node.kinds and node.group_name != "default" and node.tags["waymark/stage"] == node.group_name, named
         if node.is_materializable:
             assert node.pools == {"warehouse"}, named
+    assert graph.get(dg.AssetKey(["marts", "fct_journeys"])).owners == ["team:data-engineering"]  # as dbt's documentation says
+    assert graph.get(dg.AssetKey(["features", "label_conversion"])).owners == ["team:data-science"]
     assert {graph.get(key).group_name for key in graph.get_all_asset_keys()} == {
         "landing", "ingestion", "identity", "staging", "intermediate", "marts", "features", "training", "scoring", "quality", "publishing",
     }  # fmt: skip
+
+
+def test_links_to_the_other_pages_are_where_those_are(demo: Ran, definitions: dg.Definitions) -> None:
+    from dagster_project.lib.links import model_link, table_link
+
+    graph, sessions = definitions.resolve_asset_graph(), dg.AssetKey(["marts", "fct_sessions"])
+    assert str(graph.get(sessions).metadata["dbt docs"].value) == "http://127.0.0.1:8080/#!/model/model.waymark.fct_sessions"
+    assert str(graph.get(dg.AssetKey(["models", "propensity"])).metadata["MLflow"].value).startswith("http://127.0.0.1:5000/#/experiments/")
+    with claim(demo.home, "dev", "mark") as note:
+        note.note([], {TABLES_PAGE: "http://127.0.0.1:8181", MLFLOW_PAGE: "http://127.0.0.1:5151/#/experiments/1/runs"})
+        assert str(table_link(demo.home, "model.waymark.fct_sessions")["dbt docs"].value) == "http://127.0.0.1:8181/#!/model/model.waymark.fct_sessions"
+        assert str(model_link(demo.home, "propensity")["MLflow"].value).startswith("http://127.0.0.1:5151/#/experiments/")
+    assert ":8080/" in str(table_link(demo.home, "model.waymark.fct_sessions")["dbt docs"].value)
 
 
 def test_lineage_reaches_from_the_files_to_the_snapshot_and_nothing_leads_nowhere(definitions: dg.Definitions) -> None:
@@ -76,6 +93,9 @@ def test_every_dbt_test_and_every_rule_of_a_suite_is_a_check(definitions: dg.Def
     tests = [node for node in manifest()["nodes"].values() if node["resource_type"] == "test"]
     assert len(rules) > 50 and rules <= checks
     assert len(checks) == len(rules) + len(tests)
+    graph = definitions.resolve_asset_graph()
+    described = {key.to_user_string(): graph.get_check_spec(key).description or "" for key in graph.asset_check_keys}
+    assert [key for key, text in described.items() if len(text) < 15 or not text.rstrip().endswith(".")] == []
 
 
 def test_the_full_audit_checks_everything_whole_and_makes_nothing(definitions: dg.Definitions) -> None:
@@ -95,9 +115,14 @@ def test_what_an_asset_shows_is_worth_a_look_and_holds_no_identifier(demo: Ran, 
     for name in ("marts/fct_sessions", "marts/fct_journeys", "identity/nodes", "intermediate/int_events"):
         assert "| ---" in str(shown[name]["preview"].value) and "data:image/png;base64," in str(shown[name]["rows a day"].value), name
     assert shown["marts/fct_sessions"]["dagster/row_count"].value == demo.value("select count(*) from marts.fct_sessions")
-    assert str(shown["marts/fct_sessions"]["dbt docs"].value).endswith("model.waymark.fct_sessions")
-    assert "#/experiments/" in str(shown["models/propensity"]["MLflow"].value)
-    assert shown["raw/waymark_world_events"]["bytes"].value > 10_000
+    training = str(shown["models/propensity"]["training"].value)
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/#/experiments/\d+/runs/[0-9a-f]{32}\?workflowType=machine_learning", training)
+    assert shown["raw/waymark_world_events"]["dagster/size_bytes"].value > 10_000
+    for name in ("raw/waymark_world_events", "identity/nodes", "intermediate/int_events", "staging/stg_events", "marts/fct_propensity_scores"):
+        assert all(column.type not in ("", "?") for column in shown[name]["dagster/column_schema"].value.columns), name
+    for name, found in shown.items():
+        # Dagster's UI would show a button in its place.
+        assert [label for label, value in found.items() if isinstance(value, dg.MarkdownMetadataValue) and len(str(value.value)) > 1000] == [], name
     columns = shown["marts/fct_journeys"]["dagster/column_lineage"].value.deps_by_column
     assert [dep.asset_key.to_user_string() for dep in columns["conversion_value"]] == ["intermediate/int_conversions_deduplicated"]
     assert {dep.column_name for dep in columns["first_channel"]} >= {"channel"}

@@ -1,6 +1,6 @@
 """Collects a line from every test marked `prove`, wherever it stands, and writes benchmarks/PROOF.md when all of them were asked for.
 
-A test says more by `record_property`: claim (a sentence; else its name), n (how many were tried), seed, interval (or "exact").
+A test says more by `record_property`: claim (a sentence; else its name), n (how many were tried), seed, interval (or "exact"), pictures (a folder).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class ProofReport:
     def __init__(self) -> None:
         self.lines: dict[str, list[str]] = {}
         self.seconds: dict[str, float] = {}
+        self.pictures: dict[str, None] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if "prove" not in report.keywords:
@@ -35,8 +36,14 @@ class ProofReport:
         if report.when != "call" and not (report.when == "setup" and report.outcome != "passed"):
             return
         said = {str(name): str(value) for name, value in report.user_properties}
+        if "pictures" in said:
+            self.pictures[said["pictures"]] = None
         result = {"passed": "holds", "failed": "**FAILS**", "skipped": "skipped"}[report.outcome]
         self.lines[report.nodeid] = [said.get("claim", ""), said.get("n", ""), said.get("seed", "-"), said.get("interval", "exact"), result]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for folder in self.pictures:
+            terminalreporter.write_line(f"Pictures of what the browser saw: {folder}")
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         # A run of chosen files, or one that stopped early, must not pass for the whole.

@@ -91,6 +91,7 @@ def _run(command: str, project: Project, make: Callable[[Path], Sequence[Service
             mark=mark, changed=view.changed,
         )  # fmt: skip
         pages = {service.name: service.url for service in services if service.url}
+        note.note([], pages)  # before the first starts: Dagster's code links to them
         known: list[int] = []
 
         def each() -> None:
@@ -169,13 +170,14 @@ def _mlflow_service(project: Project, port: int) -> Service:
     from ml.registry import trainings_page
     from waymark.cli.answers import LOOPBACK, page
     from waymark.cli.supervisor import Service
+    from waymark.core.services import MLFLOW_PAGE
 
     project.home.mlflow.mkdir(parents=True, exist_ok=True)
     url = f"http://{LOOPBACK}:{port}"
     store = f"sqlite:///{project.home.mlflow / 'mlflow.db'}"
     command = _python("-m", "mlflow", "ui", "--backend-store-uri", store, "--host", LOOPBACK, "--port", port, "--workers", 1)
     return Service(
-        "mlflow", "MLflow", command, page(f"{url}/health"), url=f"{url}/{trainings_page(project.home, 'propensity')}",
+        "mlflow", MLFLOW_PAGE, command, page(f"{url}/health"), url=f"{url}/{trainings_page(project.home, 'propensity')}",
         environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )  # fmt: skip
 
@@ -184,7 +186,8 @@ def _docs_service(project: Project, port: int) -> Service:
     """After Dagster's code, whose parsing of the models spares dbt its own."""
     from waymark.cli.answers import LOOPBACK, page
     from waymark.cli.supervisor import Service
+    from waymark.core.services import TABLES_PAGE
 
     url = f"http://{LOOPBACK}:{port}"
     command = _python("-m", "waymark.pipeline.docs_site", project.directory, port)
-    return Service("docs", "Tables' documentation", command, page(f"{url}/"), url=url, after=("dagster-code",))
+    return Service("docs", TABLES_PAGE, command, page(f"{url}/"), url=url, after=("dagster-code",))

@@ -19,6 +19,8 @@ from waymark.core.home import Home, lock_holder
 from waymark.core.processes import alive
 
 MARKER = "WAYMARK_SERVICES"
+# The pages that others link to, as a note names them.
+MLFLOW_PAGE, TABLES_PAGE = "MLflow", "Tables' documentation"
 
 
 @dataclass(frozen=True)

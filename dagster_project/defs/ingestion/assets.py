@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_project.lib.dbt_results import described_columns
 from dagster_project.lib.figures import figures, source_figures
 from dagster_project.lib.instance import POOL
 from dagster_project.lib.policies import RETRIES, STEP
@@ -25,6 +26,7 @@ def _raw_events(source: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=["raw", f"{source}_events"], group_name="ingestion", kinds={"duckdb", "parquet"}, deps=[["landing", source]], pool=POOL, retry_policy=RETRIES,
         description=f"Accepted events of source {source}: privacy applied at the door, every row accounted for.",
+        metadata=described_columns("stg_events"),
     )  # fmt: skip
     def raw_events(project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with project.step() as run:

@@ -29,4 +29,4 @@ def snapshot(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.
         steps.finish(run)
         published = publish(run, run_id=context.run_id)
         tables = dg.MetadataValue.md(markdown_table(("table", "rows"), list(published.tables.items())))
-        return dg.MaterializeResult(metadata={"snapshot_id": published.snapshot_id, "bytes": published.bytes, "tables": tables})
+        return dg.MaterializeResult(metadata={"snapshot_id": published.snapshot_id, "dagster/size_bytes": published.bytes, "tables": tables})

@@ -4,14 +4,15 @@ import dagster as dg
 
 from dagster_project.lib.figures import figures
 from dagster_project.lib.instance import POOL
-from dagster_project.lib.links import training_link
+from dagster_project.lib.links import model_link, training_link
 from dagster_project.lib.policies import RETRIES
-from dagster_project.lib.project_resource import ProjectResource
+from dagster_project.lib.project_resource import ProjectResource, served_project
 from waymark.pipeline import learning, stated
 
 _FEATURES = [dg.AssetKey(["features", name]) for name in ("feat_customer_behavior", "feat_customer_channels", "feat_customer_value")]
 _LABEL = dg.AssetKey(["features", "label_conversion"])
 _SCORES = dg.AssetKey(["marts", "fct_propensity_scores"])
+_MODEL = model_link(served_project().home, learning.MODEL)
 
 
 class Training(dg.Config):
@@ -22,6 +23,7 @@ class Training(dg.Config):
 
 @dg.asset(
     key=["models", "propensity"], group_name="training", kinds={"xgboost", "mlflow"}, deps=[*_FEATURES, _LABEL], pool=POOL, retry_policy=RETRIES,
+    metadata=_MODEL,
     description="A challenger where one is due, recorded in MLflow; champion if the gate lets it. Skipped, with the reason, where history cannot carry it.",
 )  # fmt: skip
 def propensity(context: dg.AssetExecutionContext, project: ProjectResource, config: Training) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -33,10 +35,10 @@ def propensity(context: dg.AssetExecutionContext, project: ProjectResource, conf
 
 @dg.asset(
     key=_SCORES, group_name="scoring", kinds={"duckdb", "xgboost"}, deps=[*_FEATURES, dg.AssetKey(["models", "propensity"])], pool=POOL, retry_policy=RETRIES,
-    description="One row per customer at the latest point: the champion's calibrated probability, its interval, decile and reasons.",
+    metadata=_MODEL, description="One row per customer at the latest point: the champion's calibrated probability, its interval, decile and reasons.",
 )  # fmt: skip
 def fct_propensity_scores(project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     with project.step() as run:
         stated.require_tables(run, [".".join(key.path) for key in _FEATURES], of="marts.fct_propensity_scores")
         said = learning.score(run)
-        return dg.MaterializeResult(metadata={"scored": said, **figures(run, [_SCORES])[_SCORES], **training_link(run.project.home, learning.MODEL, "")})
+        return dg.MaterializeResult(metadata={"scored": said, **figures(run, [_SCORES])[_SCORES]})
