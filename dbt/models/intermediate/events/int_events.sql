@@ -99,7 +99,8 @@ narrowed as (
         cast(classified.value as decimal(18, 4)) as value,
         case
             when classified.currency = {{ sql_text(var('reporting_currency')) }} then cast(classified.value as decimal(18, 4))
-            else cast(cast(classified.value as decimal(18, 4)) * rates.rate as decimal(18, 4))
+            -- One digit more than DuckDB multiplies in 18: else a million euros are too many.
+            else cast(cast(classified.value as decimal(19, 4)) * rates.rate as decimal(18, 4))
         end as value_reporting,
         classified.currency,
         classified.reporting_date
