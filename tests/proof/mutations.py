@@ -39,8 +39,8 @@ MUTATIONS = [
         "test_a_gap_of_exactly_thirty_minutes_does_not_end_a_session",
     ),
     Mutation(
-        "lateness bounded by time in the session scope", RESTATED,
-        (("events.occurred_at >= all_session_keys.restate_from", "events.occurred_at >= greatest(all_session_keys.restate_from, timestamp '2024-04-01')"),),
+        "lateness bounded by time in the session scope", "dbt/macros/restated.sql",
+        (("restated.restate_from <= {{ alias }}.{{ at }})", "greatest(restated.restate_from, timestamp '2024-04-01') <= {{ alias }}.{{ at }})"),),
         "test_a_late_event_joins_the_sessions_around_it_however_late",
     ),
     Mutation(
