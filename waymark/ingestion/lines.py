@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _ESCAPED = re.compile("[\udc00-\udcff]")
-_QUOTE, _NEWLINE, _RETURN = 34, 10, 13
+_QUOTE, _NEWLINE, _RETURN, _SURROGATE, _SURROGATE_NEXT = 34, 10, 13, 0xED, 0xA0
 
 
 def odd_lines(lines: list[str], delimiter: str, width: int) -> list[int]:
@@ -32,9 +32,9 @@ def is_text(text: str) -> bool:
 
 def _bytes_of(text: str, line_count: int, delimiter: str) -> bytes | None:
     """The lines as bytes with a line end before the first and after the last; None where bytes alone do not tell where lines and fields end."""
-    if "\0" in text or not delimiter.isascii() or text.count("\r") != text.count("\r\n") or not is_text(text):
+    if not delimiter.isascii() or text.count("\r") != text.count("\r\n"):
         return None
-    data = text.encode()
+    data = text.encode("utf-8", "surrogatepass")
     whole = b"\n" + data if data.endswith(b"\n") else b"\n" + data + b"\n"
     return whole if whole.count(b"\n") == line_count + 1 else None
 
@@ -57,6 +57,10 @@ def _odd_among(whole: bytes, mark: int, width: int) -> list[int]:
         is_odd |= np.bincount(np.repeat(np.arange(len(starts)), quote_count)[~is_good], minlength=len(starts)) > 0
         is_outside = (np.searchsorted(quotes, marks) - np.repeat(first_quote, mark_count)) % 2 == 0
         mark_count = np.bincount(np.repeat(np.arange(len(starts)), mark_count)[is_outside], minlength=len(starts))
+    if b"\0" in whole or b"\xed" in whole:
+        # NUL, and what stands for a byte that could not be decoded: in bytes a surrogate, of which text has none.
+        is_no_text = (data == 0) | ((data == _SURROGATE) & (np.roll(data, -1) >= _SURROGATE_NEXT))
+        is_odd[np.searchsorted(starts, np.flatnonzero(is_no_text), side="right") - 1] = True
     return np.flatnonzero(is_odd | (mark_count != width - 1)).tolist()
 
 

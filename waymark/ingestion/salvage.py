@@ -145,7 +145,7 @@ def split_record(text: str, delimiter: str) -> list[str | None] | None:
 
 
 def _physical_lines(text: str) -> Iterator[str]:
-    return iter(re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text))
+    return (found.group() for found in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text))
 
 
 def csv_records(lines: Iterable[str], delimiter: str, width: int) -> Iterator[Record]:

@@ -63,3 +63,12 @@ def test_the_four_calls_become_events(make_source: MakeSource) -> None:
     assert json.loads(str(source.events("properties")[1][0])) == {"plan": "pro"}
     assert "email" not in str(source.events("properties")[2][0])
     assert source.value("select count(*) from raw.shop_events where content_digest is null or event_date <> date '2026-03-01'") == 0
+
+
+def test_a_line_that_is_no_json_costs_itself_alone(make_source: MakeSource) -> None:
+    source = make_source(MAPPING)
+    source.put("a.ndjson", call("track", 1, event="Article Read") + '{"type": "track", "messageId": \n' + call("page", 2, name="Home"))
+    report = source.ingest()
+    assert (report.rows_accepted, report.rows_quarantined, report.refused) == (2, 1, [])
+    assert source.rows("select rule, row_number from raw.quarantine") == [("malformed_row", 2)]
+    assert source.events("event_type") == [("article_read",), ("page_viewed",)]
