@@ -244,6 +244,7 @@ def test_the_sensor_switched_on_takes_in_a_file_that_is_dropped(pages: Pages, re
         page.get_by_role("row", name="Running").first.get_by_role("checkbox", checked=False).wait_for(state="attached")
     with pages.looking.at(f"{pages.dagster}/runs/{run['runId']}") as page:
         page.get_by_text("Success", exact=True).first.wait_for()
+        page.get_by_text(re.compile(r"^Succeeded \([1-9]")).first.wait_for()
         pages.looking.keep(page, "sensed_run")
     taken = sql_json(pages.directory, "select rows_accepted from raw.ingestion_log where file like '%dropped%'")
     assert taken == [{"rows_accepted": count}]
