@@ -84,7 +84,7 @@ def test_a_file_in_many_parts_gives_what_it_gives_in_one(make_source: MakeSource
         content = "\n".join(objects) + "\n" if kind == "ndjson" else "[" + ", ".join(objects) + "]"
     mapping = CSV_MAPPING.replace("  event_id: {column: id, optional: true}\n", "").replace("format: csv", f"format: {kind}\nidentical_rows: {setting}")
     found = []
-    for part_rows in (400_000, 3):
+    for part_rows in (400_000, 12):
         monkeypatch.setattr("waymark.ingestion.group.PART_ROWS", part_rows)
         source = make_source(mapping)
         source.put(f"a.{kind}", content)

@@ -282,6 +282,7 @@ def test_the_latent_state_tells_clearly_more_and_the_observable_history_clearly_
         assert saved.sum() > 5 * np.sqrt((saved**2).sum() - saved.sum() ** 2 / len(saved))
 
 
+@pytest.mark.prove
 def test_a_drifted_world_has_its_own_true_probabilities() -> None:
     spec = WorldSpec(customers=2_500, seed=2, mechanisms={}, drift=Drift(day=80, forward=0.35, leaving=1.5, channels={"paid_social": 4.0}))
     table = oracle_scores(spec)
@@ -293,6 +294,7 @@ def test_a_drifted_world_has_its_own_true_probabilities() -> None:
     assert numbers(table, "is_converted")[drifted == 1].mean() < 0.7 * numbers(blind, "is_converted").mean()
 
 
+@pytest.mark.prove
 def test_of_visits_under_way_that_share_ends_in_an_order_that_was_foreseen() -> None:
     people = draw_people(IDENTIFIED, 0, IDENTIFIED.customers, Stream(IDENTIFIED.seed, "people"))
     steps = list(journey_steps(people, IDENTIFIED, Stream(IDENTIFIED.seed, "journeys")))
