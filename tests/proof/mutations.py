@@ -56,7 +56,8 @@ MUTATIONS = [
     ),
     Mutation(
         "order ids link people", "waymark/ingestion/canonical.py",
-        (('|| {kind}") for kind in ("anonymous_id", "user_id")', '|| {kind}") for kind in ("anonymous_id", "user_id", "order_id")'),),
+        (('own = f"[{both}]', """own = f"list_concat(case when order_id is not null then [{{'type': 'order_id', 'value': order_id}}] end, [{both}]"""),
+         ('then 1 else 2 end]"', 'then 1 else 2 end])"')),
         "test_an_order_id_links_nobody",
     ),
     Mutation(
