@@ -15,7 +15,7 @@ from uuid import uuid4
 import waymark
 from waymark.core.clock import wall_now
 from waymark.core.digest import table_digest
-from waymark.core.home import Home, copy_file, read_json, rename_durably, sync_file, write_atomically
+from waymark.core.home import Home, copy_file, rename_durably, sync_file, write_atomically
 from waymark.core.quoting import literal
 from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, outputs_of, rows
 from waymark.pipeline.progress import Stage, tell
@@ -152,8 +152,3 @@ def remove_unfinished(home: Home) -> None:
     """Removes what a killed publication left; the caller holds the writer lock."""
     for left in (*home.published_dir.glob(".building-*"), *home.root.glob(".anew-*")):
         left.unlink()
-
-
-def published_manifest(home: Home) -> dict[str, object] | None:
-    """The manifest of the published snapshot, or None where nothing is published yet."""
-    return read_json(home.manifest) if home.published.exists() else None

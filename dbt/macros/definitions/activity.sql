@@ -85,7 +85,7 @@
 {% macro extreme_measures(event='event', conversion='conversion') -%}
     {%- set us = x_epoch_us(event ~ '.occurred_at') -%}
     {%- set visit_us = x_epoch_us('coalesce(' ~ event ~ '.session_started_at, ' ~ event ~ '.occurred_at)') -%}
-    {%- set touch = is_touch(event) -%}
+    {%- set touch, counts = is_touch(event), code_counts() -%}
     {{ return([
         ('first_event_us', us, 'min'),
         ('last_event_us', us, 'max'),
@@ -93,17 +93,17 @@
         ('last_session_us', 'case when ' ~ event ~ '.event_number = 1 then ' ~ us ~ ' end', 'max'),
         ('last_intent_us', "case when " ~ event ~ ".stage = 'intent' then " ~ us ~ ' end', 'max'),
         ('last_conversion_us', 'case when ' ~ conversion ~ '.event_id is not null then ' ~ us ~ ' end', 'max'),
-        ('first_touch_key', 'case when ' ~ touch ~ ' then ' ~ us ~ ' * 32 + ' ~ channel_code(event ~ '.channel') ~ ' end', 'min'),
-        ('last_touch_key', 'case when ' ~ touch ~ ' then ' ~ us ~ ' * 32 + ' ~ channel_code(event ~ '.channel') ~ ' end', 'max'),
-        ('last_device_key', 'case when ' ~ event ~ '.device_type is not null then ' ~ us ~ ' * 8 + ' ~ device_code(event ~ '.device_type') ~ ' end', 'max'),
-        ('last_visit_stage_key', 'case when ' ~ event ~ '.stage is not null then ' ~ visit_us ~ ' * 8 + ' ~ stage_rank(event ~ '.stage') ~ ' end', 'max'),
-        ('last_visit_event_key', visit_us ~ ' * 1024 + least(coalesce(' ~ event ~ '.event_number, 1), 1023)', 'max'),
-        ('last_visit_micro_key', visit_us ~ ' * 2 + case when ' ~ event ~ '.micro_conversion is not null then 1 else 0 end', 'max'),
+        ('first_touch_key', 'case when ' ~ touch ~ ' then ' ~ us ~ ' * ' ~ counts['first_touch_key'] ~ ' + ' ~ channel_code(event ~ '.channel') ~ ' end', 'min'),
+        ('last_touch_key', 'case when ' ~ touch ~ ' then ' ~ us ~ ' * ' ~ counts['last_touch_key'] ~ ' + ' ~ channel_code(event ~ '.channel') ~ ' end', 'max'),
+        ('last_device_key', 'case when ' ~ event ~ '.device_type is not null then ' ~ us ~ ' * ' ~ counts['last_device_key'] ~ ' + ' ~ device_code(event ~ '.device_type') ~ ' end', 'max'),
+        ('last_visit_stage_key', 'case when ' ~ event ~ '.stage is not null then ' ~ visit_us ~ ' * ' ~ counts['last_visit_stage_key'] ~ ' + ' ~ stage_rank(event ~ '.stage') ~ ' end', 'max'),
+        ('last_visit_event_key', visit_us ~ ' * ' ~ counts['last_visit_event_key'] ~ ' + least(coalesce(' ~ event ~ '.event_number, 1), 1023)', 'max'),
+        ('last_visit_micro_key', visit_us ~ ' * ' ~ counts['last_visit_micro_key'] ~ ' + case when ' ~ event ~ '.micro_conversion is not null then 1 else 0 end', 'max'),
         ('max_stage_rank', 'cast(' ~ stage_rank(event ~ '.stage') ~ ' as bigint)', 'max'),
     ]) }}
 {%- endmacro %}
 
-{# By key of extreme_measures: the power of two; the key's remainder by it is the code. #}
+{# By key of extreme_measures: what its instant is multiplied by to make room for a code, which is the key's remainder by it. #}
 {% macro code_counts() -%}
     {{ return({'first_touch_key': 32, 'last_touch_key': 32, 'last_device_key': 8, 'last_visit_stage_key': 8, 'last_visit_event_key': 1024, 'last_visit_micro_key': 2}) }}
 {%- endmacro %}
