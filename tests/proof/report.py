@@ -45,9 +45,10 @@ class ProofReport:
         for folder in self.pictures:
             terminalreporter.write_line(f"Pictures of what the browser saw: {folder}")
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         # A run of chosen files, or one that stopped early, must not pass for the whole.
-        is_whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not session.config.option.keyword
+        ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        is_whole = ended and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not session.config.option.keyword
         if self.lines and is_whole and not session.shouldstop and not session.shouldfail:
             write_report(REPORT, self.lines, self.seconds)
 

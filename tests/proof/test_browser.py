@@ -64,7 +64,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 @pytest.fixture(autouse=True)
 def _pictures(pages: Pages, record_property: Callable[[str, object], None]) -> None:
-    record_property("pictures", pages.looking.folder)
+    record_property("pictures", str(pages.looking.folder))
 
 
 def _set(directory: Path, old: str, new: str) -> None:
