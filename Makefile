@@ -8,7 +8,7 @@ export DO_NOT_TRACK := true
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DAGSTER_DISABLE_TELEMETRY := true
 
-.PHONY: help setup run test prove browser dev bench lint docs clean
+.PHONY: help setup run test quick types imports prove browser dev bench lint docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -29,8 +29,17 @@ run: setup ## the main job: from raw files to published journeys (PROJECT=DIR: y
 	@$(BIN)/waymark run --project "$(PROJECT)"
 
 test: setup ## lint, types, import rules and the quick tests (under 8 minutes on 2 cores)
-	@$(MAKE) --no-print-directory lint
+	@$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory -j 3 types imports quick
+
+quick: setup ## the quick tests alone
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+types: setup ## mypy alone
+	@$(BIN)/mypy
+
+imports: setup ## the import rules alone
+	@$(BIN)/lint-imports --no-cache
 
 prove: setup browser ## the slow proofs: crashes, mutations, many seeds; writes benchmarks/PROOF.md
 	@$(BIN)/python -m pytest -m prove -n 2 --dist loadgroup --no-loadscope-reorder
@@ -49,8 +58,7 @@ bench: setup ## side-by-side measurements, as ratios
 
 lint: setup ## ruff, mypy, import rules
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache
+	@$(MAKE) --no-print-directory -j 2 types imports
 
 docs: setup ## the dbt docs of the project, into its home
 	@$(BIN)/waymark docs --project "$(PROJECT)"

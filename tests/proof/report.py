@@ -48,7 +48,8 @@ class ProofReport:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         # A run of chosen files, or one that stopped early, must not pass for the whole.
         ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        is_whole = ended and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not session.config.option.keyword
+        asked = session.config
+        is_whole = ended and asked.args_source is pytest.Config.ArgsSource.TESTPATHS and not (asked.option.keyword or asked.option.deselect)
         if self.lines and is_whole and not session.shouldstop and not session.shouldfail:
             write_report(REPORT, self.lines, self.seconds)
 
