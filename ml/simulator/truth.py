@@ -25,25 +25,25 @@ USER, EMAIL, PHONE, FIRST_COOKIE = range(4)
 NODES = FIRST_COOKIE + DEVICE_SLOTS * COOKIES_PER_DEVICE
 ABSENT = -1
 
-_TEXT, _TIME = pa.string(), pa.timestamp("us")
+TEXT, TIME = pa.string(), pa.timestamp("us")  # columns of truth tables, of mechanisms' own, too
 SCHEMAS = {
     "truth_persons": pa.schema([
-        ("person_id", _TEXT), ("person_type", _TEXT), ("country", _TEXT), ("user_id", _TEXT), ("email", _TEXT), ("phone", _TEXT), ("is_existing", pa.bool_()),
-        ("signed_up_at", _TIME), ("first_event_at", _TIME), ("event_count", pa.int64()), ("order_count", pa.int64()), ("user_component_id", _TEXT),
-        ("email_component_id", _TEXT), ("phone_component_id", _TEXT),
+        ("person_id", TEXT), ("person_type", TEXT), ("country", TEXT), ("user_id", TEXT), ("email", TEXT), ("phone", TEXT), ("is_existing", pa.bool_()),
+        ("signed_up_at", TIME), ("first_event_at", TIME), ("event_count", pa.int64()), ("order_count", pa.int64()), ("user_component_id", TEXT),
+        ("email_component_id", TEXT), ("phone_component_id", TEXT),
     ]),
     "truth_devices": pa.schema([
-        ("person_id", _TEXT), ("device_number", pa.int64()), ("anonymous_id", _TEXT), ("first_seen_at", _TIME), ("last_seen_at", _TIME),
-        ("event_count", pa.int64()), ("is_linked", pa.bool_()), ("component_id", _TEXT),
+        ("person_id", TEXT), ("device_number", pa.int64()), ("anonymous_id", TEXT), ("first_seen_at", TIME), ("last_seen_at", TIME),
+        ("event_count", pa.int64()), ("is_linked", pa.bool_()), ("component_id", TEXT),
     ]),
     "truth_sessions": pa.schema([
-        ("person_id", _TEXT), ("anonymous_id", _TEXT), ("stage", _TEXT), ("started_at", _TIME), ("ended_at", _TIME), ("event_count", pa.int64()),
+        ("person_id", TEXT), ("anonymous_id", TEXT), ("stage", TEXT), ("started_at", TIME), ("ended_at", TIME), ("event_count", pa.int64()),
     ]),
     "truth_orders": pa.schema([
-        ("person_id", _TEXT), ("order_id", _TEXT), ("event_at", _TIME), ("event_type", _TEXT), ("value", pa.decimal128(18, 4)),
-        ("currency", _TEXT), ("report_count", pa.int64()),
+        ("person_id", TEXT), ("order_id", TEXT), ("event_at", TIME), ("event_type", TEXT), ("value", pa.decimal128(18, 4)),
+        ("currency", TEXT), ("report_count", pa.int64()),
     ]),
-    "truth_dirt": pa.schema([("file", _TEXT), ("kind", _TEXT), ("outcome", _TEXT), ("row_count", pa.int64())]),
+    "truth_dirt": pa.schema([("file", TEXT), ("kind", TEXT), ("outcome", TEXT), ("row_count", pa.int64())]),
 }  # fmt: skip
 
 
@@ -113,19 +113,19 @@ def _components(block: Block, counted: list[Rows]) -> _Components:
 
 def person_ids(numbers: Array) -> pa.Array:
     """The ids of persons in the truth, by their numbers in the world."""
-    return pc.binary_join_element_wise("p", pc.utf8_lpad(pc.cast(pa.array(numbers), _TEXT), width=7, padding="0"), "")
+    return pc.binary_join_element_wise("p", pc.utf8_lpad(pc.cast(pa.array(numbers), TEXT), width=7, padding="0"), "")
 
 
 def _component_ids(block: Block, labels: Array) -> pa.Array:
     """`<person>/<least node>`, null where the identifier was never seen."""
     present = labels != ABSENT
-    texts = pc.binary_join_element_wise(person_ids(block.people.number[np.maximum(labels, 0) // NODES]), pc.cast(pa.array(labels % NODES), _TEXT), "/")
-    return pc.if_else(pa.array(present), texts, pa.scalar(None, _TEXT))
+    texts = pc.binary_join_element_wise(person_ids(block.people.number[np.maximum(labels, 0) // NODES]), pc.cast(pa.array(labels % NODES), TEXT), "/")
+    return pc.if_else(pa.array(present), texts, pa.scalar(None, TEXT))
 
 
 def instants(milliseconds: Array, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None) -> pa.Array:
     """Timestamps of epoch milliseconds, null where `present` does not hold."""
-    return pa.array(milliseconds * 1000, mask=None if present is None else ~present).cast(_TIME)
+    return pa.array(milliseconds * 1000, mask=None if present is None else ~present).cast(TIME)
 
 
 def _persons(block: Block, spec: WorldSpec, extra: Rows, parts: _Components) -> pa.Table:
@@ -141,8 +141,8 @@ def _persons(block: Block, spec: WorldSpec, extra: Rows, parts: _Components) -> 
     return pa.table({
         "person_id": person_ids(people.number), "person_type": pa.array(TYPES).take(pa.array(people.type)),
         "country": pa.array([country for country, _, _ in cat.PLACES]).take(pa.array(people.place)),
-        "user_id": pc.if_else(pa.array(has_account), people.user_id, pa.scalar(None, _TEXT)), "email": people.email,
-        "phone": pc.if_else(pa.array(people.has_phone), people.phone, pa.scalar(None, _TEXT)), "is_existing": people.is_existing,
+        "user_id": pc.if_else(pa.array(has_account), people.user_id, pa.scalar(None, TEXT)), "email": people.email,
+        "phone": pc.if_else(pa.array(people.has_phone), people.phone, pa.scalar(None, TEXT)), "is_existing": people.is_existing,
         "signed_up_at": instants(signed_up, signed_up > 0), "first_event_at": instants(np.where(first == far, 0, first), first != far),
         "event_count": np.bincount(events.local, minlength=count) + np.bincount(extra.local, minlength=count),
         "order_count": np.bincount(events.local[events.event == EVENT["order_completed"]], minlength=count),

@@ -10,7 +10,7 @@ _LOG_TABLES = {
     "ingestion_log": "One row per file: what was read, accepted, doubled and quarantined. A log, not pure.",
     "event_conflicts": "One row per content of an event id that arrived with more than one; the survivor is the least by (occurred_at, content_digest).",
 }
-_IDENTITY_TABLES = {
+IDENTITY_TABLES = {
     "nodes": "One row per identifier: its key, type, value, first and last instant, and the customer id that it would give.",
     "edges": "One row per pair of identifiers seen in one event and kind of evidence.",
     "memberships": "One row per identifier that links people: the customer it belongs to now. Over-shared identifiers are absent.",
@@ -42,7 +42,7 @@ def sources_document(source_names: Sequence[str]) -> dict[str, Any]:
         )
         raw_tables.append({"name": f"{name}_pending", "description": f"The rows of {name}_events from batches that no finished run has seen yet."})
     raw_tables.extend({"name": name, "description": text} for name, text in _LOG_TABLES.items())
-    identity_tables = [{"name": name, "description": text} for name, text in _IDENTITY_TABLES.items()]
+    identity_tables = [{"name": name, "description": text} for name, text in IDENTITY_TABLES.items()]
     return {
         "version": 2,
         "sources": [

@@ -10,28 +10,13 @@ from dagster_project.lib.figures import figures
 from dagster_project.lib.policies import DAILY
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline import stated, steps
-
-_TABLES = {
-    "nodes": "One row per identifier.",
-    "edges": "One row per observed link between two identifiers.",
-    "memberships": "One row per identifier: the customer it belongs to now.",
-    "membership_history": "One row per identifier and interval: the customer as known then.",
-    "restated_session_keys": "What the models after it must re-state: session keys, and from when.",
-    "restated_events": "What the models after it must re-state: events without a session.",
-    "restated_placements": "What the models after it must re-state: events whose session or customer may be another.",
-    "restated_orders": "What the models after it must re-state: orders.",
-    "restated_customers": "What the models after it must re-state: customers, old and new.",
-    "restated_nodes": "What the models after it must re-state: daily activity of identifiers.",
-    "restated_feature_customers": "What the models after it must re-state: features of customers as known at any time.",
-    "over_shared_since": "One row per identifier that merges nobody any more.",
-    "finished_clock": "data_now of the last finished run.",
-}
+from waymark.pipeline.dbt_sources import IDENTITY_TABLES
 
 
 @dg.multi_asset(
     specs=[
         dg.AssetSpec(["identity", name], group_name="identity", kinds={"duckdb"}, deps=[["intermediate", "int_events"]], description=text, skippable=True)
-        for name, text in _TABLES.items()
+        for name, text in IDENTITY_TABLES.items()
     ],
     can_subset=True,
     **DAILY,

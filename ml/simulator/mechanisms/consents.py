@@ -25,7 +25,7 @@ from ml.simulator.rendering import event_ids
 from ml.simulator.rows import NO_COOKIE, Array, Rows
 from ml.simulator.spec import DAY_MS
 from ml.simulator.streams import Floats, Stream
-from ml.simulator.truth import instants, person_ids
+from ml.simulator.truth import TEXT, TIME, instants, person_ids
 
 COPY, MOST_ACTS = 128, 8
 SCOPES = ("analytics", "personalisation", "advertising", "email", "sms", "profiling")
@@ -54,14 +54,13 @@ CHANNELS = (("banner", "banner", "system"), ("form", "email_link", "system"), ("
 EXPORTED = {"banner": "web", "form": "web", "preference_centre": "web", "email_link": "email", "sms_reply": "crm", "system": "crm"}
 SOURCES = {"banner": "cmp", "form": "shop", "preference_centre": "shop", "email_link": "mailer", "sms_reply": "sms_gateway", "system": "ledger"}
 
-_TEXT, _TIME = pa.string(), pa.timestamp("us")
 TRUTHS = {
     "truth_consent_events": pa.schema([
-        ("event_id", _TEXT), ("person_id", _TEXT), ("scope", _TEXT), ("action", _TEXT), ("occurred_at", _TIME), ("received_at", _TIME),
-        ("consent_channel", _TEXT), ("jurisdiction", _TEXT), ("policy_version", _TEXT), ("source", _TEXT),
+        ("event_id", TEXT), ("person_id", TEXT), ("scope", TEXT), ("action", TEXT), ("occurred_at", TIME), ("received_at", TIME),
+        ("consent_channel", TEXT), ("jurisdiction", TEXT), ("policy_version", TEXT), ("source", TEXT),
     ]),
     "truth_consents": pa.schema([
-        ("person_id", _TEXT), ("scope", _TEXT), ("jurisdiction", _TEXT), ("valid_from", _TIME), ("valid_to", _TIME), ("has_history", pa.bool_()),
+        ("person_id", TEXT), ("scope", TEXT), ("jurisdiction", TEXT), ("valid_from", TIME), ("valid_to", TIME), ("has_history", pa.bool_()),
     ]),
 }  # fmt: skip
 
@@ -120,7 +119,7 @@ def apply(block: Block, rate: float, stream: Stream) -> None:
         "policy_version": np.asarray([f"v{number}" for number in version.tolist()], dtype=object),
         "source": np.asarray([SOURCES[name] for name in channel.tolist()], dtype=object),
     }  # fmt: skip
-    texts = {name: pa.array(values, _TEXT) for name, values in columns.items()}
+    texts = {name: pa.array(values, TEXT) for name, values in columns.items()}
     given = {"event_name": pa.array(EVENT_NAMES).take(pa.array(done.action)), "properties": _json(texts)}
     block.batches.append(Batch("consent", rows, given=given))
     received = np.minimum(rows.received, block.spec.end_ms)

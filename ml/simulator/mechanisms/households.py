@@ -21,7 +21,7 @@ from ml.simulator.people import Bools, digits
 from ml.simulator.rendering import anonymous_ids
 from ml.simulator.rows import Array, Rows, foreign_key
 from ml.simulator.streams import Stream
-from ml.simulator.truth import person_ids
+from ml.simulator.truth import TEXT, person_ids
 from ml.simulator.visits import HOUR_MS
 
 CALL_COPY, TICKET_COPY, TABLET_COPY = 60, 61, 62
@@ -31,11 +31,10 @@ HAS_TELEPHONE, HAS_MAILBOX, HAS_TABLET = 0.5, 0.25, 0.5
 TABLET_VISIT = 0.5  # of a member's log-ins and sign-ups
 TABLET_SCRIPT = (EVENT["logged_in"], EVENT["page_viewed"])
 
-_TEXT = pa.string()
 TRUTHS = {
     "truth_households": pa.schema([
-        ("household_id", _TEXT), ("person_id", _TEXT), ("member_number", pa.int64()), ("has_family_name", pa.bool_()), ("phone", _TEXT), ("email", _TEXT),
-        ("anonymous_id", _TEXT),
+        ("household_id", TEXT), ("person_id", TEXT), ("member_number", pa.int64()), ("has_family_name", pa.bool_()), ("phone", TEXT), ("email", TEXT),
+        ("anonymous_id", TEXT),
     ]),
 }  # fmt: skip
 
@@ -62,7 +61,7 @@ def membership_of(number: Array, seed: int, rate: float) -> Membership:
 def apply(block: Block, rate: float, stream: Stream) -> None:
     people, events = block.people, block.events
     home = membership_of(people.number, stream.seed, rate)
-    calling = pa.array([code for _, _, code in cat.PLACES], _TEXT).take(pa.array(people.place))
+    calling = pa.array([code for _, _, code in cat.PLACES], TEXT).take(pa.array(people.place))
     telephone = pc.binary_join_element_wise(calling, "556", digits((home.head * 7919 + 13) % 10_000_000, 7), "")
     mailbox = pc.binary_join_element_wise("family", digits(home.head, 1), "@", cat.MAIL_DOMAINS[0], "")
     has = {name: home.is_member & (stream.uniform(name, home.head) < share)
@@ -85,7 +84,7 @@ def apply(block: Block, rate: float, stream: Stream) -> None:
     taken, heads = pa.array(members), home.head[members]
 
     def shared(name: str, texts: pa.Array) -> pa.Array:
-        return pc.if_else(pa.array(has[name][members]), texts, pa.scalar(None, _TEXT))
+        return pc.if_else(pa.array(has[name][members]), texts, pa.scalar(None, TEXT))
 
     block.truth["truth_households"] = pa.table({
         "household_id": pc.binary_join_element_wise("h", digits(heads, 7), ""), "person_id": person_ids(people.number[members]),

@@ -28,7 +28,7 @@ from ml.simulator.rendering import FORM_COLUMNS, event_ids, spread
 from ml.simulator.rows import Array, steps_of
 from ml.simulator.spec import WorldSpec
 from ml.simulator.streams import Floats, Stream
-from ml.simulator.truth import instants, person_ids
+from ml.simulator.truth import TEXT, TIME, instants, person_ids
 
 Texts = npt.NDArray[np.object_]
 
@@ -65,14 +65,13 @@ DOUBLE_NAME, JUNIOR = 0.03, 0.06  # family names joined by a hyphen; second memb
 OLDEST, YOUNGEST = 1938, 2008
 LAST_REPEAT = double_reports.COPY  # copies up to this one repeat a row, later ones are rows of their own
 
-_TEXT, _TIME = pa.string(), pa.timestamp("us")
 TRUTHS = {
-    "truth_names": pa.schema([("person_id", _TEXT), ("given_name", _TEXT), ("family_name", _TEXT), ("birth_date", _TEXT)]),
+    "truth_names": pa.schema([("person_id", TEXT), ("given_name", TEXT), ("family_name", TEXT), ("birth_date", TEXT)]),
     "truth_addresses": pa.schema([
-        ("person_id", _TEXT), ("street", _TEXT), ("house_number", _TEXT), ("postcode", _TEXT), ("address_city", _TEXT), ("valid_from", _TIME),
-        ("valid_to", _TIME),
+        ("person_id", TEXT), ("street", TEXT), ("house_number", TEXT), ("postcode", TEXT), ("address_city", TEXT), ("valid_from", TIME),
+        ("valid_to", TIME),
     ]),
-    "truth_forms": pa.schema([("event_id", _TEXT), ("person_id", _TEXT), ("form", _TEXT), ("faults", pa.list_(_TEXT))]),
+    "truth_forms": pa.schema([("event_id", TEXT), ("person_id", TEXT), ("form", TEXT), ("faults", pa.list_(TEXT))]),
 }  # fmt: skip
 FORM_NAMES = ("", "sign_up", "checkout", "call")
 
@@ -84,8 +83,8 @@ def apply(block: Block, rate: float, stream: Stream) -> None:
     residents = register.residents(number)
     persons = person_ids(number)
     block.truth["truth_names"] = pa.table({
-        "person_id": persons, "given_name": pa.array(residents.given, _TEXT), "family_name": pa.array(residents.family, _TEXT),
-        "birth_date": pa.array(residents.birth, _TEXT),
+        "person_id": persons, "given_name": pa.array(residents.given, TEXT), "family_name": pa.array(residents.family, TEXT),
+        "birth_date": pa.array(residents.birth, TEXT),
     })  # fmt: skip
     moves = residents.moved_at < block.spec.end_ms
     nobody = np.zeros(len(number), dtype=np.bool_)
@@ -102,7 +101,7 @@ def apply(block: Block, rate: float, stream: Stream) -> None:
 
 def _addresses(persons: pa.Array, parts: tuple[Texts, ...], since: pa.Array, until: pa.Array) -> pa.Table:
     names = FORM_COLUMNS[STREET : CITY + 1]
-    columns = {name: pa.array(texts, _TEXT) for name, texts in zip(names, parts, strict=True)}
+    columns = {name: pa.array(texts, TEXT) for name, texts in zip(names, parts, strict=True)}
     return pa.table({"person_id": persons, **columns, "valid_from": since, "valid_to": until})
 
 
@@ -229,9 +228,9 @@ class Forms:
         event_id = event_ids(rows.take(picked))
         truth = pa.table({
             "event_id": event_id, "person_id": person_ids(person), "form": pa.array(FORM_NAMES).take(pa.array(form)),
-            "faults": pa.array(pile.faults, pa.list_(_TEXT)),
+            "faults": pa.array(pile.faults, pa.list_(TEXT)),
         }, schema=TRUTHS["truth_forms"])  # fmt: skip
-        return Typed(tuple(spread(present, pa.array(column, _TEXT)) for column in columns), truth)
+        return Typed(tuple(spread(present, pa.array(column, TEXT)) for column in columns), truth)
 
     def _part(self, part: int, clean: Texts, pile: _Pile) -> Texts:
         """One part of the forms that ask for it, faults done to it and noted; empty in the others."""

@@ -16,7 +16,7 @@ from ml.simulator.catalogue import CHANNEL, EVENT, PAGE
 from ml.simulator.rendering import anonymous_ids, event_ids
 from ml.simulator.rows import Rows, cookie_keys, customers_of, foreign_key
 from ml.simulator.streams import Stream
-from ml.simulator.truth import instants, person_ids
+from ml.simulator.truth import TEXT, TIME, instants, person_ids
 
 COPY = 84
 WAIT_MS = 15 * 60_000
@@ -24,10 +24,9 @@ ADDRESSES = ("noreply@noreply.example", "test@test.example", "none@none.example"
              "customer@shop.example", "kein@email.example", "pas@demail.example", "x@xx.example", "nobody@nowhere.example")  # fmt: skip
 WEIGHTS = np.array([1.0 / place**1.5 for place in range(1, len(ADDRESSES) + 1)])
 
-_TEXT, _TIME = pa.string(), pa.timestamp("us")
 TRUTHS = {
     "truth_placeholder_emails": pa.schema([
-        ("event_id", _TEXT), ("email", _TEXT), ("person_id", _TEXT), ("user_id", _TEXT), ("anonymous_id", _TEXT), ("occurred_at", _TIME),
+        ("event_id", TEXT), ("email", TEXT), ("person_id", TEXT), ("user_id", TEXT), ("anonymous_id", TEXT), ("occurred_at", TIME),
     ]),
 }  # fmt: skip
 
@@ -42,10 +41,10 @@ def apply(block: Block, rate: float, stream: Stream) -> None:
         delivered=occurred + 500, foreign=foreign_key(near.serial, COPY), user=near.user, agent=near.agent, page=np.full(count, PAGE["/checkout"]),
         product=near.product, copy=np.full(count, COPY),
     )  # fmt: skip
-    typed = pa.array(ADDRESSES, _TEXT).take(pa.array(stream.chosen("address", near.serial, WEIGHTS)))
+    typed = pa.array(ADDRESSES, TEXT).take(pa.array(stream.chosen("address", near.serial, WEIGHTS)))
     block.batches.append(Batch("placeholder_email", rows, given={"email": typed}))
     block.truth["truth_placeholder_emails"] = pa.table({
         "event_id": event_ids(rows), "email": typed, "person_id": person_ids(customers_of(rows.serial)),
-        "user_id": pc.if_else(pa.array(rows.user > 0), block.people.user_id.take(pa.array(rows.local)), pa.scalar(None, _TEXT)),
+        "user_id": pc.if_else(pa.array(rows.user > 0), block.people.user_id.take(pa.array(rows.local)), pa.scalar(None, TEXT)),
         "anonymous_id": anonymous_ids(cookie_keys(rows)), "occurred_at": instants(occurred),
     })  # fmt: skip

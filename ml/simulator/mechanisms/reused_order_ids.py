@@ -20,18 +20,17 @@ from ml.simulator.people import consents_of, emails_of, places_of
 from ml.simulator.rendering import event_ids, order_ids
 from ml.simulator.rows import Rows, customers_of
 from ml.simulator.streams import Stream
-from ml.simulator.truth import instants, person_ids
+from ml.simulator.truth import TEXT, TIME, instants, person_ids
 from ml.simulator.visits import HOUR_MS
 
 COPY = 88
 MOST_APART = 50  # numbers between the two customers
 SOON_SHARE = 0.2
 
-_TEXT, _TIME = pa.string(), pa.timestamp("us")
 TRUTHS = {
     "truth_reused_orders": pa.schema([
-        ("event_id", _TEXT), ("person_id", _TEXT), ("order_id", _TEXT), ("event_at", _TIME), ("value", pa.decimal128(18, 4)), ("currency", _TEXT),
-        ("other_person_id", _TEXT),
+        ("event_id", TEXT), ("person_id", TEXT), ("order_id", TEXT), ("event_at", TIME), ("value", pa.decimal128(18, 4)), ("currency", TEXT),
+        ("other_person_id", TEXT),
     ]),
 }  # fmt: skip
 

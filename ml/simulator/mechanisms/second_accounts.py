@@ -19,7 +19,7 @@ from ml.simulator.rendering import anonymous_ids, spread
 from ml.simulator.rows import Array, Rows, customers_of, foreign_key
 from ml.simulator.spec import MAX_CUSTOMERS
 from ml.simulator.streams import Stream
-from ml.simulator.truth import instants, person_ids
+from ml.simulator.truth import TEXT, TIME, instants, person_ids
 from ml.simulator.visits import HOUR_MS
 
 COPY = 92
@@ -28,10 +28,9 @@ SCRIPT = (EVENT["page_viewed"], EVENT["signed_up"], EVENT["product_viewed"], EVE
 WAITS_MS = (0, 90_000, 150_000, 400_000)
 PAGES = (PAGE["/"], PAGE["/account"], 0, PAGE["/checkout"])
 
-_TEXT, _TIME = pa.string(), pa.timestamp("us")
 TRUTHS = {
     "truth_second_accounts": pa.schema([
-        ("person_id", _TEXT), ("user_id", _TEXT), ("email", _TEXT), ("anonymous_id", _TEXT), ("first_user_id", _TEXT), ("signed_up_at", _TIME),
+        ("person_id", TEXT), ("user_id", TEXT), ("email", TEXT), ("anonymous_id", TEXT), ("first_user_id", TEXT), ("signed_up_at", TIME),
     ]),
 }  # fmt: skip
 

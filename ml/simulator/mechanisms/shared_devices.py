@@ -20,7 +20,7 @@ from ml.simulator.neighbours import neighbours_of
 from ml.simulator.rendering import anonymous_ids
 from ml.simulator.rows import Array, Rows, foreign_key
 from ml.simulator.streams import Stream
-from ml.simulator.truth import instants, person_ids
+from ml.simulator.truth import TEXT, TIME, instants, person_ids
 from ml.simulator.visits import HOUR_MS
 
 COPY = 192
@@ -32,11 +32,10 @@ assert COPY + 2 * SESSIONS * len(SCRIPT) <= 1 << 8  # copies are numbered in eig
 TABLET, LIBRARY = range(2)
 KINDS, DEVICE_COPIES = ("tablet", "library"), (72, 73)
 
-_TEXT, _TIME = pa.string(), pa.timestamp("us")
 TRUTHS = {
     "truth_shared_devices": pa.schema([
-        ("anonymous_id", _TEXT), ("kind", _TEXT), ("session_number", pa.int64()), ("is_second", pa.bool_()), ("person_id", _TEXT), ("user_id", _TEXT),
-        ("logged_in_at", _TIME),
+        ("anonymous_id", TEXT), ("kind", TEXT), ("session_number", pa.int64()), ("is_second", pa.bool_()), ("person_id", TEXT), ("user_id", TEXT),
+        ("logged_in_at", TIME),
     ]),
 }  # fmt: skip
 
