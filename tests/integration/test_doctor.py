@@ -245,9 +245,11 @@ PLANTED: dict[str, tuple[Plant, str, str, str, str]] = {
         lambda p: p.mapping("session_key: anonymous_id", "session_key: none"),
         "sources", WARNING, "has no session key", "session_key in"),
     "session keys that are null": (
-        lambda p: p.published("update intermediate.int_events_sessionized set session_key = null"), "sources", WARNING, "100.0% of .* no session key", "Mend session_key"),
+        lambda p: p.published("update intermediate.int_events_sessionized set session_key = null"),
+        "sources", WARNING, "100.0% of .* no session key", "Mend session_key"),
     "events of nobody": (
-        lambda p: p.published("update intermediate.int_events_sessionized set customer_id = null where hash(event_id) % 2 = 0"), "sources", WARNING, "unattributed", "identifier"),
+        lambda p: p.published("update intermediate.int_events_sessionized set customer_id = null where hash(event_id) % 2 = 0"),
+        "sources", WARNING, "unattributed", "identifier"),
     "rows that are mostly refused": (
         lambda p: p.published("update raw.ingestion_log set rows_quarantined = rows_read / 2"),
         "sources", WARNING, "are refused", "quarantine replay waymark_world"),
