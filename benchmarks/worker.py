@@ -58,7 +58,7 @@ def ingest(project_folder: Path) -> dict[str, Any]:
     clock = Clock()
     run = steps.preflight(load_project(project_folder))
     with clock.take("ingest"):
-        steps.prepare(run, full_refresh=True)
+        steps.prepare(run)
         reports = [steps.ingest(run, source) for source in sorted(run.mappings)]
     return {
         "rows_read": sum(report.rows_read for report in reports),
