@@ -17,10 +17,10 @@ from waymark.core.clock import wall_now
 
 # Of assets that dbt does not make; a model's owner stands in its own yml.
 OWNERS = {
-    "landing": "team:data-engineering", "ingestion": "team:data-engineering", "identity": "team:data-engineering", "training": "team:data-science",
-    "scoring": "team:data-science", "publishing": "team:data-engineering", "quality": "team:data-engineering",
+    "landing": "team:data-engineering", "ingestion": "team:data-engineering", "identity": "team:data-engineering", "restatement": "team:data-engineering",
+    "training": "team:data-science", "scoring": "team:data-science", "publishing": "team:data-engineering", "quality": "team:data-engineering",
 }  # fmt: skip
-KINDS = {"identity": {"python"}}
+KINDS = {"identity": {"python"}, "restatement": {"python"}}
 PROMISED_FRESH = (dg.AssetKey(["published", "snapshot"]),)
 LONGEST_HISTORY = timedelta(days=3650)
 

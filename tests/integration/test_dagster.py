@@ -53,7 +53,7 @@ def test_every_asset_is_described_owned_and_placed(definitions: dg.Definitions) 
     assert graph.get(dg.AssetKey(["marts", "fct_journeys"])).owners == ["team:data-engineering"]  # as dbt's documentation says
     assert graph.get(dg.AssetKey(["features", "label_conversion"])).owners == ["team:data-science"]
     assert {graph.get(key).group_name for key in graph.get_all_asset_keys()} == {
-        "landing", "ingestion", "identity", "staging", "intermediate", "marts", "features", "training", "scoring", "quality", "publishing",
+        "landing", "ingestion", "identity", "restatement", "staging", "intermediate", "marts", "features", "training", "scoring", "quality", "publishing",
     }  # fmt: skip
 
 

@@ -15,6 +15,9 @@ IDENTITY_TABLES = {
     "edges": "One row per pair of identifiers seen in one event and kind of evidence.",
     "memberships": "One row per identifier that links people: the customer it belongs to now. Over-shared identifiers are absent.",
     "membership_history": "One row per identifier and interval of event time: the customer it was known to belong to.",
+}
+# What identity tells the models of this run: what they must compute again, and what the next run compares itself with.
+RESTATEMENT_TABLES = {
     "restated_session_keys": "Session keys whose sessions must be computed again, from an instant on. Cleared when a run is finished.",
     "restated_events": "Events that must be placed again: every pending one, and those of no session whose customer changed. Cleared when a run is finished.",
     "restated_placements": "Events to be placed again, and those of the sessions to be computed again, at each instant under which a table may hold them.",
@@ -42,7 +45,7 @@ def sources_document(source_names: Sequence[str]) -> dict[str, Any]:
         )
         raw_tables.append({"name": f"{name}_pending", "description": f"The rows of {name}_events from batches that no finished run has seen yet."})
     raw_tables.extend({"name": name, "description": text} for name, text in _LOG_TABLES.items())
-    identity_tables = [{"name": name, "description": text} for name, text in IDENTITY_TABLES.items()]
+    identity_tables = [{"name": name, "description": text} for name, text in (IDENTITY_TABLES | RESTATEMENT_TABLES).items()]
     return {
         "version": 2,
         "sources": [

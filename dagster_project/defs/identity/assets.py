@@ -10,13 +10,14 @@ from dagster_project.lib.figures import figures
 from dagster_project.lib.policies import DAILY
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline import stated, steps
-from waymark.pipeline.dbt_sources import IDENTITY_TABLES
+from waymark.pipeline.dbt_sources import IDENTITY_TABLES, RESTATEMENT_TABLES
 
 
 @dg.multi_asset(
     specs=[
-        dg.AssetSpec(["identity", name], group_name="identity", kinds={"duckdb"}, deps=[["intermediate", "int_events"]], description=text, skippable=True)
-        for name, text in IDENTITY_TABLES.items()
+        dg.AssetSpec(["identity", name], group_name=group, kinds={"duckdb"}, deps=[["intermediate", "int_events"]], description=text, skippable=True)
+        for group, tables in (("identity", IDENTITY_TABLES), ("restatement", RESTATEMENT_TABLES))
+        for name, text in tables.items()
     ],
     can_subset=True,
     **DAILY,
