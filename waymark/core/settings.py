@@ -156,6 +156,12 @@ class OrchestrationSettings(_Strict):
         return value
 
 
+class AccessSettings(_Strict):
+    """Who may read what is published (docs/access.md)."""
+
+    refuse_unlogged: bool = Field(False, description="true refuses a read by `waymark sql` and the like where the audit log cannot be written")
+
+
 class Goal(_Strict):
     """A conversion goal: a journey leads to one of its events."""
 
@@ -218,6 +224,7 @@ class Settings(_Strict):
     learning: LearningSettings = LearningSettings()
     quality: QualitySettings = QualitySettings()
     orchestration: OrchestrationSettings = OrchestrationSettings()
+    access: AccessSettings = AccessSettings()
     goals: list[Goal] = Field(
         default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1,
         description="what a journey leads to",

@@ -18,6 +18,7 @@ from waymark.core.digest import table_digest
 from waymark.core.home import Home, copy_file, rename_durably, sync_file, write_atomically
 from waymark.core.quoting import literal
 from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, outputs_of, rows
+from waymark.pipeline.anchors import anchored
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, audit
 
@@ -70,6 +71,7 @@ def _swap_in(connection: Connection, run: Run, run_id: str, stage: Stage) -> Sna
     tell("publish: digests")
     digests = {name: table_digest(connection, name)[1] for name in pure_marts(connection)}
     manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
+    manifest |= anchored(home, {"snapshot_id": snapshot_id, "run_id": run_id})
     sync_file(building)
     building.chmod(0o444)
     size = building.stat().st_size
