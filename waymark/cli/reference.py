@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,13 +151,24 @@ def commands_page() -> str:
 
 @dataclass(frozen=True)
 class TablePage:
-    """A table as documented. columns: name, type (empty where the model declares none) and description."""
+    """A table as documented. columns: name, type (empty where the model declares none) and description. classes: by column (docs/access.md)."""
 
     name: str
     description: str
     kind: str
     columns: tuple[tuple[str, str, str], ...]
     is_published: bool
+
+    @cached_property
+    def classes(self) -> Mapping[str, str]:
+        return _classes().get("staging.stg_events" if self.name == "raw.SOURCE_events" else self.name, {})
+
+
+@cache
+def _classes() -> Mapping[str, Mapping[str, str]]:
+    from waymark.pipeline.classification import column_classes
+
+    return column_classes()
 
 
 def table_pages() -> list[TablePage]:
@@ -228,7 +240,7 @@ def tables_page() -> str:
     said = (
         "Times are UTC, money is DECIMAL(18,4). A table of kind *pure* is a function of the accepted events, the settings and the seed, and\n"
         "`waymark verify` derives it anew; one of kind *log* depends on when things ran. SOURCE stands for each source's name. Who writes which, and how\n"
-        "it is re-stated: [architecture](../architecture.md).\n"
+        "it is re-stated: [architecture](../architecture.md). What the classes mean, and which role sees which: [access](../access.md).\n"
     )
     text = _head("Tables", said)
     tables = table_pages()
@@ -237,7 +249,9 @@ def tables_page() -> str:
         for page in (page for page in tables if page.is_published == published):
             text += f"\n### {page.name}\n\n{' '.join(page.description.split())}{f' Kind: {page.kind}.' if page.kind else ''}\n"
             if page.columns:
-                text += "\n" + _table(["column", "type", "meaning"], [[f"`{name}`", kind, said] for name, kind, said in page.columns])
+                text += "\n" + _table(
+                    ["column", "type", "class", "meaning"], [[f"`{name}`", kind, page.classes.get(name, ""), said] for name, kind, said in page.columns]
+                )
     return text
 
 
