@@ -35,6 +35,7 @@ def sql(
     query: Annotated[str, typer.Argument(help="Any read-only DuckDB SQL, such as: from marts.fct_sessions limit 5")],
     project: ProjectOption = Path("."),
     format: FormatOption = Format.table,
+    role: Annotated[str, typer.Option(help="Read the file of this role instead of the whole snapshot (docs/access.md).", show_default=False)] = "",
 ) -> None:
     """Query the published marts."""
     from waymark.cli.audit import log_read
@@ -43,8 +44,8 @@ def sql(
     from waymark.privacy.sql_shape import without_literals
 
     opened = load_project(project)
-    with open_published(opened.home) as connection:
-        log_read(opened, "sql", details={"query": without_literals(query)})
+    with open_published(opened.home, role) as connection:
+        log_read(opened, "sql", role=role, details={"query": without_literals(query)})
         try:
             cursor = connection.execute(query)
         except QueryError as error:

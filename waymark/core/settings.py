@@ -157,9 +157,25 @@ class OrchestrationSettings(_Strict):
 
 
 class AccessSettings(_Strict):
-    """Who may read what is published (docs/access.md)."""
+    """Who may read what is published (docs/access.md). No full refresh: they bind the next publication."""
 
+    roles: list[Literal["analyst", "marketer", "engineer", "auditor", "service"]] = Field(
+        default_factory=list, description="roles that get a published file of their own; the whole snapshot is then for the home's owner alone",
+    )  # fmt: skip
+    groups: dict[str, str] = Field(default_factory=dict, description="by role: the system's group that its file belongs to; none: the owner's")
+    file_mode: Literal["0400", "0440", "0444"] = Field("0440", description="permissions of the roles' files: owner; owner and group; everybody")
     refuse_unlogged: bool = Field(False, description="true refuses a read by `waymark sql` and the like where the audit log cannot be written")
+
+    @model_validator(mode="after")
+    def _groups_of_roles(self) -> AccessSettings:
+        if strangers := sorted(set(self.groups) - set(self.roles)):
+            raise ValueError(f"groups names {', '.join(strangers)}, which roles does not")
+        return self
+
+    @property
+    def as_published(self) -> dict[str, object]:
+        """What a publication depends on: empty where no role has a file."""
+        return {"roles": sorted(self.roles), "groups": self.groups, "file_mode": self.file_mode} if self.roles else {}
 
 
 class Goal(_Strict):

@@ -20,6 +20,7 @@ from waymark.core.quoting import literal
 from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, outputs_of, rows
 from waymark.pipeline.anchors import anchored
 from waymark.pipeline.progress import Stage, tell
+from waymark.pipeline.role_files import put_out_role_files, whole_mode
 from waymark.pipeline.steps import Run, audit
 
 PUBLISHED_RAW = ("ingestion_log",)
@@ -71,9 +72,11 @@ def _swap_in(connection: Connection, run: Run, run_id: str, stage: Stage) -> Sna
     tell("publish: digests")
     digests = {name: table_digest(connection, name)[1] for name in pure_marts(connection)}
     manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
-    manifest |= anchored(home, {"snapshot_id": snapshot_id, "run_id": run_id})
+    access = run.project.settings.access
+    roles = put_out_role_files(building, home, access, run.secret, run.project.settings.engine)
+    manifest |= anchored(home, {"snapshot_id": snapshot_id, "run_id": run_id, "roles": roles}) | {"access": access.as_published}
     sync_file(building)
-    building.chmod(0o444)
+    building.chmod(whole_mode(access))
     size = building.stat().st_size
     rename_durably(building, home.published)
     write_atomically(home.manifest, json.dumps(manifest, indent=2, sort_keys=True) + "\n")

@@ -21,6 +21,7 @@ from waymark.ingestion import IngestReport, Mapping, ingest_source, load_mapping
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
 from waymark.pipeline.progress import Stage, notice, refuse, tell
+from waymark.pipeline.role_files import close_to_others
 from waymark.privacy import Secret, load_secret
 
 BEFORE_IDENTITY = "tag:before_identity"
@@ -56,6 +57,8 @@ def preflight(project: Project, *, upgrading: bool = False) -> Run:
     upgrading: a home of an older schema version is let pass. Raises StorageError, SecretError, SettingsError or MappingError.
     """
     project.home.ensure(upgrading=upgrading)
+    if project.settings.access.roles:
+        close_to_others(project.home)
     mappings = {source: load_mapping(project.mapping_path(source)) for source in project.settings.sources}
     for source, mapping in mappings.items():
         if mapping.source != source:
