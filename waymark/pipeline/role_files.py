@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waymark.core.errors import SettingsError
-from waymark.core.home import Home, rerole_namedurably, sync_file
+from waymark.core.home import Home, rename_durably, sync_file
 from waymark.core.quoting import literal, name
 from waymark.core.settings import AccessSettings, EngineSettings
 from waymark.core.warehouse import OUTPUT_SCHEMAS, Connection, connect, rows
@@ -68,7 +68,7 @@ def put_out_role_files(snapshot: Path, home: Home, access: AccessSettings, secre
         sync_file(path)
         os.chown(path, -1, groups[role_name])
         path.chmod(int(access.file_mode, 8))
-        rerole_namedurably(path, home.role_file(role_name))
+        rename_durably(path, home.role_file(role_name))
     for unnamed in sorted(set(ROLES) - set(access.roles)):
         home.role_file(unnamed).unlink(missing_ok=True)
         if folders[unnamed].is_dir():
