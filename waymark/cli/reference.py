@@ -176,7 +176,7 @@ def table_pages() -> list[TablePage]:
     from ml.models.propensity.score import COLUMNS, DESCRIPTIONS
     from ml.models.propensity.score import TABLE as SCORES
     from waymark.ingestion.event import CANONICAL_COLUMNS
-    from waymark.ingestion.tables import LOG_DESCRIPTIONS
+    from waymark.ingestion.tables import LOG_DESCRIPTIONS, REMOVAL_DESCRIPTIONS
     from waymark.pipeline.published import SNAPSHOT_INFO
     from waymark.pipeline.quality import DESCRIPTIONS as OF_RESULTS
     from waymark.pipeline.quality import TABLE as RESULTS
@@ -190,6 +190,7 @@ def table_pages() -> list[TablePage]:
         TablePage(SCORES, "One row per customer with features at data_now: its probability of a conversion, and why.", "log", scores, True),
         TablePage(RESULTS, "One row per rule and run: what the check found.", "log", _untyped(OF_RESULTS), True),
         TablePage("raw.ingestion_log", declared.pop("raw.ingestion_log"), "log", _untyped(LOG_DESCRIPTIONS), True),
+        TablePage("raw.removals", "One row per removal, file and event type: events that left, too old.", "log", _untyped(REMOVAL_DESCRIPTIONS), True),
         TablePage("main.snapshot_info", "One row: which snapshot this is.", "log", _untyped(SNAPSHOT_INFO), True),
     ]
     inside = [model for model in models if not model.is_published]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -241,6 +241,9 @@ class Settings(_Strict):
     quality: QualitySettings = QualitySettings()
     orchestration: OrchestrationSettings = OrchestrationSettings()
     access: AccessSettings = AccessSettings()
+    retention: dict[str, Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4} days$")]] = Field(
+        default_factory=dict, description="by event type, how long its events are kept, such as `400 days`; other types stay (docs/retention.md)",
+    )  # fmt: skip
     goals: list[Goal] = Field(
         default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1,
         description="what a journey leads to",
@@ -262,6 +265,11 @@ class Settings(_Strict):
         if self.time.session_gap_minutes >= self.time.journey_timeout_days * 24 * 60:
             raise ValueError("session_gap_minutes is not under journey_timeout_days: a session would outlast its journey")
         return self
+
+    @property
+    def retention_days(self) -> dict[str, int]:
+        """By event type, for how many days its events are kept."""
+        return {kind: int(period.split(" ", maxsplit=1)[0]) for kind, period in self.retention.items()}
 
     def refresh_digest(self, rates_text: str = "") -> str:
         """Digest of the settings whose change needs a full refresh."""
