@@ -13,7 +13,7 @@ import pytest
 from tests.integration.stepwise import Row, Stepwise, assert_equal
 from waymark.core.home import Home
 from waymark.core.warehouse import connect, rows
-from waymark.pipeline.anchors import known_anchors
+from waymark.pipeline.anchors import anchored, known_anchors
 from waymark.pipeline.freshness import nothing_new, what_is_new
 from waymark.pipeline.verify import verify_project
 from waymark.privacy.audit import AuditLog
@@ -57,8 +57,9 @@ def test_an_increment_equals_everything_at_once_and_nothing_of_what_left_is_publ
     assert [table.name for table in verify_project(stepwise.project) if not table.equal] == []
     _check_what_is_published(stepwise.home)
     assert nothing_new(stepwise.project)
-    changed = Stepwise(stepwise.directory, {"web": MAPPING}, {**SETTINGS, "retention": {}})
-    assert list(what_is_new(changed.project, json.loads(changed.home.manifest.read_text()))) == ["the retention of events changed"]
+    settings = stepwise.directory / "waymark.yml"
+    settings.write_text(settings.read_text().replace("30 days", "40 days"))
+    assert list(what_is_new(stepwise.project, json.loads(stepwise.home.manifest.read_text()))) == ["the retention of events changed"]
 
 
 def _check_what_is_published(home: Home) -> None:
@@ -80,7 +81,10 @@ def _check_what_is_published(home: Home) -> None:
     assert [entry.action for _, entry in log.lines() if entry] == ["publish", "retention", "publish"]
     assert log.verify(known_anchors(home)).problems == () and len(known_anchors(home)) == 1
     # A tail cut by hand is found by the manifest, and the next run's manifest hands the knowledge on.
-    content = log.path.read_bytes().splitlines(keepends=True)
+    manifest, content = home.manifest.read_bytes(), log.path.read_bytes().splitlines(keepends=True)
     log.path.write_bytes(b"".join(content[:-1]))
     assert "its end was cut" in log.verify(known_anchors(home)).problems[0]
+    home.manifest.write_text(json.dumps(json.loads(manifest) | anchored(home, {})))
+    assert "written anew" in log.verify(known_anchors(home)).problems[0] and len(known_anchors(home)) == 2
+    home.manifest.write_bytes(manifest)
     log.path.write_bytes(b"".join(content))

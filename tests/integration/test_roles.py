@@ -18,6 +18,7 @@ from waymark.pipeline.classification import column_classes
 from waymark.pipeline.published import open_published
 from waymark.pipeline.role_files import close_to_others, put_out_role_files
 from waymark.privacy import Secret
+from waymark.privacy.audit import AuditLog
 from waymark.privacy.classes import CLASSES
 from waymark.privacy.roles import MASK_MEANINGS, ROLES
 
@@ -144,13 +145,15 @@ def test_a_new_column_without_a_class_stops_the_publication_and_leaves_what_is_t
     with connect(snapshot) as connection:
         connection.execute("alter table marts.dim_customer_aliases drop column mother_s_maiden_name")
     put_out_role_files(snapshot, home, AccessSettings(roles=["service"]), SECRET, EngineSettings())
-    assert not home.role_file("analyst").parent.exists() and [path.name for path in home.role_file("service").parent.iterdir()] == ["waymark.duckdb"]
+    left = {role: sorted(path.name for path in home.role_file(role).parent.iterdir()) for role in ("analyst", "service")}
+    assert left == {"analyst": ["reads.jsonl"], "service": ["reads.jsonl", "waymark.duckdb"]}
+    assert home.role_file("analyst").parent.stat().st_mode & 0o777 == 0o700
     put_out_role_files(snapshot, home, AccessSettings(), SECRET, EngineSettings())
-    assert [path.name for path in home.published_dir.iterdir()] == [snapshot.name]
+    assert not home.role_file("service").exists()
 
 
-@pytest.mark.parametrize(("file_mode", "folder"), [("0400", 0o700), ("0440", 0o750), ("0444", 0o755)])
-def test_permissions_are_what_the_settings_say(file_mode: str, folder: int, tmp_path: Path, kept_mask: None) -> None:
+@pytest.mark.parametrize(("file_mode", "folder", "log"), [("0400", 0o700, 0o600), ("0440", 0o750, 0o660), ("0444", 0o755, 0o666)])
+def test_permissions_are_what_the_settings_say(file_mode: str, folder: int, log: int, tmp_path: Path, kept_mask: None) -> None:
     home = Home(tmp_path / "home")
     home.published_dir.mkdir(parents=True)
     (home.root / "lake").mkdir()
@@ -159,8 +162,8 @@ def test_permissions_are_what_the_settings_say(file_mode: str, folder: int, tmp_
     connect(snapshot).close()
     put_out_role_files(snapshot, home, AccessSettings(roles=["analyst"], file_mode=file_mode), SECRET, EngineSettings())  # type: ignore[arg-type]
     path = home.role_file("analyst")
-    modes = [place.stat().st_mode & 0o777 for place in (path, path.parent, home.published_dir, home.root, home.root / "lake", home.root / "outputs.duckdb")]
-    assert modes == [int(file_mode, 8), folder, 0o711, 0o711, 0o700, 0o600]
+    places = (path, path.parent, AuditLog(home, "analyst").path, home.published_dir, home.root, home.root / "lake", home.root / "outputs.duckdb")
+    assert [place.stat().st_mode & 0o777 for place in places] == [int(file_mode, 8), folder, log, 0o711, 0o711, 0o700, 0o600]
     (home.root / "later").write_text("")
     assert (home.root / "later").stat().st_mode & 0o077 == 0, "what this process makes later is the owner's too"
     with pytest.raises(SettingsError, match="knows no group"):
@@ -180,14 +183,18 @@ def test_another_user_reads_the_file_of_its_group_and_nothing_else(homes: Home, 
         close_to_others(home)
         os.chown(home.role_file("analyst").parent, 0, 1)
         os.chown(home.role_file("analyst"), 0, 1)
+        os.chown(AuditLog(home, "analyst").path, 0, 1)
         reader = os.fork()
         if reader == 0:
             os.setgroups([1])
             os.setgid(65534)
             os.setuid(65534)
             wanted = [home.role_file("analyst"), home.role_file("marketer"), home.published, home.root / "outputs.duckdb"]
-            os._exit(sum((1 << position) for position, path in enumerate(wanted) if _is_readable(path)))
+            read = sum((1 << position) for position, path in enumerate(wanted) if _is_readable(path))
+            AuditLog(home, "analyst").append("sql", role="analyst")
+            os._exit(read)
         assert os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1]) == 1
+        assert [entry.actor for _, entry in AuditLog(home, "analyst").lines() if entry] == ["nobody"], "the reader's own name, by the system"
     finally:
         shutil.rmtree(home.root)
 
@@ -210,6 +217,9 @@ def test_a_query_goes_to_the_file_of_the_role_and_is_logged_so(demo: Ran, homes:
     assert asked.returncode == 0 and "c_" in asked.stdout, asked.stderr
     listed = waymark("audit", "list", "--project", demo.directory, WAYMARK_HOME=str(homes.root))
     assert "marketer" in listed.stdout and "select customer_id from marts.dim_customers limit ?" in listed.stdout
+    assert AuditLog(homes, "marketer").head().entries == 1 and AuditLog(homes).head().entries == 0
+    verified = waymark("audit", "verify", "--project", demo.directory, WAYMARK_HOME=str(homes.root))
+    assert verified.returncode == 0 and "log of role marketer holds: 1 entries" in verified.stdout, verified.stdout
 
 
 def test_settings_and_page_agree_with_the_roles() -> None:

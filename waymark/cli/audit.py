@@ -30,7 +30,7 @@ def log_read(project: Project, action: str, *, role: str = "", subjects: Iterabl
             from waymark.privacy.subjects import SubjectReferences
 
             references = SubjectReferences(project.home).of(named)
-        AuditLog(project.home).append(action, role=role, subjects=references, details=details)
+        AuditLog(project.home, role).append(action, role=role, subjects=references, details=details)
     except StorageError as error:
         if project.settings.access.refuse_unlogged:
             raise
@@ -47,11 +47,11 @@ def list_(
 ) -> None:
     """Show who read what, and what was done to data about people."""
     import json
-    from collections import deque
 
     from waymark.cli.query import print_table
     from waymark.core.errors import WaymarkError
-    from waymark.privacy.audit import ACTIONS, AuditLog
+    from waymark.pipeline.anchors import logs
+    from waymark.privacy.audit import ACTIONS
 
     if action is not None and action not in ACTIONS:
         raise WaymarkError(f"'{action}' is no action of the audit log", remedy=f"One of: {', '.join(sorted(ACTIONS))}.")
@@ -62,15 +62,16 @@ def list_(
 
         reference = SubjectReferences(home).known(customer) or "nobody"
     unreadable = 0
-    found: deque[tuple[object, ...]] = deque(maxlen=limit)
-    for _, entry in AuditLog(home).lines():
+    found: list[tuple[object, ...]] = []
+    for _, entry in (line for log in logs(home).values() for line in log.lines()):
         if entry is None:
             unreadable += 1
         elif (since is None or entry.at >= since.isoformat()) and action in (None, entry.action) and (not reference or reference in entry.subjects):
             said = json.dumps(entry.details, ensure_ascii=False) if entry.details else ""
-            found.append((entry.sequence, entry.at[:19], entry.actor, entry.role, entry.action, " ".join(entry.subjects), said))
+            found.append((entry.at, entry.actor, entry.role, entry.action, " ".join(entry.subjects), said))
     if found:
-        print_table(["entry", "at", "actor", "role", "action", "subjects", "details"], list(found))
+        newest = sorted(found)[-limit:]
+        print_table(["at", "actor", "role", "action", "subjects", "details"], [(str(row[0])[:19], *row[1:]) for row in newest])
     else:
         typer.echo("The audit log has no such entry.")
     if unreadable:
@@ -81,18 +82,22 @@ def list_(
 def verify(project: ProjectOption = Path(".")) -> None:
     """Read the whole log, and hold it against what the manifests know of it. Exit code 1 where an entry was altered, removed or cut off."""
     from waymark.core.errors import AuditError
-    from waymark.pipeline.anchors import known_anchors
-    from waymark.privacy.audit import AuditLog
+    from waymark.pipeline.anchors import known_anchors, logs
 
     home = load_project(project).home
-    anchors = known_anchors(home)
-    verdict = AuditLog(home).verify(anchors)
-    for note in verdict.notes:
-        typer.echo(f"note: {note}")
-    if verdict.problems:
+    problems: list[tuple[Path, str]] = []
+    for role, log in logs(home).items():
+        anchors = known_anchors(home, role)
+        verdict = log.verify(anchors)
+        problems += [(log.path, problem) for problem in verdict.problems]
+        for note in verdict.notes:
+            typer.echo(f"note: {note}")
+        known = f", as {len(anchors)} manifest{' knows' if len(anchors) == 1 else 's know'}" if anchors else "; no manifest knows it yet"
+        if not verdict.problems:
+            typer.echo(f"The {f'log of role {role}' if role else 'audit log'} holds: {verdict.entries:,} entries{known}. Head: {verdict.digest}")
+    if problems:
+        more = f"; and {len(problems) - 10} more" if problems[10:] else ""
         raise AuditError(
-            "the audit log does not hold: " + "; ".join(verdict.problems[:10]) + (f"; and {len(verdict.problems) - 10} more" if verdict.problems[10:] else ""),
-            where=str(AuditLog(home).path), remedy="Compare it with a backup: what was done by then stands there.",
+            f"the audit log does not hold: {'; '.join(problem for _, problem in problems[:10])}{more}",
+            where=str(problems[0][0]), remedy="Compare it with a backup: what was done by then stands there.",
         )  # fmt: skip
-    known = f", and {len(anchors)} manifest{'' if len(anchors) == 1 else 's'} agree" if anchors else "; no manifest knows it yet"
-    typer.echo(f"The audit log holds: {verdict.entries:,} entries{known}. Head: {verdict.digest}")

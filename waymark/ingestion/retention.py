@@ -40,7 +40,7 @@ class Removal:
 
 
 def remove_expired(
-    connection: Connection, home: Home, sources: Iterable[str], days: Mapping[str, int], *, and_then: Callable[[], None]
+    connection: Connection, home: Home, sources: Iterable[str], days: Mapping[str, int], *, and_then: Callable[[], object]
 ) -> list[Removal]:
     """Removes what is too old as of data_now. days: by event type, how many days it is kept; other types stay.
 
@@ -60,7 +60,7 @@ class _Removal:
         self.is_expired = " or ".join(f"(event_type = {literal(kind)} and event_date < date '{day}')" for kind, day in cutoffs.items())
         self.view = f"raw.{name(source + '_events')}"
 
-    def run(self, and_then: Callable[[], None]) -> Removal | None:
+    def run(self, and_then: Callable[[], object]) -> Removal | None:
         connection = self.connection
         known = rows(connection, "select path, is_pending from raw.lake_files where source = ? order by path", [self.source])
         newest = max(self.cutoffs.values())
@@ -78,7 +78,7 @@ class _Removal:
             for table in (_EXPIRED, _TOUCHED, _BEFORE):
                 connection.execute(f"drop table if exists {table}")
 
-    def _commit(self, paths: list[str], pending: set[date], batch_id: int, and_then: Callable[[], None]) -> Removal:
+    def _commit(self, paths: list[str], pending: set[date], batch_id: int, and_then: Callable[[], object]) -> Removal:
         connection = self.connection
         self._collect(paths)
         columns = ", ".join(map(name, CANONICAL_COLUMNS))

@@ -20,6 +20,7 @@ from waymark.core.warehouse import OUTPUT_SCHEMAS, Connection, connect, rows
 from waymark.pipeline.classification import class_of, column_classes
 from waymark.pipeline.progress import tell
 from waymark.privacy import Secret
+from waymark.privacy.audit import AuditLog
 from waymark.privacy.classes import ColumnClass
 from waymark.privacy.roles import ROLES, Role, masked_sql, role_secret
 
@@ -69,10 +70,11 @@ def put_out_role_files(snapshot: Path, home: Home, access: AccessSettings, secre
         os.chown(path, -1, groups[role_name])
         path.chmod(int(access.file_mode, 8))
         rename_durably(path, home.role_file(role_name))
+        _make_log(AuditLog(home, role_name).path, access.file_mode, groups[role_name])
     for unnamed in sorted(set(ROLES) - set(access.roles)):
         home.role_file(unnamed).unlink(missing_ok=True)
-        if folders[unnamed].is_dir():
-            folders[unnamed].rmdir()
+        if AuditLog(home, unnamed).path.exists():  # who read the file is kept, for the owner
+            folders[unnamed].chmod(0o700)
     return sorted(built)
 
 
@@ -111,6 +113,13 @@ def _make_folder(folder: Path, file_mode: str, group: int) -> None:
     folder.mkdir(exist_ok=True)
     os.chown(folder, -1, group)
     folder.chmod({"0400": 0o700, "0440": 0o750, "0444": 0o755}[file_mode])
+
+
+def _make_log(path: Path, file_mode: str, group: int) -> None:
+    """Who may read the role's file may write that it was read; what the log was at each publication stands in the manifest."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    os.chown(path, -1, group)
+    path.chmod({"0400": 0o600, "0440": 0o660, "0444": 0o666}[file_mode])
 
 
 def _tables(connection: Connection) -> dict[str, Table]:

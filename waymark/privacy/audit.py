@@ -85,11 +85,11 @@ class Verdict:
 
 
 class AuditLog:
-    """The log of one home. Appending waits for other processes and is durable when it returns."""
+    """The log of one home, or that of the reads of a role's file, which the role's group can write. Appending waits for other processes and is durable."""
 
-    def __init__(self, home: Home) -> None:
-        self.folder = home.root / "audit"
-        self.path = self.folder / "log.jsonl"
+    def __init__(self, home: Home, role: str = "") -> None:
+        self.path = home.role_file(role).with_name("reads.jsonl") if role else home.root / "audit" / "log.jsonl"
+        self.folder = self.path.parent
 
     def append(self, action: str, *, role: str = "", subjects: Sequence[str] = (), details: Mapping[str, object] | None = None) -> Entry:
         """Writes an entry; all of it, or none.
@@ -115,7 +115,7 @@ class AuditLog:
         except OSError as error:
             raise StorageError(
                 f"the audit log cannot be written ({error.strerror})", where=str(self.path),
-                remedy="Only the home's owner can write it: run as that user, or free space.",
+                remedy="Run as the home's owner, or as one of the role's group with --role; or free space.",
             ) from error  # fmt: skip
 
     @contextmanager
