@@ -43,23 +43,35 @@ def kept_mask() -> Iterator[None]:
     os.umask(old)
 
 
-def test_an_increment_equals_everything_at_once_and_nothing_of_what_left_is_published(tmp_path: Path, kept_mask: None) -> None:
-    stepwise, at_once = (Stepwise(tmp_path / name, {"web": MAPPING}, SETTINGS) for name in ("stepwise", "at_once"))
-    for number, batch in enumerate(BATCHES):
-        stepwise.add("web", str(number), batch)
-        at_once.add("web", str(number), batch)
-        stepwise.run(checks=False)
-        with connect(stepwise.home.published, read_only=True) as connection:
-            there = [str(found) for (found,) in rows(connection, "select source_event_id from marts.fct_events order by 1")]
-        assert there == [f"telling-id-{n}" for n in ((1, 2, 3), (3, 4, 5))[number]]
-    at_once.run(checks=False)
-    assert_equal(stepwise, at_once)
-    assert [table.name for table in verify_project(stepwise.project) if not table.equal] == []
+def test_nothing_of_what_left_is_published_and_the_log_adds_up(tmp_path: Path, kept_mask: None) -> None:
+    stepwise = increments(tmp_path)
     _check_what_is_published(stepwise.home)
     assert nothing_new(stepwise.project)
     settings = stepwise.directory / "waymark.yml"
     settings.write_text(settings.read_text().replace("30 days", "40 days"))
     assert list(what_is_new(stepwise.project, json.loads(stepwise.home.manifest.read_text()))) == ["the retention of events changed"]
+
+
+@pytest.mark.prove
+def test_an_increment_equals_everything_at_once(tmp_path: Path, kept_mask: None) -> None:
+    stepwise, at_once = increments(tmp_path), Stepwise(tmp_path / "at_once", {"web": MAPPING}, SETTINGS)
+    for number, batch in enumerate(BATCHES):
+        at_once.add("web", str(number), batch)
+    at_once.run(checks=False)
+    assert_equal(stepwise, at_once)
+    assert [table.name for table in verify_project(stepwise.project) if not table.equal] == []
+
+
+def increments(folder: Path) -> Stepwise:
+    """The project after a run for each batch; the second finds what is too old."""
+    project = Stepwise(folder / "stepwise", {"web": MAPPING}, SETTINGS)
+    for number, batch in enumerate(BATCHES):
+        project.add("web", str(number), batch)
+        project.run(checks=False)
+        with connect(project.home.published, read_only=True) as connection:
+            there = [str(found) for (found,) in rows(connection, "select source_event_id from marts.fct_events order by 1")]
+        assert there == [f"telling-id-{n}" for n in ((1, 2, 3), (3, 4, 5))[number]]
+    return project
 
 
 def _check_what_is_published(home: Home) -> None:

@@ -27,7 +27,7 @@ OF_TABLES: dict[str, dict[ColumnClass, str]] = {
         "internal": "file_id source file file_digest file_bytes file_mtime_ns mapping_digest status rows_read rows_accepted rows_duplicate rows_conflict"
         " rows_quarantined columns_missing columns_renamed note error batch_id ingested_at last_occurred_at last_received_at",
     },
-    "raw.removals": {"internal": "removal_id source file_id event_type rows_removed reason older_than last_received_at data_now removed_at"},
+    "raw.removals": {"internal": "removal_id source file_id event_type rows_removed reason older_than last_received_at removed_at", "public": "data_now"},
     "main.snapshot_info": {
         "public": "snapshot_id published_at data_now waymark_version settings_digest",
         "internal": "run_id secret_fingerprint",
