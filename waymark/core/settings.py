@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -156,6 +156,28 @@ class OrchestrationSettings(_Strict):
         return value
 
 
+class AccessSettings(_Strict):
+    """Who may read what is published (docs/access.md). No full refresh: they bind the next publication."""
+
+    roles: list[Literal["analyst", "marketer", "engineer", "auditor", "service"]] = Field(
+        default_factory=list, description="roles that get a published file of their own; the whole snapshot is then for the home's owner alone",
+    )  # fmt: skip
+    groups: dict[str, str] = Field(default_factory=dict, description="by role: the system's group that its file belongs to; none: the owner's")
+    file_mode: Literal["0400", "0440", "0444"] = Field("0440", description="permissions of the roles' files: owner; owner and group; everybody")
+    refuse_unlogged: bool = Field(False, description="true refuses a read by `waymark sql` and the like where the audit log cannot be written")
+
+    @model_validator(mode="after")
+    def _groups_of_roles(self) -> AccessSettings:
+        if strangers := sorted(set(self.groups) - set(self.roles)):
+            raise ValueError(f"groups names {', '.join(strangers)}, which roles does not")
+        return self
+
+    @property
+    def as_published(self) -> dict[str, object]:
+        """What a publication depends on: empty where no role has a file."""
+        return {"roles": sorted(self.roles), "groups": self.groups, "file_mode": self.file_mode} if self.roles else {}
+
+
 class Goal(_Strict):
     """A conversion goal: a journey leads to one of its events."""
 
@@ -218,6 +240,10 @@ class Settings(_Strict):
     learning: LearningSettings = LearningSettings()
     quality: QualitySettings = QualitySettings()
     orchestration: OrchestrationSettings = OrchestrationSettings()
+    access: AccessSettings = AccessSettings()
+    retention: dict[str, Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4} days$")]] = Field(
+        default_factory=dict, description="by event type, how long its events are kept, such as `400 days`; other types stay (docs/retention.md)",
+    )  # fmt: skip
     goals: list[Goal] = Field(
         default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1,
         description="what a journey leads to",
@@ -239,6 +265,11 @@ class Settings(_Strict):
         if self.time.session_gap_minutes >= self.time.journey_timeout_days * 24 * 60:
             raise ValueError("session_gap_minutes is not under journey_timeout_days: a session would outlast its journey")
         return self
+
+    @property
+    def retention_days(self) -> dict[str, int]:
+        """By event type, for how many days its events are kept."""
+        return {kind: int(period.split(" ", maxsplit=1)[0]) for kind, period in self.retention.items()}
 
     def refresh_digest(self, rates_text: str = "") -> str:
         """Digest of the settings whose change needs a full refresh."""

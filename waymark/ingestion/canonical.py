@@ -12,7 +12,7 @@ from waymark.ingestion.event import CANONICAL_COLUMNS, CLICK_IDS, CONTENT_COLUMN
 from waymark.ingestion.extraction import KIND, RECORD, Extraction, Extractor, Shape, removal_patch
 from waymark.ingestion.mapping import ID_COLUMN, Consent, Mapping, Rule
 from waymark.ingestion.moments import amount_sql, timestamp_sql
-from waymark.privacy import identifier_hash_sql, normalised_sql, protected_id_sql, redact_name_sql, redact_sql
+from waymark.privacy import identifier_hash_sql, normalised_sql, protected_id_sql, redact_accounts_sql, redact_name_sql, redact_sql
 
 _PLAIN = (
     "anonymous_id", "user_id", "source_channel", *UTM_COLUMNS, "click_id_type", "click_id", "referrer", "page_url", "screen",
@@ -152,10 +152,13 @@ class Canonical:
                 {redact_sql("text", free_text=True)} as text
               )
             from ({shielded})"""
+        shown = f"""
+            select * replace ({", ".join(f"{redact_accounts_sql(column)} as {column}" for column in ("page_url", "referrer", "properties", "text"))})
+            from ({redacted})"""
         located = f"""
             select *, {_usual_address("page_url")} as page, {_usual_address("referrer")} as origin, contains(page_url, 'utm_') as has_campaign,
               {_click_pair(self.mapping)} as click
-            from ({redacted})"""
+            from ({shown})"""
         addressed = f"""
             select * replace (
                 case when page.host <> '' then page else {_address("page_url")} end as page,
@@ -173,7 +176,9 @@ class Canonical:
               coalesce(lower(browser), agent_browser) as browser,
               country, region, city, language, order_id, value, currency, properties, text, consent_scopes, is_internal
             from ({addressed})"""
-        digested = f"select *, md5({_content()}) as content_digest from ({derived})"
+        # What a URL's tags say was encoded when the URL was looked at.
+        decoded = f"select * replace ({', '.join(f'{redact_name_sql(column)} as {column}' for column in UTM_COLUMNS)}) from ({derived})"
+        digested = f"select *, md5({_content()}) as content_digest from ({decoded})"
         keyed = f"select *, {self._identity()} as id_text from ({digested})"
         return f"""
             select md5(id_text) as event_id, * exclude (_wm_file, _wm_row, id_text), _wm_file as ingest_file_id, _wm_row as row_number,

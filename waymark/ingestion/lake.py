@@ -90,6 +90,7 @@ def recover(connection: Connection, home: Home) -> list[str]:
 
     Returns the removed paths. Raises StorageError where a registered file is gone or has another size.
     """
+    remove_replaced(connection, home)
     registered = {str(path): int(str(size)) for path, size in rows(connection, "select path, bytes from raw.lake_files order by path")}
     kept = {str(path) for (path,) in rows(connection, "select path from raw.quarantine_files order by path")}
     _check_registry_is_current(connection, home, set(registered))
@@ -117,6 +118,23 @@ def recover(connection: Connection, home: Home) -> list[str]:
         if not (home.root / path).exists():  # refused rows may be deleted by hand: nothing downstream reads them
             connection.execute("delete from raw.quarantine_files where path = ?", [path])
     return removed
+
+
+def remove_replaced(connection: Connection, home: Home) -> None:
+    """Removes the files that a committed removal of events wrote anew, and then forgets their names."""
+    replaced = [str(path) for (path,) in rows(connection, "select path from raw.replaced_files order by path")]
+    if not replaced:
+        return
+    folders = {(home.root / path).parent for path in replaced}
+    for path in replaced:
+        (home.root / path).unlink(missing_ok=True)
+    for folder in sorted(folder for folder in folders if folder.is_dir()):
+        if any(folder.iterdir()):
+            sync_folder(folder)
+        else:
+            folder.rmdir()
+            sync_folder(folder.parent)
+    connection.execute("delete from raw.replaced_files")
 
 
 def _check_registry_is_current(connection: Connection, home: Home, registered: set[str]) -> None:

@@ -27,6 +27,10 @@ create table if not exists raw.event_index (event_key UHUGEINT, content_key UHUG
 create table if not exists raw.event_conflicts (source VARCHAR, event_id VARCHAR, content_digest VARCHAR, occurred_at TIMESTAMP, is_survivor BOOLEAN);
 create table if not exists raw.lake_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, is_pending BOOLEAN, bytes BIGINT);
 create table if not exists raw.quarantine_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, bytes BIGINT);
+create table if not exists raw.removals (
+    removal_id INTEGER, source VARCHAR, file_id INTEGER, event_type VARCHAR, rows_removed BIGINT, reason VARCHAR, older_than DATE, last_received_at TIMESTAMP,
+    data_now TIMESTAMP, removed_at TIMESTAMP);
+create table if not exists raw.replaced_files (path VARCHAR);
 create table if not exists raw.run_clock (data_now TIMESTAMP);
 create table if not exists raw.lake_root (root VARCHAR);
 insert into raw.run_clock select NULL where not exists (from raw.run_clock);
@@ -55,12 +59,27 @@ LOG_DESCRIPTIONS = {
     "last_received_at": "Latest time of receipt in it, UTC.",
 }
 
+REMOVAL_DESCRIPTIONS = {
+    "removal_id": "Number of the removal in this home: what left in one run and source.",
+    "source": "The source's mapping.",
+    "file_id": "The file that the events had come from: raw.ingestion_log.file_id.",
+    "event_type": "Their type.",
+    "rows_removed": "Events that are no longer there; below zero where another content of an event took the place of one that left.",
+    "reason": "Why they left: retention.",
+    "older_than": "Events of days before this one (UTC) left.",
+    "last_received_at": "Latest time of receipt among them, UTC: data_now does not go back when they leave.",
+    "data_now": "The run's clock, UTC.",
+    "removed_at": "When, UTC, by the wall clock.",
+}
+
 
 def create_tables(connection: Connection, root: Path) -> None:
     """Makes what is missing, and notes where the lake lies, so that the views can be rebuilt wherever the home stands."""
     connection.execute(_TABLES)
     for column, text in LOG_DESCRIPTIONS.items():
         connection.execute(f"comment on column raw.ingestion_log.{name(column)} is {literal(text)}")
+    for column, text in REMOVAL_DESCRIPTIONS.items():
+        connection.execute(f"comment on column raw.removals.{name(column)} is {literal(text)}")
     known = rows(connection, "select root from raw.lake_root")
     if known != [(str(root),)]:
         connection.execute("delete from raw.lake_root")

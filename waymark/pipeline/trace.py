@@ -82,6 +82,13 @@ def trace_events(project: Project, event_ids: Iterable[str]) -> list[TracedEvent
         return _located(connection, project)
 
 
+def customers_of(project: Project, events: Iterable[TracedEvent]) -> list[str]:
+    """The customers that these events belong to, sorted."""
+    with open_published(project.home) as connection:
+        sql = "select distinct customer_id from marts.fct_events where list_contains(?, event_id) and customer_id is not null order by customer_id"
+        return [str(customer) for (customer,) in rows(connection, sql, [[event.event_id for event in events]])]
+
+
 def _located(connection: Connection, project: Project) -> list[TracedEvent]:
     found: list[tuple[object, ...]] = []
     for (source,) in rows(connection, "select distinct source from marts.fct_events join traced using (event_id) order by source"):
