@@ -85,7 +85,10 @@ def told_act_sql(consent: Consent, event_type: str) -> str:
 
 
 def act_sql(consent: Consent | None) -> str:
-    """SQL: the column consent_act of a row that breaks no rule. Needs t_act and t_act_* where the mapping has consent events, told_scopes where statements count."""
+    """SQL: the column consent_act of a row that breaks no rule.
+
+    Needs t_act and t_act_* where the mapping has consent events, t_consent and told_scopes where every event states scopes.
+    """
     if consent is None:
         return _NO_ACT
     cases = []

@@ -302,6 +302,8 @@ class _Reader:
             return {}
         if not isinstance(value, dict):
             raise self.refuse(name, "must be a list of `theirs: ours`", "See docs/sources.md.")
+        if any(isinstance(key, bool) for key in value):
+            raise self.refuse(name, "yes, no, on, off, true and false are no words in YAML unless they are quoted", 'Write for example "yes": grant.')
         return {str(key): str(item) for key, item in value.items()}
 
     def scope(self, name: str, value: str) -> str:

@@ -79,7 +79,8 @@ def build_views(connection: Connection, sources: Iterable[str]) -> None:
         files = [
             (str(root / str(path)), bool(is_pending), frozenset(str(lacking).split(",")) - {""})
             for path, is_pending, lacking in rows(connection, """
-                select path, is_pending, (select coalesce(string_agg(column_name, ',' order by column_name), '') from raw.lake_columns where since_batch_id > batch_id)
+                select path, is_pending,
+                    (select coalesce(string_agg(column_name, ',' order by column_name), '') from raw.lake_columns where since_batch_id > batch_id)
                 from raw.lake_files where source = ? order by path
             """, [source])
         ]  # fmt: skip

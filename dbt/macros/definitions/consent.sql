@@ -61,13 +61,12 @@ acts as (
     {%- endfor %}
 {%- endmacro %}
 
-{# The scope that the model's yml names in meta.consent_scope: the one place where it stands. In a unit test, that of the tested model. #}
+{# The scope that the model's yml names in meta.consent_scope: the one place where it stands. A unit test, which is no model, overrides this macro. #}
 {% macro consent_scope_of_model() -%}
     {%- if not execute -%} {{ return('') }} {%- endif -%}
-    {%- set node = graph.nodes.get(model.get('tested_node_unique_id') or model.unique_id, model) -%}
-    {%- set scope = node.get('config', {}).get('meta', {}).get('consent_scope') -%}
-    {%- if not scope -%} {{ exceptions.raise_compiler_error("model " ~ node.name ~ " asks for consent, but its meta names no consent_scope") }} {%- endif -%}
-    {%- if scope not in var('consent_scopes') -%} {{ exceptions.raise_compiler_error("model " ~ node.name ~ " needs the consent scope '" ~ scope ~ "', which nobody can give: list it in consent.scopes of waymark.yml") }} {%- endif -%}
+    {%- set scope = model.get('config', {}).get('meta', {}).get('consent_scope') -%}
+    {%- if not scope -%} {{ exceptions.raise_compiler_error("model " ~ model.name ~ " asks for consent, but its meta names no consent_scope") }} {%- endif -%}
+    {%- if scope not in var('consent_scopes') -%} {{ exceptions.raise_compiler_error("model " ~ model.name ~ " needs the consent scope '" ~ scope ~ "', which nobody can give: list it in consent.scopes of waymark.yml") }} {%- endif -%}
     {{ return(scope) }}
 {%- endmacro %}
 

@@ -3,11 +3,13 @@
 {%- set arriving = pending_events if is_incremental() else all_events %}
 {#- Asked only where some jurisdiction's absence means something else than another's. #}
 {%- set places = var('consent_jurisdictions') if var('consent_denied_when_absent') else {} %}
+{%- set all_countries = [] %}
+{%- for countries in places.values() %} {%- do all_countries.extend(countries) %} {%- endfor %}
 
 with events as (
     select event_id, source, occurred_at, identifiers, country, cast(null as varchar) as told
     from {{ arriving }}
-    where identifiers is not null and country in ({{ sql_text_list(places.values() | sum(start=[])) }})
+    where identifiers is not null and country in ({{ sql_text_list(all_countries) }})
     {%- if var('consent_denied_when_absent') %}
     union all
     select event_id, source, occurred_at, identifiers, cast(null as varchar), consent_act.jurisdiction
