@@ -1,4 +1,4 @@
-"""Consent as of each moment: random histories through the real models give what the plain rule gives, whatever came late, and increments what one rebuild gives."""
+"""Consent as of each moment: random histories, whatever came late, give what the plain rule gives through the real models, in increments as in one rebuild."""
 
 from __future__ import annotations
 
@@ -83,7 +83,10 @@ def keys_of(project: Stepwise, table: str) -> set[Key]:
 
 
 def compare(project: Stepwise, history: History) -> dict[str, int]:
-    """Rows of features, labels, training and scoring are those that the rule allows, none missing; the mart is the plain replay. Gives counts of what was seen."""
+    """Rows of features, labels, training and scoring are those that the rule allows, none missing; the mart is the plain replay.
+
+    Gives counts of what was seen.
+    """
     active = history.log.keys()
     allowed = {key for key in active if history.is_allowed(key)}
     for table in (*(view.table for view in VIEWS.values()), "intermediate.int_customer_activity"):
@@ -236,14 +239,15 @@ def check_history(models: Models, owners: Sequence[Sequence[tuple[int, str | Non
         f"{consent}.int_event_jurisdictions", "occurred_at timestamp, node_ids bigint[], jurisdiction varchar",
         [(sighting.at, sighting.nodes, sighting.place) for sighting in ledger.sightings],
     )  # fmt: skip
-    models.fill("outputs.intermediate.int_customer_activity", "customer_point_id varchar, customer_id varchar, as_of_at timestamp", [("", *key) for key in known_as])
+    points = "outputs.intermediate.int_customer_activity"
+    models.fill(points, "customer_point_id varchar, customer_id varchar, as_of_at timestamp", [("", *key) for key in known_as])
     models.build("int_consent_denials")
     models.build("int_consent_denied_today")
     allowed: dict[str, set[Key]] = {}
     for scope in ("profiling", "email"):
         allowed[scope] = {key for key, nodes in known_as.items() if ledger.is_allowed(frozenset(nodes), scope, key[1])}
         denied = rows(models.connection, f"""
-            select distinct customer_id, as_of_at from outputs.intermediate.int_customer_activity join outputs.intermediate.int_consent_denials using (customer_id)
+            select distinct customer_id, as_of_at from {points} join outputs.intermediate.int_consent_denials using (customer_id)
             where scope = '{scope}' and valid_from < as_of_at and (valid_to is null or as_of_at <= valid_to)
         """)  # fmt: skip
         assert known_as.keys() - set(denied) == allowed[scope], scope
