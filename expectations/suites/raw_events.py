@@ -14,7 +14,7 @@ COLUMNS = {
     ), "VARCHAR"),
     "occurred_at": "TIMESTAMP", "received_at": "TIMESTAMP", "event_date": "DATE", "value": "DECIMAL(18,4)", "is_internal": "BOOLEAN",
     "identifiers": 'STRUCT("type" VARCHAR, "value" VARCHAR)[]', "consent_scopes": "VARCHAR[]",
-    "consent_act": "STRUCT(granted VARCHAR[], withdrawn VARCHAR[], expired VARCHAR[], channel VARCHAR, jurisdiction VARCHAR, policy_version VARCHAR, "
+    "consent_act": 'STRUCT("granted" VARCHAR[], withdrawn VARCHAR[], expired VARCHAR[], channel VARCHAR, jurisdiction VARCHAR, policy_version VARCHAR, '
     "stated_by VARCHAR, expires_at TIMESTAMP, is_statement BOOLEAN)", "ingest_file_id": "INTEGER", "row_number": "BIGINT",
 }  # fmt: skip
 

@@ -19,7 +19,8 @@ ACT_COLUMNS = {
     "granted": "VARCHAR[]", "withdrawn": "VARCHAR[]", "expired": "VARCHAR[]", "channel": "VARCHAR", "jurisdiction": "VARCHAR", "policy_version": "VARCHAR",
     "stated_by": "VARCHAR", "expires_at": "TIMESTAMP", "is_statement": "BOOLEAN",
 }  # fmt: skip
-ACT_TYPE = "STRUCT(" + ", ".join(f"{column} {kind}" for column, kind in ACT_COLUMNS.items()) + ")"
+# As DuckDB writes it: granted is a word of SQL.
+ACT_TYPE = "STRUCT(" + ", ".join(f'"{column}" {kind}' if column == "granted" else f"{column} {kind}" for column, kind in ACT_COLUMNS.items()) + ")"
 # What a consent event can be told of, beside its type. scopes alone is needed.
 ACT_FIELDS = ("scopes", "action", "channel", "jurisdiction", "policy_version", "stated_by", "expires_at")
 ACTIONS = ("grant", "withdraw", "expire")
