@@ -5,11 +5,11 @@
         'user_agent', 'device_type', 'os', 'browser', 'country', 'region', 'city', 'language', 'order_id', 'value', 'currency', 'properties', 'text', 'consent_scopes', 'is_internal', 'content_digest']) }}
 {%- endmacro %}
 
-{# All sources' rows of one kind (`events` or `pending`), columns named one by one. #}
+{# All sources' rows of one kind (`events` or `pending`), columns named one by one; an act of consent goes no further than to the ledger. #}
 {% macro union_of_sources(kind) -%}
     {%- for name in var('sources') %}
     select
-        {{ canonical_columns() | join(',\n        ') }}
+        {{ (canonical_columns() + ['consent_act']) | join(',\n        ') }}
     from {{ source('raw', name ~ '_' ~ kind) }}
     {{ "union all" if not loop.last }}
     {%- endfor %}

@@ -13,7 +13,9 @@ COLUMNS = {
         "user_agent", "device_type", "os", "browser", "country", "region", "city", "language", "order_id", "currency", "properties", "text", "content_digest",
     ), "VARCHAR"),
     "occurred_at": "TIMESTAMP", "received_at": "TIMESTAMP", "event_date": "DATE", "value": "DECIMAL(18,4)", "is_internal": "BOOLEAN",
-    "identifiers": 'STRUCT("type" VARCHAR, "value" VARCHAR)[]', "consent_scopes": "VARCHAR[]", "ingest_file_id": "INTEGER", "row_number": "BIGINT",
+    "identifiers": 'STRUCT("type" VARCHAR, "value" VARCHAR)[]', "consent_scopes": "VARCHAR[]",
+    "consent_act": 'STRUCT("granted" VARCHAR[], withdrawn VARCHAR[], expired VARCHAR[], channel VARCHAR, jurisdiction VARCHAR, policy_version VARCHAR, '
+    "stated_by VARCHAR, expires_at TIMESTAMP, is_statement BOOLEAN)", "ingest_file_id": "INTEGER", "row_number": "BIGINT",
 }  # fmt: skip
 
 

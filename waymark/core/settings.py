@@ -28,7 +28,7 @@ STAGES = ("awareness", "consideration", "intent", "purchase", "post_sale")
 Stage = Literal["awareness", "consideration", "intent", "purchase", "post_sale"]
 # Settings, and groups of them, whose change alters tables already built. Settings.refresh_digest is of these; a test tries each setting there is.
 FULL_REFRESH = frozenset({
-    "time.reporting_timezone", "time.session_gap_minutes", "time.journey_timeout_days", "counting", "identity", "money", "learning.horizon_days",
+    "time.reporting_timezone", "time.session_gap_minutes", "time.journey_timeout_days", "counting", "identity", "money", "learning.horizon_days", "consent",
     "goals", "stages", "micro_conversions", "channels",
 })  # fmt: skip
 VARIABLES = {
@@ -80,6 +80,52 @@ class IdentitySettings(_Strict):
     """Who is linked to whom."""
 
     max_neighbours: int = Field(20, ge=1, description="an identifier linked to more than this many others merges nobody")
+
+
+Absence = Literal["granted", "denied"]
+# What every project knows; one's own come beside them.
+CONSENT_SCOPES = ("analytics", "personalisation", "advertising", "email", "sms", "profiling")
+ANYWHERE = "default"
+
+
+class ConsentSettings(_Strict):
+    """What may be done with whose data, where nobody said (docs/consent.md)."""
+
+    scopes: list[str] = Field(default_factory=list, description="scopes of one's own, beside analytics, personalisation, advertising, email, sms, profiling")
+    when_absent: Absence | dict[str, Absence | dict[str, Absence]] = Field(
+        "granted", description="what it means that a person said nothing of a scope: granted or denied; or so by scope, or by scope and jurisdiction"
+    )
+    jurisdictions: dict[str, list[str]] = Field(default_factory=dict, description="jurisdiction: the countries (as the column country has them) that are its")
+
+    @model_validator(mode="after")
+    def _known_names(self) -> ConsentSettings:
+        for name in self.scopes:
+            if not NAME_PATTERN.match(name):
+                raise ValueError(f"'{name}' is not a scope: lower-case letters, digits and _ only")
+        known = self.all_scopes
+        rules = self.when_absent if isinstance(self.when_absent, dict) else {}
+        if unknown := sorted(set(rules) - set(known)):
+            raise ValueError(f"when_absent.{unknown[0]} is no scope; known: {', '.join(known)}; others go under scopes")
+        countries = [country for listed in self.jurisdictions.values() for country in listed]
+        if doubled := sorted({country for country in countries if countries.count(country) > 1}):
+            raise ValueError(f"in two jurisdictions: {', '.join(doubled)}")
+        if ANYWHERE in self.jurisdictions:
+            raise ValueError(f"'{ANYWHERE}' stands for all other jurisdictions; give this one another name")
+        return self
+
+    @property
+    def all_scopes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*CONSENT_SCOPES, *self.scopes)))
+
+    def denials(self) -> dict[str, dict[str, bool]]:
+        """By scope, for scopes that absence denies somewhere: jurisdiction -> is denied; `default` for all others, and for persons of none."""
+        found = {}
+        for scope in self.all_scopes:
+            rule = self.when_absent.get(scope, "granted") if isinstance(self.when_absent, dict) else self.when_absent
+            by_place = {ANYWHERE: "granted", **rule} if isinstance(rule, dict) else {ANYWHERE: rule}
+            if "denied" in by_place.values():
+                found[scope] = {place: answer == "denied" for place, answer in sorted(by_place.items())}
+        return found
 
 
 class MoneySettings(_Strict):
@@ -234,6 +280,7 @@ class Settings(_Strict):
     time: TimeSettings = TimeSettings()
     counting: CountingSettings = CountingSettings()
     identity: IdentitySettings = IdentitySettings()
+    consent: ConsentSettings = ConsentSettings()
     money: MoneySettings = MoneySettings()
     ingestion: IngestionSettings = IngestionSettings()
     engine: EngineSettings = EngineSettings()
@@ -276,6 +323,8 @@ class Settings(_Strict):
         bound = self.model_dump(mode="json", include={"counting", "identity", "money", "goals", "stages", "micro_conversions", "channels"})
         bound["time"] = self.time.model_dump(exclude={"max_future_skew_days"})
         bound["horizon_days"] = self.learning.horizon_days
+        if self.consent != ConsentSettings():  # what is as it always was makes no home rebuild
+            bound["consent"] = self.consent.model_dump(mode="json")
         bound["rates_text"] = rates_text
         return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -15,6 +15,7 @@ import yaml
 
 from waymark.core.errors import MappingError
 from waymark.core.settings import NAME_PATTERN
+from waymark.ingestion.consent import ACT_FIELDS, ACTIONS, STATED, TOLD, Consent, ConsentEvents
 
 FORMATS = ("csv", "ndjson", "json", "parquet")
 ID_COLUMN = "event_id"
@@ -46,14 +47,6 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Consent:
-    scopes: Rule
-    separator: str
-    declared: tuple[str, ...]
-    granted_when_absent: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Mapping:
     """A source's mapping, checked. `digest` is of what the file says, not of its comments or the order of its keys."""
 
@@ -78,6 +71,14 @@ class Mapping:
     @property
     def is_json(self) -> bool:
         return self.format in ("ndjson", "json")
+
+    @property
+    def consent_rules(self) -> dict[str, Rule]:
+        """Where what is said of consent comes from, by the rule's place in the mapping."""
+        if self.consent is None:
+            return {}
+        stated = {"consent.scopes": self.consent.scopes} if self.consent.scopes is not None else {}
+        return {**stated, **{f"consent.events.{name}": rule for name, rule in (self.consent.events.rules if self.consent.events else {}).items()}}
 
     def namespace(self, kind: str) -> str:
         return self.namespaces.get(kind, self.source)
@@ -142,7 +143,9 @@ class _Reader:
                     "not a type of identifier",
                     "Use a lower-case name such as email or phone; anonymous_id and user_id stand under columns, and an order id links nobody.",
                 )
-        self.check_paths(chosen, rules)
+        consent = self.consent()
+        told = consent.events.rules if consent and consent.events else {}
+        self.check_paths(chosen, {f"columns.{name}": rule for name, rule in rules.items()} | {f"consent.events.{name}": rule for name, rule in told.items()})
         return Mapping(
             source=source, format=cast(Literal["csv", "ndjson", "json", "parquet"], chosen), path=self.file,
             digest=hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()[:16], encoding=self.encoding(),
@@ -151,14 +154,14 @@ class _Reader:
             namespaces=self.namespaces(), currency=self.currency(), columns=rules,
             identifiers={kind: self.rule(f"identifiers.{kind}", value) for kind, value in sorted(identifiers.items())},
             events=self.events(), quarantine_unknown_events=self.choice("unknown_events", ("keep", "quarantine"), "keep") == "quarantine",
-            consent=self.consent(), is_internal=self.rule("is_internal", document["is_internal"]) if document.get("is_internal") is not None else None,
+            consent=consent, is_internal=self.rule("is_internal", document["is_internal"]) if document.get("is_internal") is not None else None,
         )  # fmt: skip
 
     def check_paths(self, chosen: str, rules: dict[str, Rule]) -> None:
         for name, rule in rules.items():
             if rule.paths and not rule.within and chosen in ("csv", "parquet"):
                 raise self.refuse(
-                    f"columns.{name}.from",
+                    f"{name}.from",
                     f"missing; a {chosen} record is not JSON as a whole",
                     "Name the column that holds the JSON, for example from: details.",
                 )
@@ -237,10 +240,12 @@ class _Reader:
         document = self.section("consent")
         if not document:
             return None
-        if unknown := sorted(set(document) - {"scopes", "separator", "when_absent", "declared"}):
-            raise self.refuse(f"consent.{unknown[0]}", "no such setting", "Known: scopes, separator, when_absent, declared.")
-        if "scopes" not in document:
-            raise self.refuse("consent.scopes", "missing", "Say which column holds the granted scopes.")
+        known = ("scopes", "separator", "when_absent", "declared", "names", "statements", "events")
+        if unknown := sorted(set(document) - set(known)):
+            raise self.refuse(f"consent.{unknown[0]}", "no such setting", f"Known: {', '.join(known)}.")
+        events = self.consent_events(document)
+        if "scopes" not in document and events is None:
+            raise self.refuse("consent.scopes", "missing", "Say which column holds the granted scopes, or, under consent.events, which events tell of consent.")
         declared = tuple(sorted(str(scope) for scope in document.get("declared") or []))
         absent = document.get("when_absent", "denied")
         by_scope = {str(scope): str(answer) for scope, answer in absent.items()} if isinstance(absent, dict) else dict.fromkeys(declared, str(absent))
@@ -255,9 +260,56 @@ class _Reader:
         separator = document.get("separator", "|")
         if not isinstance(separator, str) or not separator:
             raise self.refuse("consent.separator", f"{separator!r} separates nothing", 'Use for example "|".')
+        statements = document.get("statements", "acts")
+        if statements not in ("acts", "note"):
+            raise self.refuse("consent.statements", f"{statements!r} is not known", "Use acts (what events state enters the ledger) or note (it does not).")
         return Consent(
-            self.rule("consent.scopes", document["scopes"]), separator, declared, tuple(scope for scope in declared if by_scope.get(scope) == "granted")
-        )
+            scopes=self.rule("consent.scopes", document["scopes"]) if "scopes" in document else None, separator=separator, declared=declared,
+            granted_when_absent=tuple(scope for scope in declared if by_scope.get(scope) == "granted"),
+            names={theirs: self.scope(f"consent.names.{theirs}", ours) for theirs, ours in self.texts("consent.names", document.get("names")).items()},
+            statements_are_acts=statements == "acts", events=events,
+        )  # fmt: skip
+
+    def consent_events(self, consent: dict[str, Any]) -> ConsentEvents | None:
+        if consent.get("events") is None:
+            return None
+        document, where = consent["events"], "consent.events"
+        if not isinstance(document, dict):
+            raise self.refuse(where, "must say which events tell of consent, and where they say what", "See docs/sources.md.")
+        if unknown := sorted(set(map(str, document)) - {"types", "actions", *ACT_FIELDS}):
+            raise self.refuse(f"{where}.{unknown[0]}", "no such setting", f"Known: types, actions, {', '.join(ACT_FIELDS)}.")
+        types = self.texts(f"{where}.types", document.get("types"))
+        if not types:
+            raise self.refuse(f"{where}.types", "missing", "Name event types and what each does, for example {consent_granted: grant}.")
+        for name, action in types.items():
+            if not EVENT_NAME.match(name):
+                raise self.refuse(f"{where}.types.{name}", f"'{name}' is not an event type", "Use the name that it has after `events`, in snake_case.")
+            if action not in (*ACTIONS, STATED, TOLD):
+                raise self.refuse(f"{where}.types.{name}", f"'{action}' is not known", f"Use {', '.join(ACTIONS)}, {STATED} or {TOLD}.")
+        if "scopes" not in document:
+            raise self.refuse(f"{where}.scopes", "missing", "Say where the event names its scopes.")
+        if TOLD in types.values() and "action" not in document:
+            raise self.refuse(f"{where}.action", "missing; a type says `told`", "Say where the event says what was done.")
+        actions = self.texts(f"{where}.actions", document.get("actions"))
+        for word, action in actions.items():
+            if action not in (*ACTIONS, STATED):
+                raise self.refuse(f"{where}.actions.{word}", f"'{action}' is not known", f"Use {', '.join(ACTIONS)} or {STATED}.")
+        rules = {name: self.rule(f"{where}.{name}", document[name]) for name in ACT_FIELDS if name in document}
+        return ConsentEvents(types, rules, actions)
+
+    def texts(self, name: str, value: Any) -> dict[str, str]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.refuse(name, "must be a list of `theirs: ours`", "See docs/sources.md.")
+        if any(isinstance(key, bool) for key in value):
+            raise self.refuse(name, "yes, no, on, off, true and false are no words in YAML unless they are quoted", 'Write for example "yes": grant.')
+        return {str(key): str(item) for key, item in value.items()}
+
+    def scope(self, name: str, value: str) -> str:
+        if not NAME_PATTERN.match(value):
+            raise self.refuse(name, f"'{value}' is not a scope", "Use a lower-case name such as analytics.")
+        return value
 
     def rule(self, name: str, value: Any) -> Rule:
         if isinstance(value, str | list):

@@ -33,6 +33,9 @@ create table if not exists raw.removals (
 create table if not exists raw.replaced_files (path VARCHAR);
 create table if not exists raw.run_clock (data_now TIMESTAMP);
 create table if not exists raw.lake_root (root VARCHAR);
+create table if not exists raw.lake_columns (column_name VARCHAR, since_batch_id INTEGER);
+insert into raw.lake_columns select 'consent_act', coalesce((select max(batch_id) from raw.lake_files), 0) + 1
+where not exists (from raw.lake_columns where column_name = 'consent_act');
 insert into raw.run_clock select NULL where not exists (from raw.run_clock);
 """
 LOG_DESCRIPTIONS = {
@@ -91,11 +94,21 @@ def build_views(connection: Connection, sources: Iterable[str]) -> None:
     root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
     for source in sources:
         losers = bool(rows(connection, "select 1 from raw.event_conflicts where source = ? and not is_survivor limit 1", [source]))
-        files = rows(connection, "select path, is_pending from raw.lake_files where source = ? order by path", [source])
-        every = [str(root / str(path)) for path, _ in files]
-        pending = [str(root / str(path)) for path, is_pending in files if is_pending]
-        connection.execute(f"create or replace view raw.{name(source + '_events')} as {_scan(source, every, losers)}")
-        connection.execute(f"create or replace view raw.{name(source + '_pending')} as {_scan(source, pending, losers)}")
+        # Files of batches before a column was made lack it: their rows have NULL there.
+        files = [
+            (str(root / str(path)), bool(is_pending), frozenset(str(lacking).split(",")) - {""})
+            for path, is_pending, lacking in rows(connection, """
+                select path, is_pending,
+                    (select coalesce(string_agg(column_name, ',' order by column_name), '') from raw.lake_columns where since_batch_id > batch_id)
+                from raw.lake_files where source = ? order by path
+            """, [source])
+        ]  # fmt: skip
+        for kind, listed in (("events", files), ("pending", [file for file in files if file[1]])):
+            by_columns: dict[frozenset[str], list[str]] = {}
+            for path, _, lacking in listed:
+                by_columns.setdefault(lacking, []).append(path)
+            scans = [_scan(source, paths, losers, lacking) for lacking, paths in by_columns.items()]
+            connection.execute(f"create or replace view raw.{name(f'{source}_{kind}')} as {' union all '.join(scans) or empty_events_sql()}")
 
 
 def build_quarantine_view(connection: Connection) -> None:
@@ -108,11 +121,9 @@ def build_quarantine_view(connection: Connection) -> None:
     connection.execute(f"create or replace view raw.quarantine as {body}")
 
 
-def _scan(source: str, files: list[str], losers: bool) -> str:
-    if not files:
-        return empty_events_sql()
+def _scan(source: str, files: list[str], losers: bool, lacking: frozenset[str]) -> str:
     listed = ", ".join(map(literal, files))
-    columns = ", ".join(f"e.{name(column)}" for column in CANONICAL_COLUMNS)
+    columns = ", ".join(f"cast(NULL as {kind}) as {name(column)}" if column in lacking else f"e.{name(column)}" for column, kind in CANONICAL_COLUMNS.items())
     sql = f"select {columns} from read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}}) e"
     if losers:
         sql += (

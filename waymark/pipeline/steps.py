@@ -115,7 +115,7 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
 
 def _settings_changed(project: Project) -> SettingsError:
     return SettingsError(
-        "a setting changed that binds tables already built (time, counting, identity, money, goals, stages, micro_conversions or channels)",
+        "a setting changed that binds tables already built (time, counting, identity, consent, money, goals, stages, micro_conversions or channels)",
         where=str(project.directory / "waymark.yml"), remedy="Run again with --full-refresh, or take the change back.",
     )  # fmt: skip
 

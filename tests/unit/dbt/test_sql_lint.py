@@ -36,7 +36,7 @@ RELATION = re.compile(r"\b(?:from|join)\s+(raw|identity|staging|intermediate|mar
 REFERENCE = re.compile(r"""\bref\(\s*['"](\w+)['"](?:\s*,\s*['"](\w+)['"])?""")
 SOURCE = re.compile(r"""\bsource\(\s*['"](\w+)['"]""")
 # A layer reads its own and those below it. fct_events alone reads staging from above: it holds the wide columns, and only staging has them.
-MAY_READ = {"staging": (), "intermediate": ("stg_", "int_"), "marts": ("int_", "fct_", "dim_"), "features": ("int_",)}
+MAY_READ = {"staging": (), "intermediate": ("stg_", "int_"), "marts": ("int_", "fct_", "dim_"), "features": ("int_", "label_")}
 MAY_READ_SOURCES = {"staging": {"raw"}, "intermediate": {"identity"}, "marts": {"identity"}, "features": {"identity"}}
 TYPES = {
     r"(^|_)(value|amount)(_|$)": {"decimal(18,4)"}, r"_mean$|_weight$|_share(_|$)|_per_|^hours_|_days$": {"double", "integer"},
