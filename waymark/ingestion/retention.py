@@ -23,7 +23,7 @@ from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.batch import next_batch_id
 from waymark.ingestion.event import CANONICAL_COLUMNS
 from waymark.ingestion.lake import discard, remove_replaced, write_partitions
-from waymark.ingestion.tables import build_views
+from waymark.ingestion.tables import build_views, lake_sql
 from waymark.privacy.audit import AuditLog
 
 _EXPIRED, _TOUCHED, _BEFORE = "_wm_expired", "_wm_touched", "_wm_before"
@@ -168,8 +168,7 @@ class _Removal:
         return int(str(rows(self.connection, "select coalesce(sum(rows_removed), 0) from raw.removals where removal_id = ?", [batch_id])[0][0]))
 
     def _scan(self, paths: list[str]) -> str:
-        listed = ", ".join(literal(str(self.home.root / path)) for path in paths)
-        return f"read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}})"
+        return f"({lake_sql(self.connection, paths)})"
 
 
 def _day(path: str) -> date:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from waymark.core.quoting import literal, name
@@ -91,24 +91,42 @@ def create_tables(connection: Connection, root: Path) -> None:
 
 def build_views(connection: Connection, sources: Iterable[str]) -> None:
     """Rebuilds `raw.<source>_events` and `raw.<source>_pending` over the registered files. Runs inside the caller's transaction, if it has one."""
-    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
     for source in sources:
         losers = bool(rows(connection, "select 1 from raw.event_conflicts where source = ? and not is_survivor limit 1", [source]))
-        # Files of batches before a column was made lack it: their rows have NULL there.
-        files = [
-            (str(root / str(path)), bool(is_pending), frozenset(str(lacking).split(",")) - {""})
-            for path, is_pending, lacking in rows(connection, """
-                select path, is_pending,
-                    (select coalesce(string_agg(column_name, ',' order by column_name), '') from raw.lake_columns where since_batch_id > batch_id)
-                from raw.lake_files where source = ? order by path
-            """, [source])
-        ]  # fmt: skip
-        for kind, listed in (("events", files), ("pending", [file for file in files if file[1]])):
-            by_columns: dict[frozenset[str], list[str]] = {}
-            for path, _, lacking in listed:
-                by_columns.setdefault(lacking, []).append(path)
-            scans = [_scan(source, paths, losers, lacking) for lacking, paths in by_columns.items()]
-            connection.execute(f"create or replace view raw.{name(f'{source}_{kind}')} as {' union all '.join(scans) or empty_events_sql()}")
+        survives = f"""where not exists (
+                select 1 from raw.event_conflicts c where c.source = {literal(source)} and not c.is_survivor
+                and c.event_id = e.event_id and c.content_digest = e.content_digest)""" if losers else ""  # fmt: skip
+        listed = [(str(path), bool(pending)) for path, pending in rows(connection, _FILES, [source])]
+        for kind, paths in (("events", [path for path, _ in listed]), ("pending", [path for path, is_pending in listed if is_pending])):
+            connection.execute(f"create or replace view raw.{name(f'{source}_{kind}')} as {lake_sql(connection, paths, survives)}")
+
+
+_FILES = "select path, is_pending from raw.lake_files where source = ? order by path"
+
+
+def lake_sql(connection: Connection, paths: Sequence[str], where: str = "") -> str:
+    """SQL: the rows of registered files (paths relative to the home) in canonical columns. where: a clause about a row `e`, given to each scan.
+
+    Files of batches before a column was made lack it: their rows have NULL there.
+    """
+    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
+    found = rows(connection, _LACKING, [list(paths)])
+    by_columns: dict[frozenset[str], list[str]] = {}
+    for path, lacking in found:
+        by_columns.setdefault(frozenset(str(lacking).split(",")) - {""}, []).append(str(root / str(path)))
+    return " union all ".join(_scan(files, lacking, where) for lacking, files in by_columns.items()) or empty_events_sql()
+
+
+_LACKING = """
+    select path, (select coalesce(string_agg(column_name, ',' order by column_name), '') from raw.lake_columns where since_batch_id > batch_id)
+    from raw.lake_files where list_contains(?, path) order by path
+"""
+
+
+def _scan(files: list[str], lacking: frozenset[str], where: str) -> str:
+    listed = ", ".join(map(literal, files))
+    columns = ", ".join(f"cast(NULL as {kind}) as {name(column)}" if column in lacking else f"e.{name(column)}" for column, kind in CANONICAL_COLUMNS.items())
+    return f"select {columns} from read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}}) e {where}"
 
 
 def build_quarantine_view(connection: Connection) -> None:
@@ -119,18 +137,6 @@ def build_quarantine_view(connection: Connection) -> None:
     else:
         body = "select " + ", ".join(f"cast(NULL as {kind}) as {column}" for column, kind in QUARANTINE_COLUMNS.items()) + " where false"
     connection.execute(f"create or replace view raw.quarantine as {body}")
-
-
-def _scan(source: str, files: list[str], losers: bool, lacking: frozenset[str]) -> str:
-    listed = ", ".join(map(literal, files))
-    columns = ", ".join(f"cast(NULL as {kind}) as {name(column)}" if column in lacking else f"e.{name(column)}" for column, kind in CANONICAL_COLUMNS.items())
-    sql = f"select {columns} from read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}}) e"
-    if losers:
-        sql += (
-            f" where not exists (select 1 from raw.event_conflicts c where c.source = {literal(source)} and not c.is_survivor"
-            " and c.event_id = e.event_id and c.content_digest = e.content_digest)"
-        )
-    return sql
 
 
 def source_names(connection: Connection) -> list[str]:

@@ -60,6 +60,20 @@ def test_events_leave_by_type_and_whole_days_and_the_tally_holds(source: Source)
     assert [(entry.action, entry.details["rows"]) for entry in entries] == [("retention", 25)]
 
 
+def test_files_from_before_a_column_was_made_are_thinned_too(source: Source) -> None:
+    put(source, "a.csv", [line(0, 0, "searched"), line(100, 0, "order_completed")])
+    put(source, "b.csv", [line(9, 9, "searched")])
+    for path, _ in source.rows("select path, rows from raw.lake_files"):
+        file = source.home.root / str(path)
+        source.connection.execute(f"copy (select * exclude (consent_act) from read_parquet('{file}')) to '{file}' (format parquet)")
+        source.connection.execute(f"update raw.lake_files set bytes = {file.stat().st_size} where path = '{path}'")
+    source.connection.execute("drop table raw.lake_columns")
+    source.prepare()
+    assert remove(source) == 1
+    assert source.events("event_type, consent_act", "occurred_at") == [("order_completed", None), ("searched", None)]
+    source.assert_conserved()
+
+
 def test_what_was_received_late_holds_the_clock_after_it_left(make_source: MakeSource) -> None:
     """An old event that arrives last tells the time; when it leaves, the time must not go back, or the tables would depend on when it left."""
     mapping = "source: shop\nformat: csv\ncolumns: {event_id: id, occurred_at: at, received_at: got, event_type: what, anonymous_id: visitor}\n"
