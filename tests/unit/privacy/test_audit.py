@@ -66,6 +66,12 @@ def test_a_removed_a_swapped_a_doubled_and_a_rewritten_entry_are_found(tmp_path:
     assert log.verify().problems
     log.path.write_bytes(b"".join([*lines[:3], lines[2], *lines[3:]]))
     assert any("stands after" in problem for problem in log.verify().problems)
+    # An entry that holds by itself, in the place of another: the next one does not follow from it.
+    forged = AuditLog(Home(tmp_path / "forged"))
+    for _ in range(3):
+        forged.append("why")
+    log.path.write_bytes(b"".join([*lines[:2], forged.path.read_bytes().splitlines(keepends=True)[2], *lines[3:]]))
+    assert [problem for problem in log.verify().problems if "does not follow" in problem] != []
     # Somebody writes the whole log anew, with a chain that holds: only the manifest knows better.
     log.path.unlink()
     for _ in range(6):
