@@ -26,7 +26,7 @@ BESIDE_FEATURES: dict[str, tuple[str, ...]] = {
     "int_customer_activity": ("grid", "known", "points"),
     "label_conversion": ("label_conversion",),
 }
-_VIEWS = ("stg_events", "stg_pending_events", "feat_customer_behavior", "feat_customer_channels", "feat_customer_value")
+_VIEWS = ("stg_events", "stg_pending_events", "feat_customer_behavior", "feat_customer_channels", "feat_customer_value", "train_conversion", "score_points")
 _TRANSFORM = ("before identity", "after identity")
 _START_UP = ("imports", "parse")
 

@@ -60,6 +60,10 @@ _PREVIEWS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "marts.fct_conversions": (
         ("goal", "conversions", "value", "with a journey"), "select goal, count(*), sum(value_reporting), count(journey_id) from {t} group by all order by all",
     ),
+    "marts.fct_consent_intervals": (
+        ("scope", "state", "customers now"),
+        "select scope, state, count(distinct customer_id) from {t} where valid_to is null group by all order by all",
+    ),
     "marts.dim_customers": (
         ("customers", "with a conversion", "with several identifiers", "revenue"),
         "select count(*), count_if(conversion_count > 0), count_if(identifier_count > 1), sum(revenue_amount) from {t}",

@@ -20,6 +20,7 @@ from tests.integration.equality_logs import BASE, Delivery
 from tests.integration.features_reference import Key, Log, known, read_log
 from tests.integration.stepwise import Stepwise, assert_equal
 from waymark.core.warehouse import Connection, connect, rows
+from waymark.pipeline.trace import trace_row
 
 SEED, CELLS, BATCHES = 20250411, 70, 2
 SCOPE = "profiling"
@@ -161,6 +162,8 @@ def test_what_is_published_holds_the_mask(built: Stepwise) -> None:
     counts = " union all ".join(f"select '{table}', count(*) from {table}" for table in tables)
     with connect(built.home.published, read_only=True) as connection:
         assert rows(connection, counts) == built.rows(counts)
+    ((key, event_id),) = built.rows("select consent_interval_id, event_id from marts.fct_consent_intervals order by 1 limit 1")
+    assert [event.event_id for event in trace_row(built.project, "fct_consent_intervals", str(key))] == [event_id]
 
 
 @dataclass

@@ -39,6 +39,7 @@ EVENTS_BEHIND = {
     "fct_journey_steps": _STEP_EVENTS.format(
         condition="s.journey_id = split_part($key, '/', 1) and s.step_number = try_cast(split_part($key, '/', 2) as integer)"
     ),
+    "fct_consent_intervals": "select event_id from marts.fct_consent_intervals where consent_interval_id = $key",
     "dim_customers": "select event_id from marts.fct_events where customer_id = $key",
     "dim_customer_aliases": """
         select e.event_id from marts.dim_customer_aliases a join marts.fct_events e on e.customer_id = a.customer_id
