@@ -8,6 +8,8 @@ from pathlib import Path
 from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.event import CANONICAL_COLUMNS, empty_events_sql
+from waymark.ingestion.lake import COMPARES
+from waymark.privacy.comparables import COMPARABLES
 
 QUARANTINE_COLUMNS = {
     "source": "VARCHAR", "file": "VARCHAR", "ingest_file_id": "INTEGER", "row_number": "BIGINT", "rule": "VARCHAR", "field": "VARCHAR",
@@ -101,6 +103,24 @@ def _scan(source: str, files: list[str], losers: bool) -> str:
             " and c.event_id = e.event_id and c.content_digest = e.content_digest)"
         )
     return sql
+
+
+def comparables_sql(connection: Connection) -> str:
+    """SELECT of event_id and comparables (COMPARABLES) of the accepted events that have some, over all sources: what `waymark.identity.linkage` reads.
+
+    No view of `raw` shows them, so nothing that reads events can.
+    """
+    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
+    files = [str(root / str(path)) for (path,) in rows(connection, "select path from raw.lake_files where ends_with(path, ?) order by path", [f"{COMPARES}.parquet"])]
+    if not files:
+        return f"select cast(NULL as varchar) as event_id, cast(NULL as {COMPARABLES}) as comparables where false"
+    return f"""
+        select e.event_id, e.comparables from read_parquet([{", ".join(map(literal, files))}], hive_partitioning = false) e
+        where e.comparables is not null and not exists (
+            select 1 from raw.event_conflicts c
+            where c.source = e.source and not c.is_survivor and c.event_id = e.event_id and c.content_digest = e.content_digest
+        )
+    """
 
 
 def source_names(connection: Connection) -> list[str]:
