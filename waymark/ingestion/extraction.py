@@ -141,7 +141,7 @@ class Extractor:
         yaml_name = field_name.rsplit(".", 1)[-1]
         example = f"{yaml_name}: [{', '.join(wanted)}, NAME]" if not rule.paths and not rule.bundle else f"{yaml_name}: {{…, optional: true}}"
         raise FileRefusedError(
-            f"no column for {key.removeprefix('id:')}",
+            f"no column for {_shown(key)}",
             where=f"source '{self.mapping.source}': {self.file}, row 1",
             remedy=f"The mapping looks for {' or '.join(wanted)}; the file has {shown} ({len(self.shape.columns)} columns).\n"
             f"  Add it: {example} in {self.mapping.path.name}, or mark it optional: true; then run again.",

@@ -111,7 +111,8 @@ def comparables_sql(connection: Connection) -> str:
     No view of `raw` shows them, so nothing that reads events can.
     """
     root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
-    files = [str(root / str(path)) for (path,) in rows(connection, "select path from raw.lake_files where ends_with(path, ?) order by path", [f"{COMPARES}.parquet"])]
+    found = rows(connection, "select path from raw.lake_files where ends_with(path, ?) order by path", [f"{COMPARES}.parquet"])
+    files = [str(root / str(path)) for (path,) in found]
     if not files:
         return f"select cast(NULL as varchar) as event_id, cast(NULL as {COMPARABLES}) as comparables where false"
     return f"""
