@@ -11,12 +11,14 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+from scipy.optimize import minimize
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -26,7 +28,7 @@ from waymark.core.settings import load_project
 from waymark.core.shipped import shipped
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.identity.linkage import EstimateReport, Part, estimate, facts_sql, link_records, records_sql
-from waymark.identity.linkage.calibration import SIMULATED, Knots
+from waymark.identity.linkage.calibration import IDENTITY, SIMULATED, Knots
 from waymark.identity.linkage.links import LINKS, RECORDS
 from waymark.identity.linkage.mixture import CLASSES
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
@@ -45,6 +47,7 @@ compare:
 """
 RATES = {"names": 0.6, "households": 0.3, "second_accounts": 0.2}
 SOURCE = "waymark_world"
+KNOTS = (0.0, 2.0, 4.0, 6.0, 8.0, 11.0, 15.0)  # log-odds of the model
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,48 @@ def persons(connection: Connection, truth: Path) -> dict[int, str]:
     return {int(str(node)): str(person) for node, person in found}
 
 
+def fitted_knots(log_odds: npt.NDArray[np.float64], is_right: npt.NDArray[np.bool_]) -> Knots:
+    """The monotone line through KNOTS under which what came true is most likely; log_odds: before calibration, of links (0 and more).
+
+    Below the first knot, where there is no link, it goes on with slope 1.
+    """
+    base = np.array([np.maximum(0.0, np.minimum(log_odds, b) - a) / (b - a) for a, b in pairwise(KNOTS)])
+
+    def heights(free: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.concatenate([[free[0]], free[0] + np.cumsum(np.logaddexp(0, free[1:]))])
+
+    def loss(free: npt.NDArray[np.float64]) -> float:
+        told = free[0] + np.logaddexp(0, free[1:]) @ base
+        # A weak prior that the model is right: slope 1 of each segment.
+        prior = 0.5 * float(((np.logaddexp(0, free[1:]) - np.diff(KNOTS)) ** 2).sum()) / 16
+        return float(np.logaddexp(0, np.where(is_right, -told, told)).sum()) + prior
+
+    found = minimize(loss, np.concatenate([[0.0], np.diff(KNOTS)]), method="L-BFGS-B").x
+    told = [min(round(float(height), 3), 0.0 if place == 0 else 1e9) for place, height in enumerate(heights(found))]
+    return ((-30.0, told[0] - 30.0), *zip(KNOTS, told, strict=True))
+
+
+def calibrate(customers: int, seeds: list[int]) -> Knots:
+    """Knots for `waymark.identity.linkage.calibration`, from worlds of these seeds; prints each as it goes."""
+    odds, right = [], []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory(prefix="waymark-linkage-") as scratch:
+            world = linked_world(Path(scratch), customers, seed, calibration=IDENTITY)
+        say(world)
+        odds.append(np.log(world.probability) - np.log1p(-np.minimum(world.probability, 1 - 1e-13)))
+        right.append(world.is_right)
+    return fitted_knots(np.concatenate(odds), np.concatenate(right))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.linkage_world", description="Link a made-up world's people, and say how well.")
     parser.add_argument("--customers", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--calibrate", type=int, metavar="N", help="print the knots of the calibration from N worlds, of this seed and those after it")
     given = parser.parse_args()
+    if given.calibrate:
+        print(calibrate(given.customers, list(range(given.seed, given.seed + given.calibrate))))
+        return 0
     with tempfile.TemporaryDirectory(prefix="waymark-linkage-") as scratch:
         world = linked_world(Path(scratch), given.customers, given.seed)
     say(world)

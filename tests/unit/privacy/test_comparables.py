@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -55,7 +56,8 @@ def test_sounds_are_american_soundex(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "form"),
     [
-        ("name", " O'Keeffe-Weiß ", "okeeffeweiss"), ("name", "ÉLODIE", "elodie"), ("name", "E\u0301lodie", "elodie"), ("name", "Łukasz Ørsted", "lukaszorsted"),
+        ("name", " O'Keeffe-Weiß ", "okeeffeweiss"), ("name", "ÉLODIE", "elodie"), ("name", "E\u0301lodie", "elodie"),
+        ("name", "Łukasz Ørsted", "lukaszorsted"),
         ("name", "李 明", "李明"), ("name", " -- ", None), ("street", "Church Street", "churchst"), ("street", "Church St.", "churchst"),
         ("street", "Bahnhofstraße 3", "bahnhofstr3"), ("street", "Bahnhofstr. 3", "bahnhofstr3"), ("street", "Streetly Lane", "streetlyln"),
         ("place", "Saint-Étienne", "saintetienne"), ("number", "12 A", "12a"), ("date", "1956-04-09", "19560409"), ("date", "19560409", "19560409"),
@@ -79,7 +81,7 @@ def test_what_leaves_the_door_is_keyed_hashes_of_the_forms(connection: Connectio
         forms = f"select {sound_sql(kind, 'x')}, {start_sql(kind, 'x')}, {grams_sql(kind, 'x')} from (select $1 as x)"
         sound, start, grams = rows(connection, forms, [plain])[0]
         marked = f"^{plain}$"
-        bigrams = {f"{place}:{digit}" for place, digit in enumerate(plain, 1)} if kind == "date" else {a + b for a, b in zip(marked, marked[1:], strict=False)}
+        bigrams = {f"{place}:{digit}" for place, digit in enumerate(plain, 1)} if kind == "date" else {a + b for a, b in pairwise(marked)}
         assert set(grams) == bigrams  # type: ignore[call-overload]
         found = connection.execute(compared_sql("(select $text as x)", "x", "part", kind), {**SECRET.parameters(), "text": text}).fetchall()[0][1]
 
