@@ -54,18 +54,18 @@ def forms_of(count: int, seed: int) -> tuple[list[Form], dict[int, int]]:
     return forms, person
 
 
-def load_facts(connection: Connection, forms: Iterable[Form], name: str = "told", parts: Iterable[Part] = PARTS) -> None:
+def load_facts(connection: Connection, forms: Iterable[Form], name: str = "told", *, secret: Secret = SECRET) -> None:
     """A temp table like identity.comparable_facts; event_id is the form's place."""
     told = list(forms)
     columns: dict[str, list[object]] = {"event_id": [f"e{place:06d}" for place in range(len(told))], "node_id": [form.node for form in told]}
-    columns |= {"second": [form.at for form in told]} | {part.name: [form.texts.get(part.name) for form in told] for part in parts}
+    columns |= {"second": [form.at for form in told]} | {part.name: [form.texts.get(part.name) for form in told] for part in PARTS}
     types = {"event_id": pa.string(), "node_id": pa.int64(), "second": pa.int64()}
     table = pa.table({key: pa.array(values, types.get(key, pa.string())) for key, values in columns.items()})
     connection.register("forms_given", table)
     connection.execute("create or replace temp table typed as from forms_given")
     connection.unregister("forms_given")
     joins, picked = "", []
-    for part in parts:
+    for part in PARTS:
         distinct = f"(select distinct {part.name} as raw_{part.name} from typed where {part.name} is not null)"
         hashed = compared_sql(distinct, f"raw_{part.name}", part.name, part.kind)
         joins += f" left join (select raw_{part.name}, told as told_{part.name} from ({hashed})) on raw_{part.name} = {part.name}"
@@ -73,6 +73,6 @@ def load_facts(connection: Connection, forms: Iterable[Form], name: str = "told"
     connection.execute(
         f"create or replace temp table {name} as select event_id, node_id, timestamp '2026-01-01' + to_seconds(second) as occurred_at,"
         f" list_filter([{', '.join(picked)}], lambda x: x is not null) as comparables from typed {joins}",
-        SECRET.parameters(),
+        secret.parameters(),
     )
     connection.execute(f"delete from {name} where len(comparables) = 0")

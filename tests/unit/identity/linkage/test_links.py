@@ -18,6 +18,7 @@ from waymark.identity.linkage import EstimateReport, Estimation, Part, estimate,
 from waymark.identity.linkage.comparisons import FORMS, LEVELS, wide_sql
 from waymark.identity.linkage.links import KEYS, LINKS, RECORDS
 from waymark.identity.linkage.splink_model import splink_weights
+from waymark.privacy import Secret
 
 Told = dict[str, Any]
 
@@ -198,3 +199,13 @@ def test_a_form_is_about_the_account_before_the_address_before_the_device(connec
     """)  # fmt: skip
     found = rows(connection, f"select event_id, node_id from ({facts_sql('select event_id, [] as comparables from intermediate.int_events')}) order by 1")
     assert found == [("e1", 2), ("e2", 4), ("e3", 1)]
+
+
+def test_another_key_links_nobody(connection: Connection, estimated: EstimateReport) -> None:
+    """Records hashed under another secret than the others agree with none of them; the estimation in force is refused before it comes to that."""
+    forms, person = forms_of(80, seed=6)
+    load_facts(connection, [form for form in forms if form.node % 4 == 0], "firsts")
+    load_facts(connection, [form for form in forms if form.node % 4], "seconds", secret=Secret(b"another secret, long enough as well"))
+    link_records(connection, estimated.estimation, "select * from temp.firsts union all select * replace ('x' || event_id as event_id) from temp.seconds")
+    assert len({person[form.node] for form in forms if form.node % 4}) > 20
+    assert [row for row in links(connection) if (int(str(row[0])) % 4 == 0) != (int(str(row[1])) % 4 == 0)] == []
