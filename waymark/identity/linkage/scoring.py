@@ -38,7 +38,7 @@ def prepare_frequencies(connection: Connection, estimation: Estimation) -> None:
     told = [(estimate.part.name, value, share) for estimate in estimation.parts for value, share in estimate.frequencies]
     if told:
         columns = {"part": [part for part, _, _ in told], "exact": [value for _, value, _ in told], "frequency": [share for _, _, share in told]}
-        connection.execute(f"insert into {FREQUENCIES} select unnest($part), unnest($exact), unnest($frequency)", columns)
+        connection.execute(f"insert into temp.{FREQUENCIES} select unnest($part), unnest($exact), unnest($frequency)", columns)
 
 
 def scored_sql(vectors: str, estimation: Estimation) -> str:
@@ -47,7 +47,7 @@ def scored_sql(vectors: str, estimation: Estimation) -> str:
     weight: the sum of log(m / u), Fellegi and Sunter's; log_odds: one person against all else, before calibration. Needs `prepare_frequencies`.
     """
     joins = " ".join(
-        f"left join {FREQUENCIES} f_{name} on f_{name}.part = '{name}' and f_{name}.exact = agreed_{name}"
+        f"left join temp.{FREQUENCIES} f_{name} on f_{name}.part = '{name}' and f_{name}.exact = agreed_{name}"
         for name in [estimate.part.name for estimate in estimation.parts]
     )  # fmt: skip
     weight = " + ".join(f"({_weight(estimate, estimate.m)} + {_rarity(estimate)})" for estimate in estimation.parts)

@@ -26,7 +26,7 @@ Told = dict[str, Any]
 @pytest.fixture(scope="module")
 def estimated() -> EstimateReport:
     with connect() as connection:
-        load_facts(connection, forms_of(400, seed=1)[0])
+        load_facts(connection, forms_of(300, seed=1)[0])
         connection.execute(f"create temp table known as {records_sql('temp.told')}")
         return estimate(connection, "temp.known", PARTS, fingerprint=SECRET.fingerprint)
 
