@@ -42,9 +42,9 @@ class Comparison:
         return text.replace(overlap_sql(self.part.name), overlap) if overlap else text
 
 
-def overlap_sql(part: str) -> str:
-    """SQL: Dice's coefficient of the two bigram sets (Dice 1945), 0 to 1; NULL where one is not known."""
-    left, right = f"{part}_bigrams_l", f"{part}_bigrams_r"
+def overlap_sql(part: str, other: str | None = None) -> str:
+    """SQL: Dice's coefficient of the two bigram sets (Dice 1945), 0 to 1; NULL where one is not known. other: the right record's part, if another."""
+    left, right = f"{part}_bigrams_l", f"{other or part}_bigrams_r"
     return f"(2.0 * len(list_intersect({left}, {right})) / (len({left}) + len({right})))"
 
 
@@ -56,13 +56,11 @@ def comparisons_of(parts: Sequence[Part]) -> tuple[Comparison, ...]:
 def _comparison(part: Part, parts: Sequence[Part]) -> Comparison:
     name, overlap = part.name, overlap_sql(part.name)
     others = [other.name for other in sorted(parts) if other.kind == part.kind and other != part and part.kind in MOVABLE]
-    moved = " or ".join(
-        f"coalesce({name}_exact_l = {other}_exact_r, false) or coalesce({name}_exact_r = {other}_exact_l, false)" for other in others
-    )  # fmt: skip
+    moved = " or ".join(f"({crossed})" for other in others for crossed in (_crossed(name, other), _crossed(other, name)))
     not_known = f"({name}_exact_l is null or {name}_exact_r is null)"
     return Comparison(
         part,
-        f"{not_known} and not ({moved})" if moved else not_known,
+        not_known,
         (
             f"{name}_exact_l = {name}_exact_r",
             moved or "false",
@@ -73,6 +71,11 @@ def _comparison(part: Part, parts: Sequence[Part]) -> Comparison:
             "true",
         ),
     )
+
+
+def _crossed(one: str, other: str) -> str:
+    """Both parts stand in each other's place, one of them typed well. One alone would be counted twice: a family has a name in common, too."""
+    return f"coalesce({one}_exact_l = {other}_exact_r, false) and coalesce({overlap_sql(other, one)} >= {DICE[1]}, false)"
 
 
 def wide_sql(records: str, parts: Sequence[Part]) -> str:

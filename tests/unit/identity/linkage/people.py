@@ -47,6 +47,8 @@ def forms_of(count: int, seed: int) -> tuple[list[Form], dict[int, int]]:
         for copy in range(2 if rng.random() < 0.4 else 1):
             node = number * 4 + copy
             texts = {part: text for part, text in clean.items() if rng.random() > 0.06}
+            if copy and rng.random() < 0.06 and {"given", "family"} <= texts.keys():
+                texts["given"], texts["family"] = texts["family"], texts["given"]
             if copy:
                 texts = {part: typo(text, rng) if part != "birth" and rng.random() < 0.25 else text for part, text in texts.items()}
             forms.append(Form(node, rng.randrange(1000), texts))

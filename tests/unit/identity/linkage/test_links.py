@@ -42,14 +42,19 @@ def records(connection: Connection) -> list[tuple[int, Any, Any, dict[str, Told]
     return [(int(str(node)), since, until, {told["part"]: told for told in parts}) for node, since, until, parts in found]  # type: ignore[attr-defined]
 
 
+def overlap(a: Told, b: Told) -> float:
+    return 2 * len(set(a["bigrams"]) & set(b["bigrams"])) / (len(a["bigrams"]) + len(b["bigrams"]))
+
+
 def level(part: Part, one: dict[str, Told], other: dict[str, Told], parts: list[Part]) -> int:
     """Which level two records are at, read from the rules."""
     a, b = one.get(part.name), other.get(part.name)
     siblings = [p.name for p in parts if p.kind == part.kind and p != part and part.kind in ("name", "street")]
-    moved = any((a and s in other and a["exact"] == other[s]["exact"]) or (b and s in one and b["exact"] == one[s]["exact"]) for s in siblings)
     if not a or not b:
-        return LEVELS.index("moved") if moved else -1
-    dice = 2 * len(set(a["bigrams"]) & set(b["bigrams"])) / (len(a["bigrams"]) + len(b["bigrams"]))
+        return -1
+    dice = overlap(a, b)
+    crossings = [((a, other[s]), (one[s], b)) for s in siblings if s in one and s in other]
+    moved = any(x["exact"] == y["exact"] and overlap(*rest) >= 0.6 for pair in crossings for (x, y), rest in (pair, pair[::-1]))
     holds = {
         "exact": a["exact"] == b["exact"], "moved": moved, "close": dice >= 0.8, "near": dice >= 0.6, "far": dice >= 0.4, "start": a["prefix"] == b["prefix"],
         "sound": a["phonetic"] is not None and a["phonetic"] == b["phonetic"],
