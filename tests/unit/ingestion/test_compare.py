@@ -22,6 +22,7 @@ compare:
   town: {column: town, kind: place, optional: true}
   birth: {column: born, kind: date, optional: true}
 """
+REPOSITORY = Path(__file__).resolve().parents[3]
 MakeSource = Callable[..., Source]
 HEADER = "id,at,what,login,mail,url,note,details,first,last,street,town,born"
 ROW = (
@@ -62,6 +63,15 @@ def test_no_view_of_raw_shows_what_is_compared(make_source: MakeSource) -> None:
     source.ingest()
     for view in ("shop_events", "shop_pending"):
         assert [name for name, *_ in source.rows(f"describe raw.{view}")] == list(CANONICAL_COLUMNS)
+
+
+def test_nothing_between_raw_and_what_is_published_reads_it() -> None:
+    """The files' column and identity's tables of it are named by ingestion, linkage and the pipeline's step alone."""
+    folders = [REPOSITORY / name for name in ("dbt", "expectations", "dagster_project", "ml", "waymark/cli", "waymark/pipeline", "waymark/core")]
+    texts = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".sql", ".yml", ".py") and "target" not in path.parts]
+    assert len(texts) > 100
+    naming = [str(path.relative_to(REPOSITORY)) for path in texts if "comparable" in path.read_text(encoding="utf-8")]
+    assert naming == ["waymark/pipeline/linkage.py"]
 
 
 def test_a_mapping_without_it_writes_the_files_it_wrote_before(make_source: MakeSource) -> None:
