@@ -13,6 +13,8 @@ from tests.unit.identity.linkage.people import forms_of
 from waymark.core.errors import MappingError, WaymarkError
 from waymark.core.settings import load_project
 from waymark.core.warehouse import connect, rows
+from waymark.identity.linkage import Estimation, keep_estimation
+from waymark.identity.linkage.estimation import PartEstimate
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
 from waymark.pipeline.linkage import compared_parts, estimate_links, update_links
 from waymark.pipeline.steps import Run
@@ -83,8 +85,10 @@ def test_files_become_links_when_somebody_asks(tmp_path: Path) -> None:
 
 
 def test_mappings_that_compare_other_parts_than_the_estimation_are_refused(tmp_path: Path) -> None:
-    run, _ = make_run(tmp_path, 400)
-    estimate_links(run)
+    run, _ = make_run(tmp_path, 5)
+    even = (0.125,) * 8
+    parts = tuple(PartEstimate(part, even, even, (), (), 0.01) for part in compared_parts(run.mappings))
+    keep_estimation(run.project.home, Estimation(parts, 0.001, (), 60, ((-30.0, -30.0), (30.0, 30.0)), run.secret.fingerprint, 5, 7))
     mapping = tmp_path / "shop.yml"
     mapping.write_text(mapping.read_text().replace("  town: {column: town, kind: place}\n", ""))
     other = Run(run.project, {"shop": load_mapping(mapping)}, run.secret, cast(Any, None), run.project.home.warehouse)

@@ -69,10 +69,12 @@ def _linker(records: pa.Table, comparisons: Sequence[Comparison], estimation: Es
     from splink.comparison_library import CustomComparison
 
     told = {estimate.part.name: estimate for estimate in estimation.parts} if estimation else {}
-    made = []
+    made: list[Any] = []
     for comparison in comparisons:
-        name, levels = comparison.part.name, [CustomLevel(comparison.not_known).configure(is_null_level=True)]
+        name = comparison.part.name
+        levels: list[Any] = [CustomLevel(comparison.not_known).configure(is_null_level=True)]
         for number, condition in enumerate(comparison.conditions):
+            level: Any
             label = LEVELS[number]
             if number == EXACT:
                 level = ExactMatchLevel(f"{name}_exact", term_frequency_adjustments=estimation is not None)
