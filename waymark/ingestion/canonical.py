@@ -14,6 +14,7 @@ from waymark.ingestion.extraction import KIND, RECORD, Extraction, Extractor, Sh
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
 from waymark.ingestion.moments import amount_sql, timestamp_sql
 from waymark.privacy import identifier_hash_sql, normalised_sql, protected_id_sql, redact_accounts_sql, redact_name_sql, redact_sql
+from waymark.privacy.comparables import COMPARABLES, compared_sql, shows_in_text
 
 _PLAIN = (
     "anonymous_id", "user_id", "source_channel", *UTM_COLUMNS, "click_id_type", "click_id", "referrer", "page_url", "screen",
@@ -64,7 +65,7 @@ class Canonical:
         ]
         wanted += [f"{self._raw(ID_COLUMN)} as t_event_id", f"{self._raw('value')} as t_value", f"{self._raw('currency')} as t_currency"]
         wanted += [f"{self._raw(column)} as {name(column)}" for column in _PLAIN]
-        wanted += [f"{self._raw(f'id:{kind}')} as {name('id:' + kind)}" for kind in mapping.identifiers]
+        wanted += [f"{self._raw(key)} as {name(key)}" for key in self._personal()]
         wanted += [
             f"{self._raw('consent')} as t_consent",
             f"{self._raw('is_internal')} as t_internal",
@@ -81,6 +82,15 @@ class Canonical:
               {amount_sql("t_value")} as value, coalesce(upper(t_currency), {literal(mapping.currency) if mapping.currency else "NULL"}) as currency
             from ({extracted})"""
         return f"select *, {self._broken()} as broken from ({typed})"
+
+    def _personal(self) -> dict[str, Rule]:
+        """Raw values that go no further than the door: identifiers and parts that are compared, by their keys in the extraction."""
+        parts = {f"part:{part}": compared.rule for part, compared in self.mapping.compare.items()}
+        return {f"id:{kind}": rule for kind, rule in sorted(self.mapping.identifiers.items())} | parts
+
+    def _sought(self) -> list[str]:
+        """Those of them that are looked for wherever else they may stand in the row."""
+        return [key for key in self._personal() if key.startswith("id:") or shows_in_text(self.mapping.compare[key.removeprefix("part:")].kind)]
 
     def _unreadable(self) -> str:
         """What can only be said with the file's own columns at hand."""
@@ -141,6 +151,11 @@ class Canonical:
             scopes = f"select raw_consent, {scopes_sql('raw_consent', self.mapping.consent.separator)} as told_scopes from ({distinct})"
             told.append(f"left join ({scopes}) on raw_consent = t_consent")
             columns.append("told_scopes")
+        for part, compared in self.mapping.compare.items():
+            key, raw = name(f"part:{part}"), name(f"raw:{part}")
+            distinct = f"(select distinct {key} as {raw} from {parsed} where {key} is not null)"
+            told.append(f"left join (select {raw}, told as {name('told:' + part)} from ({compared_sql(distinct, raw, part, compared.kind)})) on {raw} = {key}")
+            columns.append(name(f"told:{part}"))
         good = f"""
             select p.* exclude (user_agent), {", ".join(columns)}, coalesce(received_at, occurred_at) as received
             from {parsed} p {" ".join(told)} where broken is null"""
@@ -153,7 +168,8 @@ class Canonical:
               {self._without_identifiers("page_url")} as page_url, {self._without_identifiers("referrer")} as referrer,
               {self._without_identifiers("text")} as text, {self._properties()} as properties, {self._others()} as others,
               {self._consent()} as consent_scopes, {act_sql(self.mapping.consent)} as consent_act,
-              {"coalesce(try_cast(t_internal as boolean), false)" if self.mapping.is_internal else "false"} as is_internal
+              {"coalesce(try_cast(t_internal as boolean), false)" if self.mapping.is_internal else "false"} as is_internal,
+                {self._comparables()} as comparables
             from ({good})"""
         redacted = f"""
             select * replace (
@@ -183,7 +199,7 @@ class Canonical:
               case when page_url is not null then coalesce(nullif(page.path, ''), '/') end as page_path, screen, user_agent,
               {device_sql(is_mapped="device_type" in self.mapping.columns)} as device_type, coalesce(lower(os), agent_os) as os,
               coalesce(lower(browser), agent_browser) as browser,
-              country, region, city, language, order_id, value, currency, properties, text, consent_scopes, consent_act, is_internal
+              country, region, city, language, order_id, value, currency, properties, text, consent_scopes, consent_act, is_internal, comparables
             from ({addressed})"""
         # What a URL's tags say was encoded when the URL was looked at.
         decoded = f"select * replace ({', '.join(f'{redact_name_sql(column)} as {column}' for column in UTM_COLUMNS)}) from ({derived})"
@@ -251,12 +267,18 @@ class Canonical:
         there = " or ".join(f"{name(f'id:{kind}')} is not null" for kind in sorted(self.mapping.identifiers))
         return f"case when {there} then list_filter([{', '.join(parts)}], lambda x: x is not null) end"
 
+    def _comparables(self) -> str:
+        """A list of the parts' hashes; NULL where there are none."""
+        told = ", ".join(name(f"told:{part}") for part in self.mapping.compare)
+        found = f"list_filter([{told}], lambda x: x is not null)"
+        return f"case when len({found}) > 0 then {found} end" if told else f"cast(NULL as {COMPARABLES})"
+
     def _without_identifiers(self, column: str) -> str:
-        """The column with raw values of mapped identifiers replaced, as they are and percent-encoded."""
+        """The column with raw values of mapped identifiers and compared parts replaced, as they are and percent-encoded."""
         shown = column
-        for kind in sorted(self.mapping.identifiers):
-            raw = name(f"id:{kind}")
-            mark = literal(f"[{kind}]")
+        for key in self._sought():
+            raw = name(key)
+            mark = literal(f"[{key.partition(':')[2]}]")
             replaced = f"replace(replace({shown}, {raw}, {mark}), url_encode({raw}), {mark})"
             shown = f"case when {raw} is not null and length({raw}) >= {_MARK_FROM} then {replaced} else {shown} end"
         return shown
@@ -266,13 +288,13 @@ class Canonical:
         shown = "properties"
         if rule is None:
             return shown
-        for kind, identifier in self.mapping.identifiers.items():
-            raw = name(f"id:{kind}")
-            if patch := removal_patch(identifier, rule):
+        for key, personal in self._personal().items():
+            raw = name(key)
+            if patch := removal_patch(personal, rule):
                 patched = f"cast(json_merge_patch({shown}, {literal(patch)}) as varchar)"
                 shown = f"case when {raw} is not null and json_type(properties) = 'OBJECT' then {patched} else {shown} end"
-        for kind in sorted(self.mapping.identifiers):
-            raw = name(f"id:{kind}")
+        for key in self._sought():
+            raw, kind = name(key), key.partition(":")[2]
             is_long = f"{raw} is not null and length({raw}) > {_MARK_FROM}"
             # A bare number may stand outside quotes in JSON, where a mark would break it: it is replaced as a whole value, with quotes or without.
             is_number = f"regexp_full_match({raw}, '[0-9]+')"
@@ -324,6 +346,8 @@ def _content(mapping: Mapping) -> str:
     texts |= {column: f"cast(epoch_us({column}) as varchar)" for column in ("occurred_at", "received_at")}
     # concat() takes NULL for '', which no column holds; it builds the text once, where || would copy it forty times.
     parts = ", chr(31), ".join(texts.get(column, column) for column in CONTENT_COLUMNS)
+    if mapping.compare:
+        parts += ", chr(31), cast(comparables as varchar)"
     if mapping.consent and mapping.consent.events:
         parts += ", case when not consent_act.is_statement then chr(31) || cast(consent_act as varchar) end"
     return f"concat({parts})"

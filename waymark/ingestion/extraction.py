@@ -58,6 +58,8 @@ class Extractor:
             self.add(f"id:{kind}", f"identifiers.{kind}", rule)
         for field_name, rule in mapping.consent_rules.items():
             self.add(f"act:{field_name.rsplit('.', 1)[-1]}" if field_name.startswith("consent.events.") else "consent", field_name, rule)
+        for part, compared in mapping.compare.items():
+            self.add(f"part:{part}", f"compare.{part}", compared.rule)
         if mapping.is_internal:
             self.add("is_internal", "is_internal", mapping.is_internal)
         if isinstance(mapping.session_key, Rule):
@@ -139,7 +141,7 @@ class Extractor:
         yaml_name = field_name.rsplit(".", 1)[-1]
         example = f"{yaml_name}: [{', '.join(wanted)}, NAME]" if not rule.paths and not rule.bundle else f"{yaml_name}: {{…, optional: true}}"
         raise FileRefusedError(
-            f"no column for {key.removeprefix('id:')}",
+            f"no column for {_shown(key)}",
             where=f"source '{self.mapping.source}': {self.file}, row 1",
             remedy=f"The mapping looks for {' or '.join(wanted)}; the file has {shown} ({len(self.shape.columns)} columns).\n"
             f"  Add it: {example} in {self.mapping.path.name}, or mark it optional: true; then run again.",
@@ -157,7 +159,7 @@ class Extractor:
 
 
 def _shown(key: str) -> str:
-    return key.removeprefix("id:").removeprefix("act:")
+    return key.removeprefix("id:").removeprefix("act:").removeprefix("part:")
 
 
 def _key_path(key: str) -> str:
@@ -210,6 +212,7 @@ def check_expressions(connection: Connection, mapping: Mapping, shape: Shape, fi
     columns = ", ".join(f"cast(NULL as varchar) as {name(column)}" for column in shape.columns)
     rules = [(f"columns.{column}", rule) for column, rule in mapping.columns.items()]
     rules += [(f"identifiers.{kind}", rule) for kind, rule in mapping.identifiers.items()]
+    rules += [(f"compare.{part}", compared.rule) for part, compared in mapping.compare.items()]
     rules += [("is_internal", mapping.is_internal)] if mapping.is_internal else []
     rules += list(mapping.consent_rules.items())
     rules += [("session_key", mapping.session_key)] if isinstance(mapping.session_key, Rule) else []

@@ -284,7 +284,7 @@ class _Ingestion:
         )  # fmt: skip
 
     def _new_batch(self) -> Batch:
-        return Batch(self.connection, self.home, self.source, self.mapping.digest)
+        return Batch(self.connection, self.home, self.source, self.mapping.digest, compares=bool(self.mapping.compare))
 
     def _flush(self) -> None:
         if not self.outcomes:

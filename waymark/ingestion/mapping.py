@@ -16,6 +16,7 @@ import yaml
 from waymark.core.errors import MappingError
 from waymark.core.settings import NAME_PATTERN
 from waymark.ingestion.consent import ACT_FIELDS, ACTIONS, STATED, TOLD, Consent, ConsentEvents
+from waymark.privacy.comparables import KINDS
 
 FORMATS = ("csv", "ndjson", "json", "parquet")
 ID_COLUMN = "event_id"
@@ -27,9 +28,11 @@ MAPPABLE = (
 REQUIRED = ("occurred_at", "event_type")
 _TOP_KEYS = {
     "source", "format", "encoding", "delimiter", "time_zone", "identical_rows", "session_key", "namespaces", "currency",
-    "columns", "identifiers", "events", "unknown_events", "consent", "is_internal",
+    "columns", "identifiers", "compare", "events", "unknown_events", "consent", "is_internal",
 }  # fmt: skip
 _RULE_KEYS = {"column", "columns", "json", "from", "expr", "const", "optional"}
+HOUSEHOLD_KINDS = ("street", "place")  # what a household has in common, unless the mapping says otherwise
+MOST_PARTS = 16
 EVENT_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 
 
@@ -44,6 +47,18 @@ class Rule:
     expr: str | None = None
     const: str | None = None
     optional: bool = False
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A part of a name, an address or a birth date that is compared and links nobody by itself. kind: one of `comparables.KINDS`.
+
+    household: everybody in a household has it in common.
+    """
+
+    rule: Rule
+    kind: str
+    household: bool
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,7 @@ class Mapping:
     currency: str | None = None
     columns: dict[str, Rule] = field(default_factory=dict)
     identifiers: dict[str, Rule] = field(default_factory=dict)
+    compare: dict[str, Compared] = field(default_factory=dict)
     events: dict[str, str] = field(default_factory=dict)
     quarantine_unknown_events: bool = False
     consent: Consent | None = None
@@ -143,16 +159,17 @@ class _Reader:
                     "not a type of identifier",
                     "Use a lower-case name such as email or phone; anonymous_id and user_id stand under columns, and an order id links nobody.",
                 )
-        consent = self.consent()
+        consent, compared = self.consent(), self.compare(identifiers)
         told = consent.events.rules if consent and consent.events else {}
-        self.check_paths(chosen, {f"columns.{name}": rule for name, rule in rules.items()} | {f"consent.events.{name}": rule for name, rule in told.items()})
+        told = {f"consent.events.{name}": rule for name, rule in told.items()} | {f"compare.{name}": part.rule for name, part in compared.items()}
+        self.check_paths(chosen, {f"columns.{name}": rule for name, rule in rules.items()} | told)
         return Mapping(
             source=source, format=cast(Literal["csv", "ndjson", "json", "parquet"], chosen), path=self.file,
             digest=hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()[:16], encoding=self.encoding(),
             delimiter=self.delimiter(), time_zone=self.zone(),
             keep_identical_rows=self.choice("identical_rows", ("duplicate", "keep"), "duplicate") == "keep", session_key=self.session_key(),
             namespaces=self.namespaces(), currency=self.currency(), columns=rules,
-            identifiers={kind: self.rule(f"identifiers.{kind}", value) for kind, value in sorted(identifiers.items())},
+            identifiers={kind: self.rule(f"identifiers.{kind}", value) for kind, value in sorted(identifiers.items())}, compare=compared,
             events=self.events(), quarantine_unknown_events=self.choice("unknown_events", ("keep", "quarantine"), "keep") == "quarantine",
             consent=consent, is_internal=self.rule("is_internal", document["is_internal"]) if document.get("is_internal") is not None else None,
         )  # fmt: skip
@@ -165,6 +182,27 @@ class _Reader:
                     f"missing; a {chosen} record is not JSON as a whole",
                     "Name the column that holds the JSON, for example from: details.",
                 )
+
+    def compare(self, identifiers: dict[str, Any]) -> dict[str, Compared]:
+        found = {}
+        for part, value in sorted(self.section("compare").items()):
+            where = f"compare.{part}"
+            if not NAME_PATTERN.match(part) or part in identifiers:
+                raise self.refuse(where, "not a name for a part", "Use a lower-case name such as given_name, which is no identifier: it links nobody.")
+            if not isinstance(value, dict) or value.get("kind") not in KINDS:
+                said = value.get("kind") if isinstance(value, dict) else None
+                what = f"'{said}' is not a kind of part" if said is not None else "does not say its kind"
+                raise self.refuse(f"{where}.kind", what, f"Use one of: {', '.join(KINDS)}; for example {part}: {{column: NAME, kind: name}}.")
+            household = value.get("household", value["kind"] in HOUSEHOLD_KINDS)
+            if not isinstance(household, bool):
+                raise self.refuse(f"{where}.household", f"{household!r} is neither true nor false", "Say true for what a household has in common.")
+            rule = self.rule(where, {key: said for key, said in value.items() if key not in ("kind", "household")})
+            if rule.bundle or rule.const is not None:
+                raise self.refuse(where, "a part is one text of each row", "Use column, json or expr.")
+            found[part] = Compared(rule, str(value["kind"]), household)
+        if len(found) > MOST_PARTS:
+            raise self.refuse("compare", f"{len(found)} parts", f"Compare at most {MOST_PARTS}: each pair of parts is a way in which candidates are found.")
+        return found
 
     def section(self, name: str) -> dict[str, Any]:
         value = self.document.get(name) or {}

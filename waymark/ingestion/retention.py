@@ -21,8 +21,7 @@ from waymark.core.home import Home
 from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.batch import next_batch_id
-from waymark.ingestion.event import CANONICAL_COLUMNS
-from waymark.ingestion.lake import discard, remove_replaced, write_partitions
+from waymark.ingestion.lake import COMPARES, discard, remove_replaced, write_partitions
 from waymark.ingestion.tables import build_views, lake_sql
 from waymark.privacy.audit import AuditLog
 
@@ -81,11 +80,14 @@ class _Removal:
     def _commit(self, paths: list[str], pending: set[date], batch_id: int, and_then: Callable[[], object]) -> Removal:
         connection = self.connection
         self._collect(paths)
-        columns = ", ".join(map(name, CANONICAL_COLUMNS))
-        kept = f"select {columns} from {self._scan(paths)} where not ({self.is_expired}) order by occurred_at, event_id, content_digest"
         is_committed = False
         try:
-            written = write_partitions(connection, kept, self.home, self.source, batch_id)
+            written = []
+            for compares in (False, True):
+                if some := [path for path in paths if path.endswith(f"{COMPARES}.parquet") == compares]:
+                    found = lake_sql(connection, some, compares=compares)
+                    kept = f"from ({found}) where not ({self.is_expired}) order by occurred_at, event_id, content_digest"
+                    written += write_partitions(connection, kept, self.home, self.source, batch_id, compares=compares)
             connection.execute("begin")
             try:
                 connection.execute("delete from raw.lake_files where list_contains(?, path)", [paths])

@@ -8,6 +8,8 @@ from pathlib import Path
 from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.event import CANONICAL_COLUMNS, empty_events_sql
+from waymark.ingestion.lake import COMPARES
+from waymark.privacy.comparables import COMPARABLES
 
 QUARANTINE_COLUMNS = {
     "source": "VARCHAR", "file": "VARCHAR", "ingest_file_id": "INTEGER", "row_number": "BIGINT", "rule": "VARCHAR", "field": "VARCHAR",
@@ -104,8 +106,10 @@ def build_views(connection: Connection, sources: Iterable[str]) -> None:
 _FILES = "select path, is_pending from raw.lake_files where source = ? order by path"
 
 
-def lake_sql(connection: Connection, paths: Sequence[str], where: str = "") -> str:
+def lake_sql(connection: Connection, paths: Sequence[str], where: str = "", *, compares: bool = False) -> str:
     """SQL: the rows of registered files (paths relative to the home) in canonical columns. where: a clause about a row `e`, given to each scan.
+
+    compares: the files are such that have the column `comparables` (lake.COMPARES), which is wanted too.
 
     Files of batches before a column was made lack it: their rows have NULL there.
     """
@@ -114,7 +118,7 @@ def lake_sql(connection: Connection, paths: Sequence[str], where: str = "") -> s
     by_columns: dict[frozenset[str], list[str]] = {}
     for path, lacking in found:
         by_columns.setdefault(frozenset(str(lacking).split(",")) - {""}, []).append(str(root / str(path)))
-    return " union all ".join(_scan(files, lacking, where) for lacking, files in by_columns.items()) or empty_events_sql()
+    return " union all ".join(_scan(files, lacking, where, "e.comparables" if compares else "") for lacking, files in by_columns.items()) or empty_events_sql()
 
 
 _LACKING = """
@@ -123,10 +127,11 @@ _LACKING = """
 """
 
 
-def _scan(files: list[str], lacking: frozenset[str], where: str) -> str:
+def _scan(files: list[str], lacking: frozenset[str], where: str, also: str) -> str:
     listed = ", ".join(map(literal, files))
-    columns = ", ".join(f"cast(NULL as {kind}) as {name(column)}" if column in lacking else f"e.{name(column)}" for column, kind in CANONICAL_COLUMNS.items())
-    return f"select {columns} from read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}}) e {where}"
+    columns = [f"cast(NULL as {kind}) as {name(column)}" if column in lacking else f"e.{name(column)}" for column, kind in CANONICAL_COLUMNS.items()]
+    told = ", ".join(columns + [also] * bool(also))
+    return f"select {told} from read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}}) e {where}"
 
 
 def build_quarantine_view(connection: Connection) -> None:
@@ -137,6 +142,25 @@ def build_quarantine_view(connection: Connection) -> None:
     else:
         body = "select " + ", ".join(f"cast(NULL as {kind}) as {column}" for column, kind in QUARANTINE_COLUMNS.items()) + " where false"
     connection.execute(f"create or replace view raw.quarantine as {body}")
+
+
+def comparables_sql(connection: Connection) -> str:
+    """SELECT of event_id and comparables (COMPARABLES) of the accepted events that have some, over all sources: what `waymark.identity.linkage` reads.
+
+    No view of `raw` shows them, so nothing that reads events can.
+    """
+    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
+    found = rows(connection, "select path from raw.lake_files where ends_with(path, ?) order by path", [f"{COMPARES}.parquet"])
+    files = [str(root / str(path)) for (path,) in found]
+    if not files:
+        return f"select cast(NULL as varchar) as event_id, cast(NULL as {COMPARABLES}) as comparables where false"
+    return f"""
+        select e.event_id, e.comparables from read_parquet([{", ".join(map(literal, files))}], hive_partitioning = false) e
+        where e.comparables is not null and not exists (
+            select 1 from raw.event_conflicts c
+            where c.source = e.source and not c.is_survivor and c.event_id = e.event_id and c.content_digest = e.content_digest
+        )
+    """
 
 
 def source_names(connection: Connection) -> list[str]:
