@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from waymark.cli import home, learning, project, quality, quarantine, query, reference, run, services
+from waymark.cli import home, identity, learning, project, quality, quarantine, query, reference, run, services
 from waymark.core.errors import WaymarkError
 from waymark.core.warehouse import storage_problem
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 for group in (project, run, query, quality, learning, services, home, reference):
     group.register(app)
+app.add_typer(identity.app, name="identity", help="Who is who: explain it, split, merge.")
 app.add_typer(quarantine.app, name="quarantine", help="Rows that were refused: list, show, replay.")
 
 

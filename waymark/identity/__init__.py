@@ -2,7 +2,7 @@
 
 from waymark.identity.changes import CustomerChange, restated_rows
 from waymark.identity.report import IdentityReport, OverShared, over_shared
-from waymark.identity.resolve import preview_word, resolve_identities
+from waymark.identity.resolve import preview_words, resolve_identities
 from waymark.identity.tables import clear_restatements, prepare_identity, request_days
 from waymark.identity.words import Word, node_letters
 
@@ -15,7 +15,7 @@ __all__ = [
     "node_letters",
     "over_shared",
     "prepare_identity",
-    "preview_word",
+    "preview_words",
     "request_days",
     "resolve_identities",
     "restated_rows",

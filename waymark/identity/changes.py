@@ -1,4 +1,4 @@
-"""What a run did to customers, and why: rows of the log `raw.identity_restatements`, which is published as `marts.fct_identity_restatements`.
+"""What a run did to customers, and why: rows of the log `identity.restatements`, which is published as `marts.fct_identity_restatements`.
 
 A row says that identifiers of one customer became another's (NULL: nobody's). An identifier seen for the first time changes nobody, and a full refresh
 compares with nothing, so neither is logged.

@@ -45,7 +45,7 @@ def resolve_identities(
     """
     started = monotonic()
     pads = pad_parameters(customer_id_pads)
-    rules = _Rules(settings.identity.max_neighbours, settings.time.session_gap_minutes * 60_000_000)
+    rules = _rules(settings)
     _require(connection, _FULL_INPUTS if full_refresh else _INCREMENT_INPUTS)
     connection.begin()
     try:
@@ -69,18 +69,22 @@ class _Rules:
     gap_us: int
 
 
-def preview_word(
-    connection: Connection, word: Word, *, settings: Settings, customer_id_pads: tuple[bytes, bytes]
-) -> tuple[list[CustomerChange], dict[str, int]]:
-    """What the next run will do if this word is said: changes of customers, and rows by table that it will re-state. Leaves everything as it was.
+def _rules(settings: Settings) -> _Rules:
+    return _Rules(settings.identity.max_neighbours, settings.time.session_gap_minutes * 60_000_000)
 
-    It is the run's own step, taken back: so it cannot differ from what the run does. What is pending beside the word would be in it, too.
+
+def preview_words(
+    connection: Connection, words: Sequence[Word], *, settings: Settings, customer_id_pads: tuple[bytes, bytes]
+) -> tuple[list[CustomerChange], dict[str, int]]:
+    """What the next run will do if these words are said: changes of customers, and standing rows by table that it will state again.
+
+    It is the run's own step, taken back, so it cannot differ from what the run does; what is pending beside the words would be in it, too. Leaves everything
+    as it was. Raises as `resolve_identities` does.
     """
     _require(connection, _INCREMENT_INPUTS)
-    rules = _Rules(settings.identity.max_neighbours, settings.time.session_gap_minutes * 60_000_000)
     connection.begin()
     try:
-        _increment(connection, rules, pad_parameters(customer_id_pads), None, and_also=(word,))
+        _increment(connection, _rules(settings), pad_parameters(customer_id_pads), None, and_also=words)
         return changes_of_last_run(connection), restated_rows(connection)
     finally:
         connection.rollback()

@@ -46,8 +46,8 @@ SCOPE_TABLES = {
     # Pending events as the last resolution counted them; what older runs counted stands in int_events_sessionized.
     "applied_events": "event_id VARCHAR, occurred_at TIMESTAMP, node_ids BIGINT[], is_counted BOOLEAN, session_key_id BIGINT, order_id VARCHAR",
 }
-# What happened to customers, run by run: a record, so it stands with the other records in `raw` and outlives every rebuild.
-LOG_TABLE = "raw.identity_restatements"
+# What happened to customers, run by run: a record, which no rebuild empties and `waymark upgrade` keeps.
+LOG_TABLE = "identity.restatements"
 _LOG_COLUMNS = """
     run_number BIGINT, data_now TIMESTAMP, customer_before VARCHAR, customer_after VARCHAR, why VARCHAR, identifier_count BIGINT, rows_by_table VARCHAR"""
 # data_now of the last finished run: features of points before it are re-stated for the customers above, later points for everybody.
@@ -72,7 +72,6 @@ def replace_identity(connection: Connection) -> None:
 
 
 def _prepare_log(connection: Connection) -> None:
-    connection.execute("create schema if not exists raw")
     connection.execute(f"create table if not exists {LOG_TABLE} ({_LOG_COLUMNS})")
 
 

@@ -35,6 +35,11 @@ def node_letters(node_id: int) -> str:
     return f"{node_id:016x}".translate(str.maketrans(_DIGITS, _LETTERS))
 
 
+def node_of_letters(letters: str) -> int:
+    """The node id of sixteen letters."""
+    return int(letters.translate(str.maketrans(_LETTERS, _DIGITS)), 16)
+
+
 def read_words(connection: Connection, *, and_also: Sequence[Word] = ()) -> None:
     """Makes temp table operator_words (word, node_a < node_b, occurred_at, ordinal, event_id): all that were ever said, and those of `and_also`."""
     connection.execute(

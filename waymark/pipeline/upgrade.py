@@ -20,7 +20,9 @@ from waymark.pipeline.progress import tell
 from waymark.pipeline.publish import Snapshot, publish
 
 # Schemas whose every table is derived: from `raw`, by dbt, by identity, by the champion.
-DERIVED = ("staging", "intermediate", "marts", "features", "identity")
+DERIVED = ("staging", "intermediate", "marts", "features")
+# Of schema identity, what is a record: all else in it is derived, too.
+KEPT = ("identity.restatements",)
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,15 @@ def _move_history_of_checks(connection: Connection, _: Home) -> None:
         connection.execute(f"drop schema {WAREHOUSE}.quality cascade")
 
 
+def _nothing(connection: Connection, _: Home) -> None:
+    """Only what is derived changed."""
+
+
 # By the version that they start from. Each has its line in CHANGELOG.md's table of schema changes.
 MIGRATIONS: Mapping[int, Migration] = {
     0: Migration("raw.build_state is made anew: it did not say by which models the tables were built", _forget_how_it_was_built),
     1: Migration("quality.check_results moves into the file of what is published", _move_history_of_checks),
+    2: Migration("links carry evidence, and memberships how sure they are: identity is made anew", _nothing),
 }
 
 
@@ -99,6 +106,9 @@ def _carry_over(run: steps.Run, migrations: list[Migration]) -> tuple[str, ...]:
         for catalog in (WAREHOUSE, OUTPUTS):
             for schema in DERIVED:
                 connection.execute(f"drop schema if exists {catalog}.{schema} cascade")
+        for (name,) in rows(connection, "select table_name from duckdb_tables() where database_name = ? and schema_name = 'identity'", [WAREHOUSE]):
+            if f"identity.{name}" not in KEPT:
+                connection.execute(f"drop table {WAREHOUSE}.identity.{name}")
     return tuple(migration.what for migration in migrations)
 
 

@@ -14,7 +14,7 @@ from warehouse_double import WarehouseDouble, rebuilt
 from warehouse_double import settings as project_settings
 from worlds import random_batches
 
-from waymark.identity import Word, preview_word, restated_rows
+from waymark.identity import Word, preview_words, restated_rows
 
 DEVICE, TABLET = ("anonymous_id", "web:a"), ("anonymous_id", "web:b")
 ANN, BEN = ("user_id", "shop:1"), ("user_id", "shop:2")
@@ -141,10 +141,18 @@ def test_a_merge_beats_the_evidence_and_a_split_beats_a_merge_until_the_next_wor
         double.say(said(number, 100, is_merge, ANN, BEN))
         double.run([])
         assert len({map_of(double)[ANN], map_of(double)[BEN]}) == customers
-    ((method,),) = rebuilt(double.events.values(), 3, double.words[:1]).connection.execute(
-        "select method from identity.membership_history where valid_to is null and node_id = ?", [reference.node_id(*BEN)]
-    ).fetchall()
-    assert method == "operator"
+
+
+def test_what_an_operator_alone_joined_is_said_to_be_so() -> None:
+    double = WarehouseDouble()
+    double.run([event(1, 0, DEVICE), event(2, 5, TABLET, ANN)])
+    double.say(said(1, 50, True, DEVICE, TABLET))
+    double.run([])
+    found = double.connection.execute("""
+        select identifier_value, method, confidence from identity.membership_history join identity.nodes using (node_id)
+        where valid_to is null order by identifier_value
+    """)
+    assert found.fetchall() == [("shop:1", "operator", 0.99), ("web:a", "own", 1.0), ("web:b", "operator", 1.0)]
 
 
 def test_a_split_holds_against_every_way_round_it() -> None:
@@ -166,14 +174,14 @@ def test_what_is_announced_is_what_the_next_run_does() -> None:
         double.run([item for batch in random_batches(stream, events=60, batches=1, people=4) for item in batch])
         word = random_words(stream, list(double.events.values()), 1)[0]
         before = double.identity()
-        announced, rows = preview_word(
-            double.connection, Word("operator_merge" if word.is_merge else "operator_split", *word.nodes, word.at, word.ordinal, word.event_id),
+        announced, rows = preview_words(
+            double.connection, [Word("operator_merge" if word.is_merge else "operator_split", *word.nodes, word.at, word.ordinal, word.event_id)],
             settings=project_settings(3), customer_id_pads=reference.PADS,
         )  # fmt: skip
         assert double.identity() == before and double.table("restated_customers") == []
         double.say(word)
         double.resolve()
-        logged = double.connection.execute("select customer_before, customer_after, why, identifier_count from raw.identity_restatements").fetchall()
+        logged = double.connection.execute("select customer_before, customer_after, why, identifier_count from identity.restatements").fetchall()
         assert logged == [(change.before, change.after, change.why, change.identifiers) for change in announced]
         assert restated_rows(double.connection) == rows
         moved = {node: (before_id, after_id) for node, before_id, after_id in _moved(dict(before["memberships"]), dict(double.table("memberships")))}
@@ -190,7 +198,7 @@ def test_the_log_says_why_a_customer_changed() -> None:
     double = WarehouseDouble(limit=3)
 
     def why() -> set[str]:
-        newest = "select why from raw.identity_restatements where run_number = (select max(run_number) from raw.identity_restatements)"
+        newest = "select why from identity.restatements where run_number = (select max(run_number) from identity.restatements)"
         return {reason for (reason,) in double.connection.execute(newest).fetchall()}
 
     double.run([event(1, 0, DEVICE), event(2, 1, TABLET)])
