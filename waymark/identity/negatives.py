@@ -7,7 +7,7 @@ anew as a whole, so the result does not depend on the order of arrival; what a p
 
 from __future__ import annotations
 
-from waymark.core.warehouse import Connection
+from waymark.core.warehouse import Connection, rows
 from waymark.identity.evidence import sighted_event_sql, sighting_sql
 from waymark.identity.probabilities import OPERATOR_MERGE, OPERATOR_PROBABILITY, OPERATOR_SPLIT, ORDER_CONFLICT, TWO_LOGINS
 
@@ -17,17 +17,21 @@ _DAY_US = 86_400_000_000
 _EVIDENCE = "session_key_id, order_id, node_a, node_b, kind, since, source_event_id"
 
 
-def session_evidence_sql(keys: str) -> str:
-    """SQL: pairs of accounts of one session, of the session keys that the condition names (over `session_key_id`). Needs the parameter `gap_us`."""
+def shared_keys_sql(condition: str) -> str:
+    """SQL: session keys, among those of the condition (over `session_key_id`), at which more than one account was seen."""
     return f"""
-        with logins as (
-            select session_key_id, node_id
-            from (select session_key_id, unnest(node_ids) as node_id from intermediate.int_events where is_counted and {keys})
-            where node_id in (select node_id from identity.nodes where identifier_type = 'user_id')
-            group by session_key_id, node_id
-        ),
+        select session_key_id
+        from (select session_key_id, unnest(node_ids) as node_id from intermediate.int_events where is_counted and {condition})
+        where node_id in (select node_id from identity.nodes where identifier_type = 'user_id')
+        group by session_key_id
+        having min(node_id) < max(node_id)
+    """
 
-        shared as (select session_key_id from logins group by session_key_id having count(*) > 1),
+
+def session_evidence_sql(keys: str) -> str:
+    """SQL: pairs of accounts of one session, of the session keys of a relation. Needs the parameter `gap_us`."""
+    return f"""
+        with shared as (select session_key_id from {keys}),
 
         gapped as (
             select event_id, occurred_at, session_key_id, node_ids,
@@ -45,7 +49,7 @@ def session_evidence_sql(keys: str) -> str:
         seen as (
             select session_key_id, session_number, node_id, min(occurred_at) as first_at, min({sighting_sql("occurred_at", "event_id")}) as first_sighting
             from (select session_key_id, session_number, occurred_at, event_id, unnest(node_ids) as node_id from numbered)
-            where node_id in (select node_id from logins)
+            where node_id in (select node_id from identity.nodes where identifier_type = 'user_id')
             group by session_key_id, session_number, node_id
         ),
 
@@ -87,8 +91,8 @@ def order_evidence_sql(orders: str) -> str:
 
 def rebuild_negatives(connection: Connection, *, gap_us: int) -> None:
     """Fills negative_evidence, operator_links and negative_edges, all empty. Needs temp table operator_words."""
-    for query, parameters in ((session_evidence_sql("session_key_id is not null"), {"gap_us": gap_us}), (order_evidence_sql("true"), None)):
-        connection.execute(f"insert into identity.negative_evidence select {_EVIDENCE} from ({query})", parameters)
+    _add_evidence(connection, "session_key_id is not null", "true", gap_us)
+    _state_pairs(connection)
     _state_words(connection)
 
 
@@ -97,36 +101,25 @@ def merge_negatives(connection: Connection, *, gap_us: int) -> None:
 
     Leaves temp tables changed_negatives (node_a, node_b, kind) and changed_words (node_a, node_b): what is not as it was.
     """
-    pending = "(from temp.pending_now {0} union all by name from temp.pending_counted {0} union all by name from temp.pending_before {0})"
-    connection.execute(
-        f"""
-        create or replace temp table judged_keys as
-        select distinct session_key_id from {pending.format("select session_key_id")} where session_key_id is not null
-        """
-    )
-    connection.execute(
-        f"create or replace temp table judged_orders as select distinct order_id from {pending.format('select order_id')} where order_id is not null"
-    )
-    connection.execute(
-        """
-        delete from identity.negative_evidence
-        where session_key_id in (select session_key_id from temp.judged_keys) or order_id in (select order_id from temp.judged_orders)
-        """
-    )
-    keys, orders = "session_key_id in (select session_key_id from temp.judged_keys)", "order_id in (select order_id from temp.judged_orders)"
-    for query, parameters in ((session_evidence_sql(keys), {"gap_us": gap_us}), (order_evidence_sql(orders), None)):
-        connection.execute(f"insert into identity.negative_evidence select {_EVIDENCE} from ({query})", parameters)
+    for name, column in (("judged_keys", "session_key_id"), ("judged_orders", "order_id")):
+        touched = " union ".join(f"select {column} from temp.{pending}" for pending in ("pending_now", "pending_counted", "pending_before"))
+        connection.execute(f"create or replace temp table {name} as select {column} from ({touched}) where {column} is not null")
     connection.execute("create or replace temp table negatives_before as from identity.negative_edges")
     connection.execute("create or replace temp table links_before as from identity.operator_links")
+    keys, orders = "session_key_id in (select session_key_id from temp.judged_keys)", "order_id in (select order_id from temp.judged_orders)"
+    if rows(connection, f"select 1 from identity.negative_evidence where {keys} or {orders} limit 1"):
+        connection.execute(f"delete from identity.negative_evidence where {keys} or {orders}")
+    _add_evidence(connection, keys, orders, gap_us)
+    _state_pairs(connection)
     _state_words(connection)
-    for name, before, columns in (("changed_negatives", "negative_edges", "node_a, node_b, kind"), ("changed_words", "operator_links", "node_a, node_b")):
-        old = "negatives_before" if before == "negative_edges" else "links_before"
+    for name, table, before, columns in (
+        ("changed_negatives", "negative_edges", "negatives_before", "node_a, node_b, kind"),
+        ("changed_words", "operator_links", "links_before", "node_a, node_b"),
+    ):  # fmt: skip
         connection.execute(
             f"""
             create or replace temp table {name} as
-            select distinct {columns} from (
-                (from identity.{before} except from temp.{old}) union all (from temp.{old} except from identity.{before})
-            )
+            select distinct {columns} from ((from identity.{table} except from temp.{before}) union all (from temp.{before} except from identity.{table}))
             """
         )
     connection.execute(
@@ -140,8 +133,33 @@ def merge_negatives(connection: Connection, *, gap_us: int) -> None:
     )
 
 
+def _add_evidence(connection: Connection, keys: str, orders: str, gap_us: int) -> None:
+    """Nearly no session has two accounts, and nearly no order contradicts itself: so what few have is asked of them alone."""
+    connection.execute(f"create or replace temp table shared_keys as {shared_keys_sql(keys)}")
+    if rows(connection, "select 1 from temp.shared_keys limit 1"):
+        connection.execute(f"insert into identity.negative_evidence select {_EVIDENCE} from ({session_evidence_sql('temp.shared_keys')})", {"gap_us": gap_us})
+    connection.execute(f"insert into identity.negative_evidence select {_EVIDENCE} from ({order_evidence_sql(orders)})")
+
+
+def _state_pairs(connection: Connection) -> None:
+    """Makes the negative edges that sessions and orders say anew: few rows."""
+    connection.execute("delete from identity.negative_edges")
+    connection.execute(
+        f"""
+        insert into identity.negative_edges
+        select node_a, node_b, kind, min(since), null, {sighted_event_sql("min(sighting)")}
+        from (select *, {sighting_sql("since", "source_event_id")} as sighting from identity.negative_evidence)
+        where node_a <> node_b
+        group by node_a, node_b, kind
+        """
+    )
+
+
 def _state_words(connection: Connection) -> None:
-    """Makes operator_links, negative_edges and the edges of merges anew: few rows, of few pairs. Of words on one pair the latest stands until the next."""
+    """Makes operator_links, their edges and the negative edges of splits anew. Of words on one pair the latest stands until the next."""
+    if not rows(connection, "select 1 from temp.operator_words union all select 1 from identity.operator_links limit 1"):
+        connection.execute("create or replace temp table word_spells as select *, occurred_at as since, occurred_at as until from temp.operator_words")
+        return
     connection.execute(
         """
         create or replace temp table word_spells as
@@ -155,15 +173,9 @@ def _state_words(connection: Connection) -> None:
     connection.execute(
         f"insert into identity.operator_links select node_a, node_b, since, until, event_id from temp.word_spells where word = '{OPERATOR_MERGE}'"
     )
-    connection.execute("delete from identity.negative_edges")
     connection.execute(
         f"""
         insert into identity.negative_edges
-        select node_a, node_b, kind, min(since), null, {sighted_event_sql("min(sighting)")}
-        from (select *, {sighting_sql("since", "source_event_id")} as sighting from identity.negative_evidence)
-        where node_a <> node_b
-        group by node_a, node_b, kind
-        union all
         select node_a, node_b, word, since, until, event_id from temp.word_spells where word = '{OPERATOR_SPLIT}'
         """
     )

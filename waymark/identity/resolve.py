@@ -28,7 +28,7 @@ _TEMPORARY = (
     *("node_evidence", "pair_evidence", "degrees", "pending_instants", "pending_now", "pending_before", "pending_counted", "withdrawn_events"),
     *("withdrawn_nodes", "withdrawn_pairs", "witnesses", "node_updates", "edge_updates", "relinked_nodes", "relinked_edges", "seed_nodes", "affected_nodes"),
     *("fresh_clusters", "fresh_history", "stale_history", "changed_nodes", "changed_history", "changed_memberships", "changed_node_events"),
-    *("operator_words", "word_spells", "judged_keys", "judged_orders", "negatives_before", "links_before", "changed_negatives", "changed_words"),
+    *("operator_words", "word_spells", "judged_keys", "judged_orders", "shared_keys", "negatives_before", "links_before", "changed_negatives", "changed_words"),
     *("stale_clusters", "changes_of_customers"),
     *("run_orders", "order_events", "moved_conversions", "run_events", "run_session_keys", "all_session_keys", "active_nodes"),
 )

@@ -7,18 +7,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from waymark.core.errors import StorageError
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.identity.probabilities import OPERATOR_MERGE
-from waymark.pipeline.identifiers import Identifier, find_identifier
-from waymark.pipeline.steps import preflight
+from waymark.pipeline.identifiers import Identifier, find_identifier, require_ended_run
 
 MOST_WAYS, MOST_PAIRS = 3, 10
 
 
 @dataclass(frozen=True)
-class Link:
+class ToldLink:
     """A row of identity.edges. why_not: why it joins nobody now; empty where it is in force."""
 
     node_a: int
@@ -32,11 +30,9 @@ class Link:
 def explain(project: Project, one: str, other: str) -> list[str]:
     """Lines for people: the surest ways of evidence that are in force, or what there is and why it is not; and what speaks against. Hold the writer lock.
 
-    Raises StorageError before the first run, WaymarkError where an identifier is not known.
+    Raises StorageError before the first run and after one that did not end, WaymarkError where an identifier is not known.
     """
-    if not project.home.warehouse.exists():
-        raise StorageError("nothing has been run yet", where=str(project.home.root), remedy="Run `waymark run` first.")
-    run = preflight(project)
+    run = require_ended_run(project)
     with run.open_warehouse() as connection:
         ends = [find_identifier(connection, run.secret, text) for text in (one, other)]
         return list(_explained(connection, *ends))
@@ -71,21 +67,21 @@ def _explained(connection: Connection, one: Identifier, other: Identifier) -> It
     yield from (["Against:", *against] if against else ["Nothing speaks against it." if together else "No negative evidence."])
 
 
-def _way(way: list[Link], names: dict[int, str]) -> Iterator[str]:
+def _way(way: list[ToldLink], names: dict[int, str]) -> Iterator[str]:
     for link in way:
         yield f"  {names[link.node_a]} - {names[link.node_b]}: {link.told}{f' [{link.why_not}]' if link.why_not else ''}"
 
 
-def surest_way(links: list[Link], start: int, end: int) -> list[Link]:
+def surest_way(links: list[ToldLink], start: int, end: int) -> list[ToldLink]:
     """Links of the way with the greatest product of probabilities (Dijkstra over -log p); empty where there is none. Among equals the one of least nodes."""
-    near: dict[int, list[tuple[float, int, Link]]] = {}
+    near: dict[int, list[tuple[float, int, ToldLink]]] = {}
     for link in links:
         weight = -math.log(link.probability)
         near.setdefault(link.node_a, []).append((weight, link.node_b, link))
         near.setdefault(link.node_b, []).append((weight, link.node_a, link))
     waiting: list[tuple[float, int, int]] = [(0.0, 0, start)]
     best: dict[int, tuple[float, int]] = {start: (0.0, 0)}
-    came: dict[int, Link] = {}
+    came: dict[int, ToldLink] = {}
     while waiting:
         weight, steps, node = heapq.heappop(waiting)
         if node == end:
@@ -97,14 +93,14 @@ def surest_way(links: list[Link], start: int, end: int) -> list[Link]:
             if other not in best or reached < best[other]:
                 best[other], came[other] = reached, link
                 heapq.heappush(waiting, (*reached, other))
-    way: list[Link] = []
+    way: list[ToldLink] = []
     while end != start and end in came:
         way.append(came[end])
         end = came[end].node_a if came[end].node_b == end else came[end].node_b
     return way[::-1] if end == start else []
 
 
-def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], list[Link]]:
+def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], list[ToldLink]]:
     """Names of the nodes, and the links between them, of the clusters that the ends were ever in."""
     connection.execute(
         """
@@ -144,7 +140,7 @@ def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], lis
             why_not = "" if customer.get(a) == customer.get(b) else "refused: it would join what must stay apart"
         estimate = f", estimate {version}" if version else ""
         told = f"{kind}, probability {probability}{estimate}, {count:,} events from {first} to {last}, event ids {first_event} … {last_event}"
-        links.append(Link(int(str(a)), int(str(b)), str(kind), float(str(probability)), told, why_not))
+        links.append(ToldLink(int(str(a)), int(str(b)), str(kind), float(str(probability)), told, why_not))
     return names, [link for link in links if {link.node_a, link.node_b} <= set(names)]
 
 

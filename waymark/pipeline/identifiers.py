@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from waymark.core.errors import WaymarkError
-from waymark.core.settings import NAME_PATTERN
+from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.settings import NAME_PATTERN, Project
 from waymark.core.warehouse import Connection, rows
+from waymark.pipeline.code import build_digest
+from waymark.pipeline.steps import Run, preflight
 from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
 
 _OWN_TYPES = ("anonymous_id", "user_id")
@@ -25,6 +27,25 @@ class Identifier:
     def __str__(self) -> str:
         shown = f"{self.value[:12]}…" if re.fullmatch(r"[0-9a-f]{64}", self.value) else self.value
         return f"{self.kind}:{shown}"
+
+
+def require_ended_run(project: Project) -> Run:
+    """The project, ready to be asked who is who.
+
+    Raises StorageError before the first run, after one that did not end, and where another version made the tables.
+    """
+    if not project.home.warehouse.exists():
+        raise StorageError("nothing has been run yet", where=str(project.home.root), remedy="Run `waymark run` first.")
+    run = preflight(project)
+    with run.open_warehouse() as connection:
+        is_there = rows(connection, "select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'build_state'")
+        ended = "select build_digest from raw.build_state where not full_refresh_needed and not exists (from raw.lake_files where is_pending)"
+        state = rows(connection, ended) if is_there else []
+    if not state or state[0][0] != build_digest(project):
+        raise StorageError(
+            "the last run did not come to its end, or another version made it, so who is who cannot be told", where=str(project.home.root), remedy="waymark run"
+        )
+    return run
 
 
 def find_identifier(connection: Connection, secret: Secret, text: str) -> Identifier:

@@ -15,14 +15,13 @@ from datetime import datetime
 from pathlib import Path
 
 from waymark.core.clock import wall_now
-from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.errors import WaymarkError
 from waymark.core.home import write_atomically
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, rows
 from waymark.identity import CustomerChange, Word, preview_words
 from waymark.identity.words import EVENT_TYPES, node_letters, node_of_letters, read_words
-from waymark.pipeline.identifiers import Identifier, find_identifier
-from waymark.pipeline.steps import Run, preflight
+from waymark.pipeline.identifiers import Identifier, find_identifier, require_ended_run
 from waymark.privacy import redact_text
 
 _EVENTS = {word: event for event, word in EVENT_TYPES.items()}
@@ -60,7 +59,7 @@ def announce(project: Project, word: str, one: str, other: str) -> Announcement:
 
     Raises StorageError before the first run and after one that did not end, WaymarkError where an identifier is not known or both are one.
     """
-    run = _require_run(project)
+    run = require_ended_run(project)
     with run.open_warehouse() as connection:
         first, second = (find_identifier(connection, run.secret, text) for text in (one, other))
         if first.node_id == second.node_id:
@@ -92,17 +91,6 @@ def say(project: Project, announcement: Announcement, *, because: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(record) + "\n")
     return path
-
-
-def _require_run(project: Project) -> Run:
-    if not project.home.warehouse.exists():
-        raise StorageError("nothing has been run yet", where=str(project.home.root), remedy="Run `waymark run` first.")
-    run = preflight(project)
-    with run.open_warehouse() as connection:
-        pending = rows(connection, "select full_refresh_needed or exists (from raw.lake_files where is_pending) from raw.build_state")
-    if not pending or pending[0][0]:
-        raise StorageError("the last run did not come to its end, so what a word changes cannot be told", where=str(project.home.root), remedy="waymark run")
-    return run
 
 
 def _waiting(project: Project, connection: Connection) -> list[Word]:

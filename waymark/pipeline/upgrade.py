@@ -44,15 +44,10 @@ def _move_history_of_checks(connection: Connection, _: Home) -> None:
         connection.execute(f"drop schema {WAREHOUSE}.quality cascade")
 
 
-def _nothing(connection: Connection, _: Home) -> None:
-    """Only what is derived changed."""
-
-
 # By the version that they start from. Each has its line in CHANGELOG.md's table of schema changes.
 MIGRATIONS: Mapping[int, Migration] = {
     0: Migration("raw.build_state is made anew: it did not say by which models the tables were built", _forget_how_it_was_built),
     1: Migration("quality.check_results moves into the file of what is published", _move_history_of_checks),
-    2: Migration("links carry evidence, and memberships how sure they are: identity is made anew", _nothing),
 }
 
 

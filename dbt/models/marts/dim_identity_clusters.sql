@@ -17,7 +17,7 @@ clusters as (
         cast(memberships.node_id as varchar) || '_' || cast({{ x_epoch_us('memberships.valid_from') }} as varchar) as membership_id,
         memberships.node_id,
         nodes.identifier_type,
-        nodes.identifier_value,
+        nodes.identifier_value as identifier,
         memberships.customer_id,
         memberships.valid_from,
         memberships.valid_to,

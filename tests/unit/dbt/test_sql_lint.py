@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from waymark.identity.changes import RESTATED
 from waymark.pipeline.dbt_sources import sources_document
 
 DBT = Path(__file__).resolve().parents[3] / "dbt"
@@ -300,3 +301,18 @@ def test_money_that_is_not_cast_is_caught(sql: str, is_good: bool) -> None:
 )
 def test_reads_against_the_layers_are_caught(layer: str, sql: str, found: set[str]) -> None:
     assert _reads_above(layer, sql) == found
+
+
+def test_identity_counts_the_rows_that_a_models_scopes_restate() -> None:
+    """What an operator's word is announced to re-state, by table, uses the scopes that the models name; points nobody reached yet, and time alone, are left out."""
+    scopes = {
+        "placements": "restated_placements", "session_keys": "restated_session_keys", "customers": "restated_customers", "nodes": "restated_nodes",
+        "feature_customers": "restated_feature_customers", "events": "restated_events",
+    }  # fmt: skip
+    for table, condition in RESTATED.items():
+        schema, name = table.split(".")
+        (path,) = (DBT / "models").rglob(f"{name}.yml")
+        named = yaml.safe_load(path.read_text())["models"][0]["config"]["meta"]["restated_by"]
+        assert schema == ("intermediate" if path.is_relative_to(DBT / "models" / "intermediate") else "marts")
+        for scope, relation in scopes.items():
+            assert (f"identity.{relation} " in f"{condition} ".replace(")", " ")) == (scope in named), f"{table}: {scope}"
