@@ -21,15 +21,23 @@ CUSTOMER_TABLES = ("marts.dim_customers", "marts.fct_conversions", "marts.fct_ev
 _PLACED = """t.event_id in (select event_id from identity.restated_placements) and t.occurred_at in (select occurred_at from identity.restated_placements)"""
 _OF_CUSTOMERS = "t.customer_id in (select customer_id from identity.restated_customers)"
 _OF_NODES = "t.node_id in (select node_id from identity.restated_nodes)"
-# The scopes of dbt/macros/restated.sql, by table: which standing rows a run deletes and computes again. Points that the last run did not reach are left out.
+_OF_FEATURES = "t.customer_id in (select customer_id from identity.restated_feature_customers)"
+_EVENTS = "t.event_id in (select event_id from identity.restated_events)"
+_FIRST_PLACED = _PLACED.replace("t.event_id", "t.first_event_id").replace("t.occurred_at", "t.started_at")
+# The scopes of dbt/macros/restated.sql, by table: which standing rows a run deletes and computes again because of who is who. What every run states anew,
+# by time alone, is left out: the latest points, labels that ripen, journeys that lapse.
 RESTATED = {
-    "intermediate.int_customer_activity": "t.customer_id in (select customer_id from identity.restated_feature_customers)",
+    "features.label_conversion": _OF_FEATURES,
+    "intermediate.int_conversions_deduplicated": f"{_EVENTS} or t.order_id in (select order_id from identity.restated_orders)",
+    "intermediate.int_customer_activity": _OF_FEATURES,
     "intermediate.int_events_sessionized": _PLACED,
+    "intermediate.int_identity_edges": _OF_NODES,
     "intermediate.int_node_days": _OF_NODES,
+    "intermediate.int_session_steps": _FIRST_PLACED,
     "marts.dim_customer_aliases": _OF_CUSTOMERS,
     "marts.dim_customers": _OF_CUSTOMERS,
     "marts.dim_identity_clusters": _OF_NODES,
-    "marts.fct_conversions": f"{_OF_CUSTOMERS} or t.event_id in (select event_id from identity.restated_events)",
+    "marts.fct_conversions": f"{_OF_CUSTOMERS} or {_EVENTS}",
     "marts.fct_events": _PLACED,
     "marts.fct_journey_steps": _OF_CUSTOMERS,
     "marts.fct_journeys": _OF_CUSTOMERS,

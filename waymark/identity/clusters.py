@@ -13,7 +13,6 @@ from waymark.identity.history import NEVER, Constraints, Evidence, LinkGraph, in
 from waymark.identity.probabilities import OPERATOR_MERGE, OPERATOR_PROBABILITY, OPERATOR_SPLIT
 from waymark.identity.tables import drop_temporary
 
-_EVIDENCE = (("probability", np.float64), ("is_operators", np.bool_), ("is_estimated", np.bool_))
 _HISTORY = "node_id, customer_id, valid_from, valid_to, method, confidence"
 
 
@@ -180,7 +179,11 @@ def _compute_linked_history(connection: Connection) -> None:
         link_a=np.asarray(links["link_a"], dtype=np.int64),
         link_b=np.asarray(links["link_b"], dtype=np.int64),
         link_first=np.asarray(links["link_first"], dtype=np.int64),
-        evidence=Evidence(*(np.asarray(links[name], dtype=kind) for name, kind in _EVIDENCE)),
+        evidence=Evidence(
+            probability=np.asarray(links["probability"], dtype=np.float64),
+            is_operators=np.asarray(links["is_operators"], dtype=np.bool_),
+            is_estimated=np.asarray(links["is_estimated"], dtype=np.bool_),
+        ),
     )
     cluster = linked_clusters(graph)
     graph = replace(graph, constraints=_constraints(connection, graph, cluster, np.asarray(links["link_until"], dtype=np.int64)))

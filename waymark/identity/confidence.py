@@ -146,7 +146,7 @@ def _links_of_vertices(
     instant = np.full(int(group.max()) + 1, np.iinfo(np.int64).max, dtype=np.int64)
     np.minimum.at(instant, group, valid_to)
     by_node = np.argsort(links.node, kind="stable")
-    starts, stops = (np.searchsorted(links.node[by_node], node, side=side) for side in ("left", "right"))
+    starts, stops = np.searchsorted(links.node[by_node], node, side="left"), np.searchsorted(links.node[by_node], node, side="right")
     lengths = stops - starts
     vertex = np.repeat(np.arange(len(node)), lengths)
     offset = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -39,7 +39,8 @@ def explain(project: Project, one: str, other: str) -> list[str]:
 
 
 def _explained(connection: Connection, one: Identifier, other: Identifier) -> Iterator[str]:
-    customers = dict(rows(connection, "select node_id, customer_id from identity.memberships where node_id in (?, ?)", [one.node_id, other.node_id]))
+    found = rows(connection, "select node_id, customer_id from identity.memberships where node_id in (?, ?)", [one.node_id, other.node_id])
+    customers = {int(str(node)): str(customer) for node, customer in found}
     for end in (one, other):
         yield f"{end}: {customers.get(end.node_id) or 'nobody (shared by too many)'}"
     names, links = _links(connection, [one.node_id, other.node_id])
