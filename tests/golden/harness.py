@@ -172,12 +172,13 @@ class TinyWarehouse:
             return connection.execute(sql).fetchall()
 
     def pure_tables(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of every table that the models made, sorted, as text."""
+        """Every row of every table that the models made, sorted, as text; of a log, which says when things ran, none."""
         with self.open() as connection:
             names = connection.execute(
                 """
                 select table_schema || '.' || table_name from information_schema.tables
-                where table_schema in ('intermediate', 'marts', 'features') and table_type = 'BASE TABLE' order by all
+                where table_schema in ('intermediate', 'marts', 'features') and table_type = 'BASE TABLE' and table_name <> 'fct_identity_restatements'
+                order by all
                 """
             ).fetchall()
             return {str(name): connection.execute(f"select cast(to_json(t) as varchar) from {name} t order by all").fetchall() for (name,) in names}

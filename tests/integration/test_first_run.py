@@ -15,7 +15,10 @@ from tests.integration.conftest import Ran, demo_project, run_project, sql_json,
 from waymark.core.settings import load_project
 from waymark.core.warehouse import OUTPUTS_FILE, connect
 
-MARTS = ["dim_customer_aliases", "dim_customers", "fct_conversions", "fct_events", "fct_journey_steps", "fct_journeys", "fct_sessions", "fct_touchpoints"]
+MARTS = [
+    *("dim_customer_aliases", "dim_customers", "dim_identity_clusters"),
+    *("fct_conversions", "fct_events", "fct_journey_steps", "fct_journeys", "fct_sessions", "fct_touchpoints"),
+]
 LEDGER = "fct_consent_intervals"  # the demo's world has no consent events; tests/integration/test_consent.py looks at it
 
 

@@ -31,6 +31,9 @@ FULL_REFRESH = frozenset({
     "time.reporting_timezone", "time.session_gap_minutes", "time.journey_timeout_days", "counting", "identity", "money", "learning.horizon_days", "consent",
     "goals", "stages", "micro_conversions", "channels",
 })  # fmt: skip
+# A source that a project has without naming it, once an operator has said something about who is who: `waymark identity split|merge` write its files.
+OPERATOR_SOURCE = "waymark_operator"
+_OPERATOR_MAPPING = Path(__file__).resolve().parents[1] / "ingestion" / "builtin" / f"{OPERATOR_SOURCE}.yml"
 VARIABLES = {
     "WAYMARK_HOME": "the home: where everything that a run makes is kept; default: `.waymark` in the project folder",
     "WAYMARK_SECRET": "the secret under which e-mail, phone and other identifiers are hashed; default: one that is made once and kept in the home",
@@ -306,6 +309,8 @@ class Settings(_Strict):
         for name in self.sources:
             if not NAME_PATTERN.match(name):
                 raise ValueError(f"source '{name}' is not a name: lower-case letters, digits and _ only")
+        if OPERATOR_SOURCE in self.sources:
+            raise ValueError(f"source '{OPERATOR_SOURCE}' is Waymark's own; give yours another name")
         names = [goal.name for goal in self.goals] + [micro.name for micro in self.micro_conversions]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"declared twice: {', '.join(doubled)}")
@@ -409,7 +414,16 @@ def load_project(directory: Path | str = ".") -> Project:
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{field}: {message}", where=str(path), remedy=f"Mend {field} in {PROJECT_FILE}.") from error
-    return Project(folder, settings, home_of(folder))
+    home = home_of(folder)
+    return Project(folder, _with_operator(settings, home), home)
+
+
+def _with_operator(settings: Settings, home: Home) -> Settings:
+    """The settings, with the source of operator's words where there are some."""
+    if not (home.landing / OPERATOR_SOURCE).is_dir():
+        return settings
+    entry = SourceEntry(mapping=_OPERATOR_MAPPING, files=["{landing}/*.ndjson"])
+    return settings.model_copy(update={"sources": {**settings.sources, OPERATOR_SOURCE: entry}})
 
 
 def home_of(directory: Path) -> Home:

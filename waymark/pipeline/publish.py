@@ -25,8 +25,8 @@ from waymark.pipeline.role_files import put_out_role_files, whole_mode
 from waymark.pipeline.steps import Run, audit
 
 PUBLISHED_RAW = ("ingestion_log", "removals")
-# Depends on which model was trained when.
-LOG_TABLES = ("marts.fct_propensity_scores",)
+# Depends on which model was trained when, and on when runs were.
+LOG_TABLES = ("marts.fct_propensity_scores", "marts.fct_identity_restatements")
 _COMMENTS = """
     select column_name, comment from duckdb_columns()
     where database_name = current_database() and schema_name = 'raw' and table_name = ? and comment is not null order by column_name

@@ -16,7 +16,7 @@ from waymark.pipeline.dbt_project import DbtProject
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, preflight, resolve, transform_events, transform_marts
 
-IDENTITY_TABLES = ("identity.nodes", "identity.edges", "identity.memberships", "identity.membership_history")
+IDENTITY_TABLES = ("identity.nodes", "identity.edges", "identity.negative_edges", "identity.memberships", "identity.membership_history")
 _RAW_STATE = ("ingestion_log", "event_conflicts", "lake_files", "lake_columns", "quarantine_files", "run_clock", "removals")
 
 

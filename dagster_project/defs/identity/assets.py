@@ -13,9 +13,11 @@ from waymark.pipeline import stated, steps
 
 _TABLES = {
     "nodes": "One row per identifier.",
-    "edges": "One row per observed link between two identifiers.",
+    "edges": "One row per link between two identifiers and kind of evidence.",
+    "negative_edges": "One row per pair of identifiers that must not be one person's.",
     "memberships": "One row per identifier: the customer it belongs to now.",
     "membership_history": "One row per identifier and interval: the customer as known then.",
+    "restatements": "One row per run and customers between which identifiers moved, and why.",
     "restated_session_keys": "What the models after it must re-state: session keys, and from when.",
     "restated_events": "What the models after it must re-state: events without a session.",
     "restated_placements": "What the models after it must re-state: events whose session or customer may be another.",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from waymark.identity.changes import RESTATED
 from waymark.pipeline.dbt_sources import sources_document
 
 DBT = Path(__file__).resolve().parents[3] / "dbt"
@@ -300,3 +301,20 @@ def test_money_that_is_not_cast_is_caught(sql: str, is_good: bool) -> None:
 )
 def test_reads_against_the_layers_are_caught(layer: str, sql: str, found: set[str]) -> None:
     assert _reads_above(layer, sql) == found
+
+
+# Of a model's scopes, those that follow from who is who, by the table that names them; the others follow from time, or from pending events, alone.
+IDENTITY_SCOPES = {
+    "placements": "restated_placements", "first_placements": "restated_placements", "session_keys": "restated_session_keys", "customers": "restated_customers",
+    "nodes": "restated_nodes", "feature_customers": "restated_feature_customers", "events": "restated_events", "orders": "restated_orders",
+}  # fmt: skip
+
+
+def test_what_a_word_is_announced_to_restate_is_counted_by_the_models_own_scopes() -> None:
+    named = {}
+    for path in (DBT / "models").rglob("*.yml"):
+        for model in yaml.safe_load(path.read_text()).get("models", []):
+            scopes = model.get("config", {}).get("meta", {}).get("restated_by", [])
+            if tables := {IDENTITY_SCOPES[scope] for scope in scopes if scope in IDENTITY_SCOPES}:
+                named[f"{path.relative_to(DBT / 'models').parts[0]}.{model['name']}"] = tables
+    assert {table: set(re.findall(r"identity\.(restated_\w+)", condition)) for table, condition in RESTATED.items()} == named

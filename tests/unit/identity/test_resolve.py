@@ -37,7 +37,7 @@ def test_a_rebuild_equals_the_definition(seed: int, limit: int) -> None:
     events = flat(random_batches(random.Random(seed), events=70, batches=1, people=8))
     double = rebuilt(events, limit)
     assert dict(double.table("memberships")) == reference.memberships(events, limit)
-    assert sorted(double.table("membership_history"), key=lambda row: (row[0], row[2])) == reference.history(events, limit)
+    assert sorted(double.intervals(), key=lambda row: (row[0], row[2])) == reference.history(events, limit)
     seen = reference.first_sights(events)
     nodes = double.connection.execute(
         "select identifier_type, identifier_value, node_id, first_seen_at, node_customer_id, is_over_shared from identity.nodes"
