@@ -211,7 +211,7 @@ def _levels(connection: Connection, pairs: str, parts: list[Part], *, clear: boo
         }
         told_levels = ", ".join(
             f"{comparison.level_sql().replace(overlap_sql(name), f'({likeness[name]})')} as level_{name},"
-            f" case when {name}_exact_l = {name}_exact_r then {name}_exact_l end as agreed_{name}"
+            f" case when {name}_exact_l = {name}_exact_r then {name}_exact_l end as {name}_held_l"
             for comparison in comparisons_of(parts)
             for name in [comparison.part.name]
         )
@@ -219,7 +219,7 @@ def _levels(connection: Connection, pairs: str, parts: list[Part], *, clear: boo
         told = f"select record_l, record_r, {told_levels} from ({joined})"
     frequencies = " ".join(
         f"left join (select {part.name}_exact as value, count(*) / (select count({part.name}_exact) from temp.wide_records) as share"
-        f" from temp.wide_records where {part.name}_exact is not null group by 1) f_{part.name} on f_{part.name}.value = agreed_{part.name}"
+        f" from temp.wide_records where {part.name}_exact is not null group by 1) f_{part.name} on f_{part.name}.value = {part.name}_held_l"
         for part in parts
     )  # fmt: skip
     picked = ", ".join(f"cast(level_{part.name} as tinyint) as l_{part.name}, coalesce(f_{part.name}.share, 0.0)::double as f_{part.name}" for part in parts)

@@ -13,7 +13,7 @@ from waymark.core.errors import WaymarkError
 from waymark.core.warehouse import Connection, rows
 from waymark.identity.linkage.calibration import SIMULATED, Knots
 from waymark.identity.linkage.candidates import BLOCK_LIMIT, pairs_sql
-from waymark.identity.linkage.comparisons import EXACT, FORMS, Part, keys_sql, wide_sql
+from waymark.identity.linkage.comparisons import EXACT, FORMS, MOVED, Part, keys_sql, wide_sql
 from waymark.identity.linkage.estimation import Estimation, PartEstimate, rounded
 from waymark.identity.linkage.mixture import Floats, Mixture, Pairs, fit
 from waymark.identity.linkage.scoring import vectors_sql
@@ -113,18 +113,20 @@ def _pairs(connection: Connection, parts: Sequence[Part], u: Floats, frequencies
     connection.execute(f"create or replace temp table linkage_sample_keys as {keys_sql('temp.linkage_sample', parts)}")
     candidates = f"({pairs_sql('temp.linkage_sample_keys', 'temp.linkage_sample', BLOCK_LIMIT)})"
     connection.execute(f"create or replace temp table linkage_vectors as {vectors_sql(candidates, 'temp.linkage_sample', parts)}")
-    picked = ", ".join(f"cast(level_{part.name} as tinyint) as level_{part.name}, agreed_{part.name}" for part in parts)
+    picked = ", ".join(f"cast(level_{part.name} as tinyint) as level_{part.name}, {part.name}_held_l, {part.name}_held_r" for part in parts)
     columns = connection.execute(f"select {picked} from temp.linkage_vectors order by record_l, record_r").fetchnumpy()
     levels = np.stack([np.asarray(columns[f"level_{part.name}"], dtype=np.int8) for part in parts], axis=1)
     rarity = np.zeros(levels.shape)
     for place, part in enumerate(parts):
         told, rare = frequencies[part.name]
-        values = np.ma.filled(np.ma.asarray(columns[f"agreed_{part.name}"]), -1)
         known = np.array(sorted(value for value, _ in told), dtype=np.int64)
         shares = np.array([share for _, share in sorted(told)])
-        at = np.minimum(np.searchsorted(known, values), max(len(known) - 1, 0))
-        frequency = np.where(known[at] == values, shares[at], rare) if len(known) else np.full(len(values), rare)
-        rarity[:, place] = np.where(levels[:, place] == EXACT, np.log(u[place, EXACT] / frequency), 0.0)
+        frequency = np.zeros(len(levels))
+        for side in "lr":
+            values = np.ma.filled(np.ma.asarray(columns[f"{part.name}_held_{side}"]), -1)
+            at = np.minimum(np.searchsorted(known, values), max(len(known) - 1, 0))
+            frequency = np.maximum(frequency, np.where(known[at] == values, shares[at], rare) if len(known) else rare)
+        rarity[:, place] = np.where(np.isin(levels[:, place], (EXACT, MOVED)), np.log(u[place, EXACT] / frequency), 0.0)
     return Pairs(levels, rarity, count * (count - 1) / 2, u, np.array([part.is_shared for part in parts]))
 
 

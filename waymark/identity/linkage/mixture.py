@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from waymark.identity.linkage.comparisons import EXACT, FAR, LEVELS
+from waymark.identity.linkage.comparisons import EXACT, FAR, LEVELS, MOVED
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,7 +32,7 @@ CLASSES = ("household", "neighbours", "one place")
 
 @dataclass(frozen=True)
 class Pairs:
-    """Candidate pairs. levels: (pairs, parts), an index into LEVELS or -1; rarity: (pairs, parts), log(u / frequency) of values in which both agree, else 0;
+    """Candidate pairs. levels: (pairs, parts), an index into LEVELS or -1; rarity: (pairs, parts), log(u / frequency) where both agree (EXACT, MOVED), else 0;
     total: how many pairs there are at all; u: (parts, levels); is_shared: of a part, whether a household has it in common."""
 
     levels: npt.NDArray[np.int8]
@@ -120,7 +120,9 @@ def responsibilities(pairs: Pairs, now: Mixture) -> tuple[list[Floats], float]:
 
 
 def _weights(shares: Floats, u: Floats) -> Floats:
-    return np.concatenate([[0.0], np.log(shares / u)])  # the first is of what is not known
+    weights = np.log(shares / u)
+    weights[MOVED] = weights[EXACT]  # that two names were exchanged is as likely of anybody; that they agree is what tells
+    return np.concatenate([[0.0], weights])  # the first is of what is not known
 
 
 def _shares(level: npt.NDArray[np.int8], weight: Floats) -> Floats:

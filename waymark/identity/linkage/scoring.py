@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import log
 
 from waymark.core.warehouse import Connection
-from waymark.identity.linkage.comparisons import EXACT, FORMS, NOT_KNOWN, Part, comparisons_of, overlap_sql
+from waymark.identity.linkage.comparisons import EXACT, FORMS, MOVED, NOT_KNOWN, Part, comparisons_of, overlap_sql
 from waymark.identity.linkage.estimation import Estimation, PartEstimate
 
 FREQUENCIES = "linkage_frequencies"
@@ -15,7 +15,7 @@ MOST_ODDS = 30.0  # beyond it a double's probability says nothing more
 
 
 def vectors_sql(pairs: str, wide: str, parts: Sequence[Part]) -> str:
-    """SELECT of each pair's columns and, a part, `level_<part>` (comparisons.LEVELS) and `agreed_<part>` (the exact hash where both have it).
+    """SELECT of each pair's columns and, a part, `level_<part>` (comparisons.LEVELS), and `<part>_held_l`, `<part>_held_r`: the exact hashes where they agree.
 
     pairs: record_l, record_r and others. wide: a table of `comparisons.wide_sql` with a column `record`.
     """
@@ -24,7 +24,8 @@ def vectors_sql(pairs: str, wide: str, parts: Sequence[Part]) -> str:
     joined = f"select p.*, {both} from {pairs} p join {wide} l on l.record = p.record_l join {wide} r on r.record = p.record_r"
     overlaps = ", ".join(f"{overlap_sql(part.name)} as {part.name}_overlap" for part in sorted(parts))
     levels = ", ".join(
-        f"{comparison.level_sql(f'{name}_overlap')} as level_{name}, case when {name}_exact_l = {name}_exact_r then {name}_exact_l end as agreed_{name}"
+        f"{comparison.level_sql(f'{name}_overlap')} as level_{name}, "
+        + ", ".join(f"case when level_{name} in ({EXACT}, {MOVED}) then {name}_exact_{side} end as {name}_held_{side}" for side in "lr")
         for comparison in comparisons_of(parts)
         for name in [comparison.part.name]
     )
@@ -47,8 +48,9 @@ def scored_sql(vectors: str, estimation: Estimation) -> str:
     weight: the sum of log(m / u), Fellegi and Sunter's; log_odds: one person against all else, before calibration. Needs `prepare_frequencies`.
     """
     joins = " ".join(
-        f"left join temp.{FREQUENCIES} f_{name} on f_{name}.part = '{name}' and f_{name}.exact = agreed_{name}"
+        f"left join temp.{FREQUENCIES} f_{name}_{side} on f_{name}_{side}.part = '{name}' and f_{name}_{side}.exact = {name}_held_{side}"
         for name in [estimate.part.name for estimate in estimation.parts]
+        for side in "lr"
     )  # fmt: skip
     weight = " + ".join(f"({_weight(estimate, estimate.m)} + {_rarity(estimate)})" for estimate in estimation.parts)
     others = [f"{_double(log(1 - estimation.match - sum(estimation.alike)))}"]
@@ -64,15 +66,17 @@ def scored_sql(vectors: str, estimation: Estimation) -> str:
 
 
 def _weight(estimate: PartEstimate, shares: Sequence[float]) -> str:
-    cases = " ".join(f"when {level} then {_double(log(share / u))}" for level, (share, u) in enumerate(zip(shares, estimate.u, strict=True)))
+    weights = [log(share / u) for share, u in zip(shares, estimate.u, strict=True)]
+    weights[MOVED] = weights[EXACT]  # as in mixture.py
+    cases = " ".join(f"when {level} then {_double(weight)}" for level, weight in enumerate(weights))
     return f"case level_{estimate.part.name} when {NOT_KNOWN} then 0 {cases} end"
 
 
 def _rarity(estimate: PartEstimate) -> str:
-    """A value in which two agree tells the more, the rarer it is."""
+    """A value in which two agree tells the more, the rarer it is; of two that were exchanged, the one that is more frequent in this part is its own."""
     name = estimate.part.name
-    told = f"ln({_double(estimate.u[EXACT])} / coalesce(f_{name}.frequency, {_double(estimate.rare)}))"
-    return f"case when level_{name} = {EXACT} then {told} else 0 end"
+    known = ", ".join(f"coalesce(f_{name}_{side}.frequency, {_double(estimate.rare)})" for side in "lr")
+    return f"case when level_{name} in ({EXACT}, {MOVED}) then ln({_double(estimate.u[EXACT])} / greatest({known})) else 0 end"
 
 
 def _calibrated(knots: Sequence[tuple[float, float]]) -> str:

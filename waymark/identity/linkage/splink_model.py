@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from waymark.core.warehouse import connect
-from waymark.identity.linkage.comparisons import EXACT, LEVELS, Comparison, Part, comparisons_of
+from waymark.identity.linkage.comparisons import EXACT, LEVELS, MOVED, Comparison, Part, comparisons_of
 from waymark.identity.linkage.estimation import Estimation
 from waymark.identity.linkage.mixture import Floats
 
@@ -81,7 +81,10 @@ def _linker(records: pa.Table, comparisons: Sequence[Comparison], estimation: Es
             else:
                 level = ElseLevel() if number == len(LEVELS) - 1 else CustomLevel(condition, label_for_charts=label)
             if name in told:
-                level = level.configure(m_probability=told[name].m[number], u_probability=told[name].u[number], label_for_charts=label)
+                weighed = EXACT if number == MOVED else number
+                level = level.configure(m_probability=told[name].m[weighed], u_probability=told[name].u[weighed], label_for_charts=label)
+                if number == MOVED:
+                    level = level.configure(tf_adjustment_column=f"{name}_exact", tf_adjustment_weight=1.0)
             levels.append(level)
         made.append(CustomComparison(output_column_name=name, comparison_levels=levels))
     settings = SettingsCreator(

@@ -16,6 +16,7 @@ from tests.unit.identity.linkage.people import PARTS, SECRET, Form, forms_of, lo
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.identity.linkage import EstimateReport, Estimation, Part, estimate, facts_sql, link_records, records_sql
 from waymark.identity.linkage.comparisons import FORMS, LEVELS, wide_sql
+from waymark.identity.linkage.estimation import PartEstimate
 from waymark.identity.linkage.links import KEYS, LINKS, RECORDS
 from waymark.identity.linkage.splink_model import splink_weights
 from waymark.privacy import Secret
@@ -62,14 +63,20 @@ def level(part: Part, one: dict[str, Told], other: dict[str, Told], parts: list[
     return next((number for number, name in enumerate(LEVELS) if holds.get(name)), LEVELS.index("other"))
 
 
+def most_frequent(told: PartEstimate, one: dict[str, Told], other: dict[str, Told]) -> float:
+    return max(dict(told.frequencies).get(record[told.part.name]["exact"], told.rare) for record in (one, other))
+
+
 def probability(one: dict[str, Told], other: dict[str, Told], estimation: Estimation) -> float:
     parts = [told.part for told in estimation.parts]
-    match, others = estimation.match, [estimation.match * 0 + 1 - estimation.match - sum(estimation.alike), *estimation.alike]
+    match, others = estimation.match, [1 - estimation.match - sum(estimation.alike), *estimation.alike]
     for told in estimation.parts:
         at = level(told.part, one, other, parts)
         if at < 0:
             continue
-        rarity = told.u[0] / dict(told.frequencies).get(one[told.part.name]["exact"], told.rare) if at == 0 else 1.0
+        rarity = 1.0
+        if at in (0, 1):  # what was exchanged weighs as what agrees, at the frequency of the more frequent of the two
+            at, rarity = 0, told.u[0] / most_frequent(told, one, other)
         match *= told.m[at] / told.u[at] * rarity
         for place, shares in enumerate(told.alike):
             others[1 + place] *= shares[at] / told.u[at] * rarity
@@ -148,10 +155,10 @@ def test_splink_weighs_every_pair_alike(connection: Connection, estimated: Estim
         weight = math.log2(estimated.estimation.match / (1 - estimated.estimation.match))
         for told in estimated.estimation.parts:
             at = level(told.part, one, other, parts)
-            if at >= 0:
+            if at in (0, 1):
+                weight += math.log2(told.m[0] / most_frequent(told, one, other))
+            elif at > 0:
                 weight += math.log2(told.m[at] / told.u[at])
-            if at == 0:
-                weight += math.log2(told.u[0] / dict(told.frequencies).get(one[told.part.name]["exact"], told.rare))
         expected[a, b] = weight
     pairs = pa.table({"node_l": [a for a, _ in expected], "node_r": [b for _, b in expected]})
     found = splink_weights(table, pairs, estimated.estimation)
