@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ml.features import VIEWS
@@ -295,6 +295,37 @@ def test_thousands_of_histories_deny_what_the_rule_denies(models: Models, record
     record_property("claim", "Any history of acts, re-grants, lapses, links and jurisdictions: denied is what the rule denies, at each half day")
     record_property("n", f"{len(counts)} histories, {moments} moments, {allowed} allowed")
     record_property("interval", "exact")
+
+
+BROKEN = [
+    ("int_consent_denials", "visible.strictness, ", ""),
+    ("int_consent_denials", "standing.granted_until <= standing.valid_from", "standing.granted_until < standing.valid_from"),
+    ("int_consent_denials", "greatest(acts.occurred_at, history.valid_from)", "acts.occurred_at"),
+    ("int_consent_denials", "where not is_statement or action_before is null or action_before <> action", ""),
+    ("int_consent_denials", "and (visible.known_to is null or spans.valid_from < visible.known_to)", ""),
+    ("int_consent_denials", "max(case when located.is_denied then 1 else 0 end) = 1", "min(case when located.is_denied then 1 else 0 end) = 1"),
+    ("int_consent_denied_today", "acts.occurred_at <= clock.data_now", "acts.occurred_at < clock.data_now"),
+    ("int_consent_denied_today", "coalesce(standing.last_granted_until <= clock.data_now, false)", "false"),
+    ("int_consent_denied_today", "inner join memberships on memberships.customer_id = denied.customer_id", "inner join memberships on false"),
+    ("score_points", "denial.valid_from < point.as_of_at", "denial.valid_from <= point.as_of_at"),
+]  # fmt: skip
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(("model", "rule", "broken"), BROKEN, ids=[f"{model}: {rule[:50]}" for model, rule, _ in BROKEN])
+def test_each_rule_broken_on_purpose_is_seen(models: Models, model: str, rule: str, broken: str, record_property: Callable[[str, object], None]) -> None:
+    assert rule in models.sql[model], "adapt the mutation"
+    changed = replace(models, sql={**models.sql, model: models.sql[model].replace(rule, broken)})
+
+    @settings(max_examples=1_500, phases=[Phase.generate], derandomize=True, **COMMON)  # type: ignore[arg-type]
+    @given(owners=st.lists(OWNERS, min_size=3, max_size=3), drawn=ACTS, seen=SEEN, now=DAYS)
+    def until_seen(owners: Any, drawn: Any, seen: Any, now: int) -> None:
+        check_history(changed, owners, drawn, seen, now)
+
+    with pytest.raises(AssertionError):
+        until_seen()
+    record_property("claim", f"Broken on purpose: `{rule}`")
+    record_property("n", f"`{model}`, caught by histories of acts and links")
 
 
 @pytest.mark.prove
