@@ -110,7 +110,44 @@ class Log:
         mondays = [monday + week * WEEK for week in range(1, (self.data_now - monday) // WEEK + 1)]
         return sorted({*mondays, self.data_now})
 
-    def known(events: Iterable[Event], names: dict[int, tuple[str, str, str]], max_neighbours: int) -> Known:
+    def known(self, at: datetime) -> Known:
+        if at not in self._known:
+            self._known[at] = known([event for event in self.events if event.is_counted and event.occurred_at < at], self.names, self.max_neighbours)
+        return self._known[at]
+
+    def active(self, at: datetime) -> dict[str, list[Event]]:
+        """Events before the point that count, by their customer as known at it, in order."""
+        if at not in self._active:
+            found: dict[str, list[Event]] = defaultdict(list)
+            for event in self.events:
+                customer = self.known(at).customer_of(event) if event.is_counted and event.occurred_at < at else None
+                if customer:
+                    found[customer].append(event)
+            self._active[at] = found
+        return self._active[at]
+
+    def keys(self) -> set[Key]:
+        return {(customer, at) for at in self.points for customer, events in self.active(at).items() if events[-1].occurred_at >= at - LOOKBACK}
+
+
+def read_log(project: Stepwise) -> Log:
+    """The events of a project that ran."""
+    settings = project.project.settings
+    assert settings.goals[0].name == FIRST_GOAL
+    assert timedelta(minutes=settings.time.session_gap_minutes) == GAP
+    columns = [column.name for column in fields(Event) if column.name not in PLACE]
+    found = [dict(zip(columns, row, strict=True)) for row in project.rows(f"select {', '.join(columns)} from intermediate.int_events")]
+    events = [Event(**row | {name: tuple(row[name] or ()) for name in ("node_ids", "goals")}) for row in found]  # type: ignore[arg-type]
+    names = {
+        int(str(node)): (str(kind), str(value), str(customer))
+        for node, kind, value, customer in project.rows("select node_id, identifier_type, identifier_value, node_customer_id from identity.nodes")
+    }
+    ((data_now,),) = project.rows("select data_now from raw.run_clock")
+    assert isinstance(data_now, datetime)
+    return Log(events, names, data_now, settings.identity.max_neighbours, timedelta(days=settings.learning.horizon_days))
+
+
+def known(events: Iterable[Event], names: dict[int, tuple[str, str, str]], max_neighbours: int) -> Known:
     """Components of identifiers that were seen together, without those that have too many neighbours; named after the earliest identifier.
 
     Links join one by one, the surest first, then the earliest; one that would bring together two accounts of one session, or people whose reports of one
