@@ -64,8 +64,8 @@ def test_the_default_world_is_recovered_exactly(tmp_path: Path, seed: int) -> No
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_kiosks_and_reused_order_ids_join_no_two_people(tmp_path: Path, seed: int) -> None:
-    project, truth = resolved(tmp_path, seed, kiosks=0.6, reused_order_ids=0.5)
+def test_reused_order_ids_join_no_two_people(tmp_path: Path, seed: int) -> None:
+    project, truth = resolved(tmp_path, seed, reused_order_ids=0.5)
     assert asked(project, truth, PERSONS_OF_CUSTOMERS) == []
     kinds = dict(asked(project, truth, "select kind, count(*) from identity.negative_edges group by kind"))
     assert int(str(kinds["order_conflict"])) > 50
