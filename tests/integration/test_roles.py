@@ -12,7 +12,8 @@ import pytest
 from tests.integration.conftest import Ran, waymark
 from waymark.core.errors import AuditError, SettingsError, StorageError
 from waymark.core.home import Home
-from waymark.core.settings import AccessSettings, EngineSettings
+from waymark.core.people_settings import AccessSettings
+from waymark.core.settings import EngineSettings
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.pipeline.classification import column_classes
 from waymark.pipeline.published import open_published

@@ -17,13 +17,14 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from waymark.core.errors import SettingsError
 from waymark.core.home import Home
+from waymark.core.people_settings import NAME_PATTERN, AccessSettings, ConsentSettings
+from waymark.core.people_settings import Strict as _Strict
 
 PROJECT_FILE = "waymark.yml"
-NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]{0,49}$")
 STAGES = ("awareness", "consideration", "intent", "purchase", "post_sale")
 Stage = Literal["awareness", "consideration", "intent", "purchase", "post_sale"]
 # Settings, and groups of them, whose change alters tables already built. Settings.refresh_digest is of these; a test tries each setting there is.
@@ -40,10 +41,6 @@ VARIABLES = {
     "WAYMARK_PROJECT": "the project folder that Dagster's code location serves; `waymark` sets it by itself",
     "WAYMARK_SERVICES": "marks what `waymark dev` started, so that it is found again; `waymark` sets it by itself",
 }
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SourceEntry(_Strict):
@@ -83,52 +80,6 @@ class IdentitySettings(_Strict):
     """Who is linked to whom."""
 
     max_neighbours: int = Field(20, ge=1, description="an identifier linked to more than this many others merges nobody")
-
-
-Absence = Literal["granted", "denied"]
-# What every project knows; one's own come beside them.
-CONSENT_SCOPES = ("analytics", "personalisation", "advertising", "email", "sms", "profiling")
-ANYWHERE = "default"
-
-
-class ConsentSettings(_Strict):
-    """What may be done with whose data, where nobody said (docs/consent.md)."""
-
-    scopes: list[str] = Field(default_factory=list, description="scopes of one's own, beside analytics, personalisation, advertising, email, sms, profiling")
-    when_absent: Absence | dict[str, Absence | dict[str, Absence]] = Field(
-        "granted", description="what it means that a person said nothing of a scope: granted or denied; or so by scope, or by scope and jurisdiction"
-    )
-    jurisdictions: dict[str, list[str]] = Field(default_factory=dict, description="jurisdiction: the countries (as the column country has them) that are its")
-
-    @model_validator(mode="after")
-    def _known_names(self) -> ConsentSettings:
-        for name in self.scopes:
-            if not NAME_PATTERN.match(name):
-                raise ValueError(f"'{name}' is not a scope: lower-case letters, digits and _ only")
-        known = self.all_scopes
-        rules = self.when_absent if isinstance(self.when_absent, dict) else {}
-        if unknown := sorted(set(rules) - set(known)):
-            raise ValueError(f"when_absent.{unknown[0]} is no scope; known: {', '.join(known)}; others go under scopes")
-        countries = [country for listed in self.jurisdictions.values() for country in listed]
-        if doubled := sorted({country for country in countries if countries.count(country) > 1}):
-            raise ValueError(f"in two jurisdictions: {', '.join(doubled)}")
-        if ANYWHERE in self.jurisdictions:
-            raise ValueError(f"'{ANYWHERE}' stands for all other jurisdictions; give this one another name")
-        return self
-
-    @property
-    def all_scopes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*CONSENT_SCOPES, *self.scopes)))
-
-    def denials(self) -> dict[str, dict[str, bool]]:
-        """By scope, for scopes that absence denies somewhere: jurisdiction -> is denied; `default` for all others, and for persons of none."""
-        found = {}
-        for scope in self.all_scopes:
-            rule = self.when_absent.get(scope, "granted") if isinstance(self.when_absent, dict) else self.when_absent
-            by_place = {ANYWHERE: "granted", **rule} if isinstance(rule, dict) else {ANYWHERE: rule}
-            if "denied" in by_place.values():
-                found[scope] = {place: answer == "denied" for place, answer in sorted(by_place.items())}
-        return found
 
 
 class MoneySettings(_Strict):
@@ -203,28 +154,6 @@ class OrchestrationSettings(_Strict):
         if len(value.split()) != 5 or not re.fullmatch(r"[\d\w*/,\- ]+", value):
             raise ValueError(f"'{value}' is not a schedule: minute, hour, day, month, weekday, such as 0 * * * *")
         return value
-
-
-class AccessSettings(_Strict):
-    """Who may read what is published (docs/access.md). No full refresh: they bind the next publication."""
-
-    roles: list[Literal["analyst", "marketer", "engineer", "auditor", "service"]] = Field(
-        default_factory=list, description="roles that get a published file of their own; the whole snapshot is then for the home's owner alone",
-    )  # fmt: skip
-    groups: dict[str, str] = Field(default_factory=dict, description="by role: the system's group that its file belongs to; none: the owner's")
-    file_mode: Literal["0400", "0440", "0444"] = Field("0440", description="permissions of the roles' files: owner; owner and group; everybody")
-    refuse_unlogged: bool = Field(False, description="true refuses a read by `waymark sql` and the like where the audit log cannot be written")
-
-    @model_validator(mode="after")
-    def _groups_of_roles(self) -> AccessSettings:
-        if strangers := sorted(set(self.groups) - set(self.roles)):
-            raise ValueError(f"groups names {', '.join(strangers)}, which roles does not")
-        return self
-
-    @property
-    def as_published(self) -> dict[str, object]:
-        """What a publication depends on: empty where no role has a file."""
-        return {"roles": sorted(self.roles), "groups": self.groups, "file_mode": self.file_mode} if self.roles else {}
 
 
 class Goal(_Strict):

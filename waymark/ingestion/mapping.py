@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 
 from waymark.core.errors import MappingError
-from waymark.core.settings import NAME_PATTERN
+from waymark.core.people_settings import NAME_PATTERN
 from waymark.ingestion.consent import ACT_FIELDS, ACTIONS, STATED, TOLD, Consent, ConsentEvents
 from waymark.privacy.comparables import KINDS
 

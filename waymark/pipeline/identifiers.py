@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from waymark.core.errors import StorageError, WaymarkError
-from waymark.core.settings import NAME_PATTERN, Project
+from waymark.core.people_settings import NAME_PATTERN
+from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.steps import Run, preflight

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from waymark.core.errors import SettingsError
 from waymark.core.home import Home, rename_durably, sync_file
+from waymark.core.people_settings import AccessSettings
 from waymark.core.quoting import literal, name
-from waymark.core.settings import AccessSettings, EngineSettings
+from waymark.core.settings import EngineSettings
 from waymark.core.warehouse import OUTPUT_SCHEMAS, Connection, connect, rows
 from waymark.pipeline.classification import class_of, column_classes
 from waymark.pipeline.progress import tell

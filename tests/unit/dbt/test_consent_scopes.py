@@ -13,7 +13,7 @@ import yaml
 from ml.features import VIEWS
 from ml.labels import LABEL
 from tests.conftest import REPOSITORY
-from waymark.core.settings import CONSENT_SCOPES
+from waymark.core.people_settings import CONSENT_SCOPES
 
 MODELS = REPOSITORY / "dbt" / "models"
 # Whatever is made of persons for a use stands in one of these folders; the measures that features are made from stand apart.
