@@ -657,7 +657,7 @@ create table marts.fct_events as
 select
     e.event_id, e.source, e.source_event_id, e.event_type, e.occurred_at, e.received_at, e.session_key, e.anonymous_id, e.user_id, e.identifiers, e.source_channel,
     e.utm_source, e.utm_medium, e.utm_campaign, e.utm_term, e.utm_content, e.click_id_type, e.click_id, e.referrer, e.referrer_host, e.page_url, e.page_host, e.page_path, e.screen,
-    e.user_agent, e.device_type, e.os, e.browser, e.country, e.region, e.city, e.language, e.order_id, e.currency, e.properties, e.text, e.consent_scopes, e.content_digest,
+    e.user_agent, e.device_type, e.os, e.browser, e.country, e.region, e.city, e.language, e.order_id, e.currency, e.properties, e.text, e.consent_scopes,
     e.value,
     cast(case when e.currency = 'USD' then e.value else e.value * rates.rate end as decimal(18, 4)) as value_reporting,
     coalesce(e.is_internal, false) as is_internal,

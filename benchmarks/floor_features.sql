@@ -13,7 +13,7 @@
 create temp table shared as
 with listed as (
     select event_id, unnest(node_ids) as node_id, generate_subscripts(node_ids, 1) as place
-    from pipeline.intermediate.int_events_sessionized
+    from pipeline_outputs.intermediate.int_events_sessionized
     where is_counted and node_ids[1] in (select node_id from pipeline.identity.over_shared_since)
 )
 
@@ -49,7 +49,7 @@ with counted as (
         is_conversion_event and event_id in (
             select event_id from pipeline.intermediate.int_conversions_deduplicated where goal = getvariable('goal')
         ) as is_conversion
-    from pipeline.intermediate.int_events_sessionized
+    from pipeline_outputs.intermediate.int_events_sessionized
     where is_counted and node_ids is not null
 ),
 
@@ -286,7 +286,7 @@ with ripe as (
 
 aimed as (
     select event_id, occurred_at, value_reporting, as_of_at, ends_at, unnest(node_ids) as node_id, generate_subscripts(node_ids, 1) as place
-    from pipeline.intermediate.int_events_sessionized
+    from pipeline_outputs.intermediate.int_events_sessionized
     inner join ripe on as_of_at <= occurred_at and occurred_at < ends_at
     where is_counted and event_id in (select event_id from pipeline.intermediate.int_conversions_deduplicated where goal = getvariable('goal'))
 ),

@@ -155,7 +155,8 @@ def copied_events(lake: Lake, memory_limit: str, copies: int) -> Lake:
             connection.execute(f"create table {here} as from {there[name]} {'' if schema == 'raw' else 'limit 0'}")
         for name, changed in _COPIED.items():
             named = ", ".join(f"{expression} as {column}" for column, expression in changed.items())
-            connection.execute(f"create table {name} as select * replace ({named}) from {there[name]}, range({copies}) as copies (copy)")
+            here = name if there[name].startswith("one.") else f"{OUTPUTS}.{name}"
+            connection.execute(f"create table {here} as select * replace ({named}) from {there[name]}, range({copies}) as copies (copy)")
     return many
 
 

@@ -9,13 +9,11 @@ from typing import Any
 BESIDE: dict[str, tuple[str, ...]] = {
     "int_events": ("losers", "lake", "agents", "arrivals", "types", "stages", "rates"),
     "identity": ("lists", "nodes", "links", "members", "persons", "list_persons"),
-    "int_events_sessionized": ("narrow", "sessionized"),
+    "int_events_sessionized": ("narrow", "sessionized", "fct_events"),
     "int_conversions_deduplicated": ("conversions",),
-    "int_session_steps": ("runs", "touches"),
-    "fct_events": ("fct_events",),
     "fct_sessions": ("sessions", "fct_sessions"),
     "fct_touchpoints": ("fct_touchpoints",),
-    "fct_journey_steps": ("fct_journey_steps",),
+    "int_journey_steps": ("runs", "touches", "fct_journey_steps"),
     "fct_journeys": ("fct_journeys",),
     "fct_conversions": ("fct_conversions",),
     "dim_customers": ("dim_customers",),
@@ -24,9 +22,12 @@ BESIDE: dict[str, tuple[str, ...]] = {
 BESIDE_FEATURES: dict[str, tuple[str, ...]] = {
     "int_node_days": ("shared", "activity", "days"),
     "int_customer_activity": ("grid", "known", "points"),
-    "label_conversion": ("label_conversion",),
+    "int_customer_labels": ("label_conversion",),
 }
-_VIEWS = ("stg_events", "stg_pending_events", "feat_customer_behavior", "feat_customer_channels", "feat_customer_value", "train_conversion", "score_points")
+_VIEWS = (
+    *("stg_events", "stg_pending_events", "fct_events", "fct_journey_steps"),
+    *("feat_customer_behavior", "feat_customer_channels", "feat_customer_value", "label_conversion", "train_conversion", "score_points"),
+)
 _TRANSFORM = ("before identity", "after identity")
 _START_UP = ("imports", "parse")
 

@@ -213,9 +213,9 @@ def feature_sql(fields: Sequence[Field], *, where: str, label: bool = False) -> 
         f'cast({aliases[field.table]}."{field.name}" as {"varchar" if field.dtype == "category" else "double"}) as "{field.name}"' for field in fields
     ]
     first = aliases[tables[0]]
-    joins = [f"inner join {table} as {alias} on {alias}.customer_point_id = {first}.customer_point_id" for table, alias in list(aliases.items())[1:]]
+    joins = [f"inner join {table} as {alias} on {_same_point(alias, first)}" for table, alias in list(aliases.items())[1:]]
     if label:
-        joins.append(f"inner join {LABEL.training_table} as label on label.customer_point_id = {first}.customer_point_id")
+        joins.append(f"inner join {LABEL.training_table} as label on {_same_point('label', first)}")
         columns.append(f"label.{LABEL.name} as {LABEL.name}")
     return f"""
         select {first}.customer_id, {first}.as_of_at, {", ".join(columns)}
@@ -223,6 +223,11 @@ def feature_sql(fields: Sequence[Field], *, where: str, label: bool = False) -> 
         where {where.replace("points.", first + ".")}
         order by {first}.as_of_at, {first}.customer_id
     """
+
+
+def _same_point(one: str, other: str) -> str:
+    """Not by customer_point_id, which is these two as one text, made anew for every row that is read."""
+    return f"{one}.customer_id = {other}.customer_id and {one}.as_of_at = {other}.as_of_at"
 
 
 def _load_split(connection: Connection, fields: Sequence[Field], points: Sequence[datetime], *, sampled: float, seed: int) -> pa.Table:

@@ -87,6 +87,7 @@ def _meaning(test: Mapping[str, Any]) -> str:
     parent = str(given.get("to")).removeprefix("ref('").removesuffix("')")
     sentences = {
         "unique": f"No two rows have the same `{column}`",
+        "unique_key": f"No two rows have the same {' and '.join(f'`{name}`' for name in given.get('columns', []))}",
         "not_null": f"Every row has a `{column}`",
         "accepted_values": f"`{column}` is one of {', '.join(map(str, given.get('values', [])))}",
         "relationships": f"Each `{column}` stands in {parent} as `{given.get('field')}`",

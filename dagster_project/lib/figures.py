@@ -45,7 +45,6 @@ _PREVIEWS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "intermediate.int_conversions_deduplicated": (
         ("goal", "conversions", "reported more than once"), "select goal, count(*), count_if(report_count > 1) from {t} group by all order by all",
     ),
-    "intermediate.int_session_steps": (("stage", "runs of it"), "select coalesce(stage, 'none'), count(*) from {t} group by all order by 2 desc, 1"),
     "intermediate.int_customer_activity": (("points", "first", "last"), "select count(distinct as_of_at), min(as_of_at), max(as_of_at) from {t}"),
     "features.label_conversion": (
         ("labelled points", "converted", "share"), "select count(*), count_if(is_converted), round(avg(is_converted::integer), 4) from {t}",
@@ -93,6 +92,8 @@ _DAYS: Mapping[str, str] = {
     "identity.nodes": "cast(first_seen_at as date)", "identity.edges": "cast(first_seen_at as date)",
 }  # fmt: skip
 _TABLES = "select schema_name || '.' || table_name from duckdb_tables() where not internal"
+# Views that name the columns of one stored table, less the few whom consent leaves out: counting them is about as cheap as counting it.
+_PLAIN_VIEWS = frozenset({"marts.fct_events", "marts.fct_journey_steps", "features.label_conversion"})
 # Columns of what dbt does not make, and of its models without a contract: their types are known once they are made.
 _COLUMNS = """
     select schema_name || '.' || table_name, column_name, lower(data_type), comment from duckdb_columns()
@@ -108,14 +109,22 @@ _LANDED = """
 def figures(run: Run, keys: Collection[dg.AssetKey]) -> dict[dg.AssetKey, dict[str, Any]]:
     """Metadata by asset, read in one connection. A table that a figure cannot be had of has none: figures never fail a run."""
     with run.open_warehouse() as connection:
-        tables = {str(table) for (table,) in rows(connection, _TABLES)}
+        tables = {str(table) for (table,) in rows(connection, _TABLES)} | _PLAIN_VIEWS
         columns, named = _columns(connection), {key: ".".join(key.path) for key in keys}
         return {key: {**(table_figures(connection, table) if table in tables else {}), **columns.get(table, {})} for key, table in named.items()}
 
 
+# Previews and charts read columns of the whole table. Of so many rows they would cost more than an increment does.
+_MOST_ROWS = 20_000_000
+
+
 def table_figures(connection: Connection, table: str) -> dict[str, Any]:
-    """Metadata of one table. Views have none: to count their rows is to compute them."""
-    found: dict[str, Any] = {"dagster/row_count": rows(connection, f"select count(*) from {table}")[0][0]}
+    """Metadata of one table. Views have none, but for the plain ones: to count their rows is to compute them."""
+    if (counted := _asked(connection, f"select count(*) from {table}")) is None:
+        return {}
+    found: dict[str, Any] = {"dagster/row_count": counted[0][0]}
+    if int(str(found["dagster/row_count"])) > _MOST_ROWS:
+        return found | {"preview": f"left out, as the table has more than {_MOST_ROWS:,} rows; ask with `waymark sql`"}
     if table in _PREVIEWS:
         head, query = _PREVIEWS[table]
         if (known := _asked(connection, query.format(t=table))) is not None:

@@ -5,6 +5,9 @@
         'user_agent', 'device_type', 'os', 'browser', 'country', 'region', 'city', 'language', 'order_id', 'value', 'currency', 'properties', 'text', 'consent_scopes', 'is_internal', 'content_digest']) }}
 {%- endmacro %}
 
+{# What is kept of them in the table of events: a content's digest is for ingestion, and would take a tenth of the table. #}
+{% macro event_columns() -%} {{ return(canonical_columns() | reject('equalto', 'content_digest') | list) }} {%- endmacro %}
+
 {# All sources' rows of one kind (`events` or `pending`), columns named one by one; an act of consent goes no further than to the ledger. #}
 {% macro union_of_sources(kind) -%}
     {%- for name in var('sources') %}

@@ -18,19 +18,25 @@
 
 {#
   The same on DuckDB, where the adapter would write the computed rows into a temporary table first, and describe both tables four times: rows go straight
-  into their table, unless the model reads what stands there, which must then still stand. The whole model is built by the adapter.
+  into their table, unless the model reads what stands there, which must then still stand. The whole model is built by the adapter,
+  or a share of the days at a time.
 #}
 {% materialization incremental, adapter='duckdb' -%}
     {%- set existing = load_cached_relation(this) -%}
     {%- if existing is none or not existing.is_table or should_full_refresh() -%}
-        {{ return(dbt.materialization_incremental_duckdb()) }}
+        {{- forget_digest(this) -}}
+        {%- set starts = starts_of_slices(cut_of_time().group(2)) if cut_of_time() else [] -%}
+        {{ return(build_in_slices_of_time(existing, starts) if starts else dbt.materialization_incremental_duckdb()) }}
     {%- endif -%}
     {%- set names = adapter.get_columns_in_relation(this) | map(attribute='quoted') | join(', ') -%}
     {%- set computed = this.identifier ~ '__computed' -%}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {%- set has_digest = keeps_digest(this) -%}
     {% call statement('main') -%}
-        {%- if (this | string) in compiled_code -%}
+        {%- if has_digest -%}
+        {{ restate_with_digest(this, names) }}
+        {%- elif (this | string) in compiled_code -%}
         create or replace temporary table {{ computed }} as (
             {{ compiled_code }}
         );

@@ -3,11 +3,11 @@
   first slice and says so (`slice_mark`); `insert_other_slices`, its post-hook, repeats it for the others, in the same transaction.
 #}
 
-{# How many slices: a relation's rows beside node_days_in_a_slice. condition: which rows count, over alias `counted`. 1 where nothing runs. #}
-{% macro slices_for(relation, condition='true') -%}
+{# How many slices: a relation's rows beside rows_in_a_slice (default: var node_days_in_a_slice). condition: which rows count, over alias `counted`. 1 where nothing runs. #}
+{% macro slices_for(relation, condition='true', rows_in_a_slice=none) -%}
     {%- if not execute or flags.WHICH not in ('build', 'run') or not load_relation(relation) -%} {{ return(1) }} {%- endif -%}
     {%- set rows = run_query("select count(*) from " ~ relation ~ " as counted where " ~ condition).columns[0].values()[0] -%}
-    {{ return([1 + (rows | int) // (var('node_days_in_a_slice') | int), 256] | min) }}
+    {{ return([1 + (rows | int) // (rows_in_a_slice or var('node_days_in_a_slice') | int), 256] | min) }}
 {%- endmacro %}
 
 {% macro slice_mark(slices) -%} -- slice 1 of {{ slices }} {%- endmacro %}

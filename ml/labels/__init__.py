@@ -1,4 +1,4 @@
-"""What is predicted. The SQL stands in dbt/models/features/label_conversion.sql."""
+"""What is predicted. The SQL stands in dbt/models/intermediate/activity/int_customer_labels.sql."""
 
 from __future__ import annotations
 

@@ -45,14 +45,17 @@ class WorldReport:
 
 
 def generate_world(
-    landing: Path, truth: Path, spec: WorldSpec | None = None, *, block_customers: int = BLOCK_CUSTOMERS, workers: int | None = None
-) -> WorldReport:
+    landing: Path, truth: Path, spec: WorldSpec | None = None, *, block_customers: int = BLOCK_CUSTOMERS, workers: int | None = None,
+    part: range | None = None,
+) -> WorldReport:  # fmt: skip
     """Writes the source files of a world into `landing` and its truth tables into `truth`.
 
     Files and truth rows are a function of `spec` alone, whatever `block_customers` and `workers` (default: two, or the one core there is).
+    part: numbers of the customers to write, from 0, where a world is too large to be written at once; the files of all parts together hold its lines.
     Raises SettingsError for an unknown mechanism or a landing folder that holds another world's files, StorageError where the disk does not allow it.
     """
     spec = spec or WorldSpec()
+    part = range(spec.customers) if part is None else part
     unknown = sorted(set(spec.mechanisms) - set(MECHANISMS))
     if unknown:
         raise SettingsError(f"there is no mechanism '{unknown[0]}'", where="WorldSpec.mechanisms", remedy=f"Known are: {', '.join(MECHANISMS)}.")
@@ -67,7 +70,7 @@ def generate_world(
         with tempfile.TemporaryDirectory(prefix=".spill-", dir=truth) as folder:
             spill, writer, kinds = Spill(Path(folder), spec), TruthWriter(truth, truth_schemas(spec)), Counter[tuple[int, str]]()
             try:
-                for tables, counted in _blocks(spill, spec, block_customers, workers):
+                for tables, counted in _blocks(spill, spec, part, block_customers, workers):
                     kinds.update(counted)
                     for name, table in tables.items():
                         writer.write(name, table)
@@ -84,15 +87,17 @@ def generate_world(
     for (_, kind), count in kinds.items():
         by_kind[kind] += count
     events = by_kind["event"] + by_kind["late"]
-    return WorldReport(spec.customers, events, by_kind.total(), len(paths), monotonic() - began, dict(sorted(by_kind.items())), tuple(paths))
+    return WorldReport(len(part), events, by_kind.total(), len(paths), monotonic() - began, dict(sorted(by_kind.items())), tuple(paths))
 
 
-def _blocks(spill: Spill, spec: WorldSpec, block_customers: int, workers: int) -> Iterator[tuple[dict[str, pa.Table], Counter[tuple[int, str]]]]:
+def _blocks(
+    spill: Spill, spec: WorldSpec, part: range, block_customers: int, workers: int
+) -> Iterator[tuple[dict[str, pa.Table], Counter[tuple[int, str]]]]:
     """Works through the blocks, a few at a time, and gives their truth in the customers' order."""
     under_way: deque[Future[tuple[dict[str, pa.Table], Counter[tuple[int, str]]]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for first in range(0, spec.customers, block_customers):
-            under_way.append(pool.submit(_make_block, spill, spec, first, min(block_customers, spec.customers - first)))
+        for first in part[::block_customers]:
+            under_way.append(pool.submit(_make_block, spill, spec, first, min(block_customers, part.stop - first)))
             if len(under_way) > workers:
                 yield under_way.popleft().result()
         while under_way:

@@ -250,7 +250,7 @@ def check_history(models: Models, owners: Sequence[Sequence[tuple[int, str | Non
         [(sighting.at, sighting.nodes, sighting.place) for sighting in ledger.sightings],
     )  # fmt: skip
     points = "outputs.intermediate.int_customer_activity"
-    models.fill(points, "customer_point_id varchar, customer_id varchar, as_of_at timestamp", [("", *key) for key in known_as])
+    models.fill(points, "customer_id varchar, as_of_at timestamp", list(known_as))
     models.build("int_consent_denials")
     models.build("int_consent_denied_today")
     allowed: dict[str, set[Key]] = {}

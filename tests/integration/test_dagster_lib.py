@@ -18,6 +18,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from dagster_project.lib import figures
 from dagster_project.lib.instance import PROCESS_TAG, end_abandoned_runs, instance_folder, process_tag
 from dagster_project.lib.notices import notice_of, post
 from dagster_project.lib.plots import bars_markdown, bars_png
@@ -26,6 +27,7 @@ from dagster_project.lib.sql_columns import columns_read
 from waymark.core.errors import AuditError, StorageError
 from waymark.core.home import Home
 from waymark.core.settings import OrchestrationSettings
+from waymark.core.warehouse import connect
 
 
 @contextmanager
@@ -226,3 +228,13 @@ def test_a_column_is_followed_through_steps_unions_lists_and_itself() -> None:
     assert set(read["n"]) == {("a.map", "who"), ("a.events", "id"), ("a.own", "n")}
     assert read["fixed"] == [] and read["latest"] == [("a.events", "at")]
     assert columns_read("select from where", tables) == {}
+
+
+def test_a_table_of_very_many_rows_is_counted_and_not_read_for_a_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    with connect() as connection:
+        connection.execute("create schema marts")
+        connection.execute("create table marts.fct_touchpoints as select 'email' as channel, timestamp '2026-01-05' as occurred_at from range(2)")
+        assert {"preview", "rows a day"} <= set(figures.table_figures(connection, "marts.fct_touchpoints"))
+        monkeypatch.setattr(figures, "_MOST_ROWS", 1)
+        found = figures.table_figures(connection, "marts.fct_touchpoints")
+    assert (found["dagster/row_count"], set(found)) == (2, {"dagster/row_count", "preview"}) and found["preview"].startswith("left out")

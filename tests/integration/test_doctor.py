@@ -179,7 +179,7 @@ PLANTED: dict[str, tuple[Plant, str, str, str, str]] = {
         lambda p: _write(p.home.landing / "old_shop" / "a.csv"),
         "source files", WARNING, "landing/old_shop", "Add them under sources"),
     "a home that is a file": (lambda p: (shutil.rmtree(p.home.root), p.home.root.write_text("")), "home", PROBLEM, "is no folder", "WAYMARK_HOME"),
-    "an older home": (lambda p: p.home.version_file.write_text("0"), "schema version", PROBLEM, "^0; this Waymark writes 2", "waymark upgrade"),
+    "an older home": (lambda p: p.home.version_file.write_text("0"), "schema version", PROBLEM, "^0; this Waymark writes 3", "waymark upgrade"),
     "a newer home": (lambda p: p.home.version_file.write_text("99"), "schema version", PROBLEM, "99", "newer one"),
     "a home without a version": (lambda p: p.home.version_file.unlink(), "schema version", PROBLEM, "^0;", "waymark upgrade"),
     "a version that is no number": (lambda p: p.home.version_file.write_text("two"), "schema version", PROBLEM, "'two'", "Remove the file"),
@@ -245,9 +245,11 @@ PLANTED: dict[str, tuple[Plant, str, str, str, str]] = {
         lambda p: p.mapping("session_key: anonymous_id", "session_key: none"),
         "sources", WARNING, "has no session key", "session_key in"),
     "session keys that are null": (
-        lambda p: p.published("update marts.fct_events set session_key = null"), "sources", WARNING, "100.0% of .* no session key", "Mend session_key"),
+        lambda p: p.published("update intermediate.int_events_sessionized set session_key = null"),
+        "sources", WARNING, "100.0% of .* no session key", "Mend session_key"),
     "events of nobody": (
-        lambda p: p.published("update marts.fct_events set customer_id = null where hash(event_id) % 2 = 0"), "sources", WARNING, "unattributed", "identifier"),
+        lambda p: p.published("update intermediate.int_events_sessionized set customer_id = null where hash(event_id) % 2 = 0"),
+        "sources", WARNING, "unattributed", "identifier"),
     "rows that are mostly refused": (
         lambda p: p.published("update raw.ingestion_log set rows_quarantined = rows_read / 2"),
         "sources", WARNING, "are refused", "quarantine replay waymark_world"),
@@ -345,4 +347,4 @@ def test_no_identifier_is_told(demo: Ran, patient: Patient) -> None:
 
 
 def test_the_versions_in_the_table_of_faults_are_those_of_this_waymark() -> None:
-    assert homes.SCHEMA_VERSION == 2, "mend the pattern of the older home"
+    assert homes.SCHEMA_VERSION == 3, "mend the pattern of the older home"

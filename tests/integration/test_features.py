@@ -42,22 +42,36 @@ def deliveries() -> list[Delivery]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, deliveries: list[Delivery]) -> Iterator[Stepwise]:
-    """In batches, and features in several slices of the customers; `rebuilt` is at once, in one slice."""
+    """In batches, and features in several slices of the customers; `rebuilt` is at once, in one slice of them and several of the days."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("waymark.pipeline.dbt_project._BYTES_A_NODE_DAY", 4_000_000)
         yield project_in_batches(tmp_path_factory.mktemp("season") / "batches", deliveries)
 
 
+def made_by(project: Stepwise, model: str, *, folder: str = "compiled") -> str:
+    return next((project.home.dbt / "target" / folder).rglob(f"{model}.sql")).read_text()
+
+
 def test_the_features_were_made_in_slices(built: Stepwise) -> None:
-    compiled = next((built.directory / ".waymark" / "dbt" / "target" / "compiled").rglob("int_customer_activity.sql")).read_text()
-    assert int(re.findall("slice 1 of ([0-9]+)", compiled)[0]) > 2
+    assert int(re.findall("slice 1 of ([0-9]+)", made_by(built, "int_customer_activity"))[0]) > 2
 
 
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory: pytest.TempPathFactory, deliveries: list[Delivery]) -> Iterator[Stepwise]:
     project = shop(tmp_path_factory.mktemp("season") / "once")
-    run_at_once(project, deliveries)
-    yield project
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("waymark.pipeline.dbt_project._BYTES_AN_EVENT", 2_000_000)
+        run_at_once(project, deliveries)
+        yield project
+
+
+def test_the_rebuild_was_made_in_slices_of_time_and_of_customers(rebuilt: Stepwise) -> None:
+    for model in ("int_events_sessionized", "int_node_days", "fct_sessions", "fct_touchpoints"):
+        made = made_by(rebuilt, model, folder="run")
+        assert len(re.findall(r"create\s+table", made)) == 1 and made.count("insert into") > 2, model
+    for model in ("int_journey_steps", "fct_journeys"):
+        assert int(re.findall("slice 1 of ([0-9]+)", made_by(rebuilt, model))[0]) > 1, model
+    assert rebuilt.rows("select table_name from information_schema.tables where table_name like '%\\_\\_step' escape '\\'") == []
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def test_sql_prints_a_table_csv_and_json_that_agree(demo: Ran) -> None:
 def test_a_query_that_fails_and_one_that_writes_are_refused_in_words(demo: Ran) -> None:
     unknown = waymark("sql", "--project", demo.directory, "select * from marts.no_such_table")
     assert unknown.returncode == 1 and "no_such_table" in unknown.stderr and "Traceback" not in unknown.stderr
-    writing = waymark("sql", "--project", demo.directory, "delete from marts.fct_events")
+    writing = waymark("sql", "--project", demo.directory, "delete from marts.fct_sessions")
     assert writing.returncode == 1 and "read-only" in writing.stderr
 
 

@@ -22,7 +22,7 @@ from ml.simulator.mechanisms.leaks import SUBTLE
 from tests.integration.conftest import demo_project
 from tests.integration.stepwise import run_steps, share_manifest
 from waymark.core.settings import load_project
-from waymark.core.warehouse import WAREHOUSE, rows
+from waymark.core.warehouse import OUTPUTS, rows
 from waymark.pipeline import steps
 from waymark.pipeline.leaks import _sample, check_leaks
 from waymark.pipeline.steps import Run
@@ -74,7 +74,7 @@ def looking_ahead(run: Run, hours: int) -> Iterator[None]:
     node.raw_code = kept.replace(
         "        conversion_count_7d,\n",
         f"""        cast(conversion_count_7d + (
-            select count(*) from {WAREHOUSE}.intermediate.int_events_sessionized as later
+            select count(*) from {OUTPUTS}.intermediate.int_events_sessionized as later
             where later.customer_id = activity.customer_id and later.is_conversion_event
                 and later.occurred_at >= activity.as_of_at and later.occurred_at < activity.as_of_at + interval {hours} hours
         ) as integer) as conversion_count_7d,\n""",

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from tests.integration.stepwise import Row, Stepwise, assert_equal
+from waymark.core.digest import table_digest
 from waymark.core.home import Home
 from waymark.core.warehouse import connect, rows
 from waymark.pipeline.anchors import anchored, known_anchors
 from waymark.pipeline.freshness import nothing_new, what_is_new
+from waymark.pipeline.kept_digests import STORED_AS
 from waymark.pipeline.verify import verify_project
 from waymark.privacy.audit import AuditLog
 
@@ -79,6 +81,9 @@ def _check_what_is_published(home: Home) -> None:
     with connect(home.published, read_only=True) as connection:
         assert rows(connection, "select sum(rows_accepted), (select sum(rows_removed) from raw.removals) from raw.ingestion_log") == [(5, 2)]
         assert rows(connection, "select distinct event_type, older_than::varchar from raw.removals") == [("page_viewed", "2026-03-21")]
+        # The rebuild forgot the digests that were kept of what stood before.
+        digests = json.loads(home.manifest.read_text())["digests"]
+        assert {name: table_digest(connection, STORED_AS.get(name, name))[1] for name in digests} == digests and len(digests) == 10
     for path in (home.published, home.role_file("analyst"), home.warehouse.with_name("outputs.duckdb")):
         assert b"telling-id-1" not in path.read_bytes(), path
     assert b"telling-id-3" in home.published.read_bytes()

@@ -77,7 +77,7 @@ def set_back(project: Stepwise) -> None:
     warehouse.rename(old)  # under its own name it would get outputs again
     with connect(old) as connection:
         connection.execute("alter table raw.build_state drop column build_digest")
-        connection.execute("drop table identity.restated_nodes; drop table identity.finished_clock; drop schema features cascade")
+        connection.execute("drop table identity.restated_nodes; drop table identity.finished_clock; drop schema if exists features cascade")
         connection.execute("alter table marts.fct_sessions drop column event_count")
         connection.execute("create table marts.fct_of_old as select 1 as one")
         connection.execute("create schema if not exists quality")

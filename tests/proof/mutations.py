@@ -19,7 +19,7 @@ class Mutation:
 
 SESSIONS = "dbt/models/intermediate/sessions/int_events_sessionized.sql"
 ORDERS = "dbt/models/intermediate/journeys/int_conversions_deduplicated.sql"
-STEPS = "dbt/models/marts/fct_journey_steps.sql"
+STEPS = "dbt/models/intermediate/journeys/int_journey_steps.sql"
 RESTATED = "waymark/identity/restatement.py"
 
 MUTATIONS = [
@@ -148,7 +148,7 @@ MUTATIONS = [
         "test_an_event_at_a_point_does_not_count_for_it",
     ),
     Mutation(
-        "a horizon holds its last instant", "dbt/models/features/label_conversion.sql",
+        "a horizon holds its last instant", "dbt/models/intermediate/activity/int_customer_labels.sql",
         (("where conversions.occurred_at < {{", "where conversions.occurred_at <= {{"),),
         "test_a_conversion_at_the_end_of_the_horizon_is_not_in_it",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from waymark.core.warehouse import Connection
@@ -24,11 +25,24 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def table_digest(connection: Connection, relation: str, columns: list[str] | None = None) -> tuple[int, str]:
-    """Row count and an order-free digest of a relation's rows.
+@dataclass(frozen=True)
+class Sums:
+    """What a digest is made of: the number of rows, and the sums of two 64-bit hashes of each. They gain by a row that comes, and lose as much as it goes."""
 
-    It sums two 64-bit hashes of each row, so equal multisets of rows give equal digests, whatever the order, the threads or the
-    storage. Comparable between runs of one DuckDB version (the manifest names it), because `hash()` may change between versions.
+    rows: int
+    first: int
+    second: int
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits."""
+        return hashlib.sha256(f"{self.rows}:{self.first}:{self.second}".encode()).hexdigest()[:32]
+
+
+def table_sums(connection: Connection, relation: str, columns: list[str] | None = None) -> Sums:
+    """The sums over a relation's rows: equal multisets of rows give equal sums, whatever the order, the threads or the storage.
+
+    Comparable between runs of one DuckDB version (the manifest names it), because `hash()` may change between versions.
     """
     picked = ", ".join(f'"{column}"' for column in columns) if columns else "*"
     sql = f"""
@@ -36,4 +50,10 @@ def table_digest(connection: Connection, relation: str, columns: list[str] | Non
         from (select {picked} from {relation}) t
     """
     count, first, second = connection.execute(sql).fetchall()[0]
-    return int(count), hashlib.sha256(f"{count}:{first}:{second}".encode()).hexdigest()[:32]
+    return Sums(int(count), int(first), int(second))
+
+
+def table_digest(connection: Connection, relation: str, columns: list[str] | None = None) -> tuple[int, str]:
+    """Row count and an order-free digest of a relation's rows; comparable as `table_sums` is."""
+    sums = table_sums(connection, relation, columns)
+    return sums.rows, sums.digest

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from waymark.core.clock import wall_now
 from waymark.core.errors import LockHeldError, StorageError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Home:

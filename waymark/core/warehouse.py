@@ -1,7 +1,8 @@
 """The one way to open a DuckDB file: one configuration for every connection, so that none refuses another.
 
 A warehouse is two files side by side: `warehouse.duckdb`, and `outputs.duckdb` with what is published, that is the schemas marts, features and quality
-and the table behind the features. Every connection to the first has the second attached, and finds a table by schema and name in whichever holds it.
+and the tables of which marts and features are views. Every connection to the first has the second attached, and finds a table by schema and name in
+whichever holds it.
 
 Decision: two files. Context: what is published must be a file of its own, and writing its tables a second time cost more than an increment. Consequence:
 publishing copies a file; a transaction writes to one of the two, never to both.

@@ -23,23 +23,20 @@ _OF_CUSTOMERS = "t.customer_id in (select customer_id from identity.restated_cus
 _OF_NODES = "t.node_id in (select node_id from identity.restated_nodes)"
 _OF_FEATURES = "t.customer_id in (select customer_id from identity.restated_feature_customers)"
 _EVENTS = "t.event_id in (select event_id from identity.restated_events)"
-_FIRST_PLACED = _PLACED.replace("t.event_id", "t.first_event_id").replace("t.occurred_at", "t.started_at")
 # The scopes of dbt/macros/restated.sql, by table: which standing rows a run deletes and computes again because of who is who. What every run states anew,
 # by time alone, is left out: the latest points, labels that ripen, journeys that lapse.
 RESTATED = {
-    "features.label_conversion": _OF_FEATURES,
     "intermediate.int_conversions_deduplicated": f"{_EVENTS} or t.order_id in (select order_id from identity.restated_orders)",
     "intermediate.int_customer_activity": _OF_FEATURES,
+    "intermediate.int_customer_labels": _OF_FEATURES,
     "intermediate.int_events_sessionized": _PLACED,
     "intermediate.int_identity_edges": _OF_NODES,
+    "intermediate.int_journey_steps": _OF_CUSTOMERS,
     "intermediate.int_node_days": _OF_NODES,
-    "intermediate.int_session_steps": _FIRST_PLACED,
     "marts.dim_customer_aliases": _OF_CUSTOMERS,
     "marts.dim_customers": _OF_CUSTOMERS,
     "marts.dim_identity_clusters": _OF_NODES,
     "marts.fct_conversions": f"{_OF_CUSTOMERS} or {_EVENTS}",
-    "marts.fct_events": _PLACED,
-    "marts.fct_journey_steps": _OF_CUSTOMERS,
     "marts.fct_journeys": _OF_CUSTOMERS,
     "marts.fct_sessions": """exists (
         from identity.restated_session_keys k where k.session_key_id = t.session_key_id and k.restate_from <= t.started_at)""",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from waymark.ingestion.files import known_files, new_files, source_files
 
 if TYPE_CHECKING:
-    from waymark.ingestion.event import CANONICAL_COLUMNS
+    from waymark.ingestion.event import CANONICAL_COLUMNS, CONTENT_COLUMNS
     from waymark.ingestion.ingest import ingest_source, mark_pending, mark_transformed, open_raw, prepare_raw, restate_clock
     from waymark.ingestion.lake import recover
     from waymark.ingestion.mapping import Mapping, load_mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANONICAL_COLUMNS",
+    "CONTENT_COLUMNS",
     "FileOutcome",
     "IngestReport",
     "Mapping",
@@ -39,7 +40,8 @@ __all__ = [
 ]
 
 _LATE = {
-    "CANONICAL_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping", "load_mapping": "mapping",
+    "CANONICAL_COLUMNS": "event", "CONTENT_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping",
+    "load_mapping": "mapping",
     "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
     "mark_pending": "ingest", "remove_expired": "retention", "removed_rows": "retention", "purge_expired": "quarantine",
 }  # fmt: skip

@@ -45,7 +45,7 @@ class Batch:
         self.columns = {**CANONICAL_COLUMNS, **({"comparables": COMPARABLES} if compares else {})}
         columns = ", ".join(f"{name(column)} {kind}" for column, kind in self.columns.items())
         quarantine = ", ".join(f"{column} {kind}" for column, kind in {**QUARANTINE_COLUMNS, **QUARANTINE_EXTRA}.items())
-        connection.execute(f"create or replace temp table {EVENTS} ({columns}, event_key UHUGEINT, content_key UHUGEINT)")
+        connection.execute(f"create or replace temp table {EVENTS} ({columns}, event_key UHUGEINT, content_key UBIGINT)")
         connection.execute(f"create or replace temp table {REFUSED} ({quarantine})")
 
     def add_events(self, events_sql: str, parameters: dict[str, bytes]) -> int:

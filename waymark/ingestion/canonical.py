@@ -207,7 +207,7 @@ class Canonical:
         keyed = f"select *, {self._identity()} as id_text from ({digested})"
         return f"""
             select md5(id_text) as event_id, * exclude (_wm_file, _wm_row, id_text), _wm_file as ingest_file_id, _wm_row as row_number,
-              cast(occurred_at as date) as event_date, md5_number(id_text) as event_key, md5_number(content_digest) as content_key
+              cast(occurred_at as date) as event_date, md5_number(id_text) as event_key, md5_number_upper(content_digest) as content_key
             from ({keyed})"""
 
     def _named(self, column: str) -> str:

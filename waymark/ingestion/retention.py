@@ -26,6 +26,8 @@ from waymark.ingestion.tables import build_views, lake_sql
 from waymark.privacy.audit import AuditLog
 
 _EXPIRED, _TOUCHED, _BEFORE = "_wm_expired", "_wm_touched", "_wm_before"
+# The key that ingestion made of the text that event_id is the digest of: the digest's bytes, the first being the least.
+_EVENT_KEY = "cast('0x' || array_to_string(list_reverse(regexp_extract_all(event_id, '..')), '') as uhugeint)"
 _DAY = re.compile(r"event_date=(\d{4}-\d{2}-\d{2})")
 
 
@@ -131,9 +133,11 @@ class _Removal:
         return f"select ingest_file_id, event_type from {self.view} where event_id in (select event_id from {_TOUCHED})"
 
     def _forget(self) -> None:
-        """A content's key is its own: what is equal to it is as old. Of an event with several contents those that are left contend anew."""
+        """By both keys, because half a digest tells the contents of one id apart, and not those of all. Of an event with several contents those that are left
+        contend anew."""
         connection, source = self.connection, literal(self.source)
-        connection.execute(f"delete from raw.event_index where content_key in (select md5_number(content_digest) from {_EXPIRED})")
+        keys = f"select {_EVENT_KEY}, md5_number_upper(content_digest) from {_EXPIRED}"
+        connection.execute(f"delete from raw.event_index where (event_key, content_key) in ({keys})")
         if not rows(connection, f"select 1 from {_TOUCHED} limit 1"):
             return
         connection.execute(f"""

@@ -25,7 +25,7 @@ create table if not exists raw.ingestion_log (
     rows_read BIGINT, rows_accepted BIGINT, rows_duplicate BIGINT, rows_conflict BIGINT, rows_quarantined BIGINT,
     columns_missing VARCHAR, columns_renamed VARCHAR, note VARCHAR, error VARCHAR, batch_id INTEGER, ingested_at TIMESTAMP,
     last_occurred_at TIMESTAMP, last_received_at TIMESTAMP);
-create table if not exists raw.event_index (event_key UHUGEINT, content_key UHUGEINT);
+create table if not exists raw.event_index (event_key UHUGEINT, content_key UBIGINT);
 create table if not exists raw.event_conflicts (source VARCHAR, event_id VARCHAR, content_digest VARCHAR, occurred_at TIMESTAMP, is_survivor BOOLEAN);
 create table if not exists raw.lake_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, is_pending BOOLEAN, bytes BIGINT);
 create table if not exists raw.quarantine_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, bytes BIGINT);

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _parsed: dict[str, Any] = {}
 # A day of an identifier makes a row or three of features, a kilobyte and a half each while they are summed; a third of the memory is for that.
 _BYTES_A_NODE_DAY = 10_000
+# An event beside its place in a session and its customer, while the two are joined; a third of the memory is for that.
+_BYTES_AN_EVENT = 800
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def dbt_vars(project: Project) -> dict[str, Any]:
         "consent_denied_when_absent": settings.consent.denials(),
         "consent_jurisdictions": {place: sorted(countries) for place, countries in sorted(settings.consent.jurisdictions.items())},
         "horizon_days": settings.learning.horizon_days,
+        "events_in_a_slice": max(1, settings.engine.memory_bytes // _BYTES_AN_EVENT),
         "node_days_in_a_slice": max(1, settings.engine.memory_bytes // _BYTES_A_NODE_DAY),
         "reporting_currency": settings.money.reporting_currency,
         "rates": rates(project),

@@ -14,11 +14,11 @@ from uuid import uuid4
 
 import waymark
 from waymark.core.clock import wall_now
-from waymark.core.digest import table_digest
 from waymark.core.home import Home, copy_file, rename_durably, sync_file, write_atomically
 from waymark.core.quoting import literal
 from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, outputs_of, rows
 from waymark.pipeline.anchors import anchored
+from waymark.pipeline.kept_digests import digests_of
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.retention import is_removed_since_published, newest_removal
 from waymark.pipeline.role_files import put_out_role_files, whole_mode
@@ -54,15 +54,17 @@ def publish(run: Run, *, run_id: str = "") -> Snapshot:
         remove_unfinished(run.project.home)
         with run.open_warehouse() as connection:
             audit(connection, run.mappings)
+            tell("publish: digests")
+            digests = digests_of(connection, pure_marts(connection))
             connection.execute(f"checkpoint {OUTPUTS}")
             if not _is_wasteful(connection) and not is_removed_since_published(connection, run.project.home):
-                return _swap_in(connection, run, run_id, stage)
+                return _swap_in(connection, run, run_id, digests, stage)
         _write_anew(run, outputs_of(run.warehouse))
         with run.open_warehouse() as connection:
-            return _swap_in(connection, run, run_id, stage)
+            return _swap_in(connection, run, run_id, digests, stage)
 
 
-def _swap_in(connection: Connection, run: Run, run_id: str, stage: Stage) -> Snapshot:
+def _swap_in(connection: Connection, run: Run, run_id: str, digests: dict[str, str], stage: Stage) -> Snapshot:
     """Builds the snapshot and puts it in the place of the published one. Nothing of the outputs may wait for a checkpoint."""
     home, snapshot_id = run.project.home, uuid4().hex[:12]
     building = home.published_dir / f".building-{snapshot_id}.duckdb"
@@ -70,8 +72,6 @@ def _swap_in(connection: Connection, run: Run, run_id: str, stage: Stage) -> Sna
     copy_file(outputs_of(run.warehouse), building)
     tables = _complete(connection, building, snapshot_id, run, run_id)
     stage.rows = sum(tables.values())
-    tell("publish: digests")
-    digests = {name: table_digest(connection, name)[1] for name in pure_marts(connection)}
     manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
     access = run.project.settings.access
     roles = put_out_role_files(building, home, access, run.secret, run.project.settings.engine)
@@ -102,6 +102,7 @@ def _complete(connection: Connection, path: Path, snapshot_id: str, run: Run, ru
     connection.execute(f"attach {literal(path)} as snapshot")
     try:
         connection.execute("create schema snapshot.raw")
+        connection.execute("drop table snapshot.main.table_digests")  # they stand in the manifest
         for name in PUBLISHED_RAW:
             # The log of a source that the project no longer names stays in the warehouse: here it would tell of rows that the marts lack.
             connection.execute(f"create table snapshot.raw.{name} as from raw.{name} where list_contains(?, source)", [sorted(run.mappings)])

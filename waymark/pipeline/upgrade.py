@@ -44,10 +44,16 @@ def _move_history_of_checks(connection: Connection, _: Home) -> None:
         connection.execute(f"drop schema {WAREHOUSE}.quality cascade")
 
 
+def _halve_content_keys(connection: Connection, _: Home) -> None:
+    """The half that is kept is the one that ingestion makes now; of a key that is halved already it is the whole."""
+    connection.execute("alter table raw.event_index alter content_key type ubigint using (content_key % 18446744073709551616)::ubigint")
+
+
 # By the version that they start from. Each has its line in CHANGELOG.md's table of schema changes.
 MIGRATIONS: Mapping[int, Migration] = {
     0: Migration("raw.build_state is made anew: it did not say by which models the tables were built", _forget_how_it_was_built),
     1: Migration("quality.check_results moves into the file of what is published", _move_history_of_checks),
+    2: Migration("raw.event_index keeps half of each content's key, which tells the contents of one id apart as well", _halve_content_keys),
 }
 
 

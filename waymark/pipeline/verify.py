@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 
-from waymark.core.digest import table_digest
+from waymark.core.digest import Sums, table_sums
 from waymark.core.errors import StorageError
 from waymark.core.quoting import literal
 from waymark.core.settings import Project
@@ -13,6 +13,7 @@ from waymark.core.warehouse import Connection, attach_another, rows
 from waymark.identity import prepare_identity
 from waymark.ingestion import open_raw, restate_clock
 from waymark.pipeline.dbt_project import DbtProject
+from waymark.pipeline.kept_digests import kept_sums
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, preflight, resolve, transform_events, transform_marts
 
@@ -22,20 +23,26 @@ _RAW_STATE = ("ingestion_log", "event_conflicts", "lake_files", "lake_columns", 
 
 @dataclass(frozen=True)
 class ComparedTable:
-    """rows and digest: of the warehouse's table; only_here, only_there: rows that the other lacks (0 and 0 where equal)."""
+    """rows and digest: of the warehouse's table; only_here, only_there: rows that the other lacks (0 and 0 where equal).
+
+    kept_wrongly: the digest that increments keep of the table is not its own.
+    """
 
     name: str
     rows: int
     digest: str
     only_here: int
     only_there: int
+    kept_wrongly: bool = False
 
     @property
     def equal(self) -> bool:
-        return self.only_here == 0 and self.only_there == 0
+        return self.only_here == 0 and self.only_there == 0 and not self.kept_wrongly
 
     @property
     def verdict(self) -> str:
+        if self.kept_wrongly and not (self.only_here or self.only_there):
+            return "DIFFERENT: the rows are equal, the manifest's digest of them is not; run with --full-refresh"
         return "equal" if self.equal else f"DIFFERENT: {self.only_here} rows only in the warehouse, {self.only_there} only in the re-derived table"
 
 
@@ -68,7 +75,8 @@ def verify_project(project: Project) -> list[ComparedTable]:
             transform_marts(scratch)
             with Stage("compare") as stage, run.open_warehouse() as connection:
                 derived = attach_another(connection, warehouse, "derived")
-                compared = [_compare(connection, name, derived[name]) for name in pure_tables(scratch.dbt)]
+                kept = kept_sums(connection)
+                compared = [_compare(connection, name, derived[name], kept.get(name)) for name in pure_tables(scratch.dbt)]
                 stage.rows = sum(table.rows for table in compared)
             return compared
         finally:
@@ -95,13 +103,14 @@ def _prepare_scratch(scratch: Run) -> None:
         connection.execute("create table raw.build_state as select true as full_refresh_needed")
 
 
-def _compare(connection: Connection, name: str, derived: str) -> ComparedTable:
+def _compare(connection: Connection, name: str, derived: str, kept: Sums | None) -> ComparedTable:
     tell(f"compare: {name}")
-    count, digest = table_digest(connection, name)
+    sums = table_sums(connection, name)
+    count, digest, kept_wrongly = sums.rows, sums.digest, kept is not None and kept != sums
     columns = [str(column) for (column, *_) in rows(connection, f"describe {name}")]
-    if table_digest(connection, derived, columns) == (count, digest):
-        return ComparedTable(name, count, digest, 0, 0)
+    if table_sums(connection, derived, columns) == sums:
+        return ComparedTable(name, count, digest, 0, 0, kept_wrongly)
     picked = ", ".join(f'"{column}"' for column in columns)
     here = int(str(rows(connection, f"select count(*) from (select {picked} from {name} except all select {picked} from {derived})")[0][0]))
     there = int(str(rows(connection, f"select count(*) from (select {picked} from {derived} except all select {picked} from {name})")[0][0]))
-    return ComparedTable(name, count, digest, here, there)
+    return ComparedTable(name, count, digest, here, there, kept_wrongly)

@@ -5,7 +5,7 @@ with activity as (
 
 channels as (
     select
-        customer_point_id,
+        {{ customer_point_id('customer_id', 'as_of_at') }} as customer_point_id,
         customer_id,
         as_of_at,
         touch_count_7d,

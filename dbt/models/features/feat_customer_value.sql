@@ -5,7 +5,7 @@ with activity as (
 
 customer_value as (
     select
-        customer_point_id,
+        {{ customer_point_id('customer_id', 'as_of_at') }} as customer_point_id,
         customer_id,
         as_of_at,
         conversion_count_7d,

@@ -1,7 +1,14 @@
-with points as (
-    select point.customer_point_id, point.customer_id, point.as_of_at
-    from {{ ref('int_customer_activity') }} as point
+with activity as (
+    select * from {{ ref('int_customer_activity') }} as point
     where {{ consented_today('point') }}
+),
+
+points as (
+    select
+        {{ customer_point_id('customer_id', 'as_of_at') }} as customer_point_id,
+        customer_id,
+        as_of_at
+    from activity
 )
 
 select * from points

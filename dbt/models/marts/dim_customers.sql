@@ -13,10 +13,12 @@ nodes as (
     select node_id, identifier_type, first_seen_at, last_seen_at from {{ source('identity', 'nodes') }}
 ),
 
+-- Every run is a step toward every goal: those toward one are all runs.
 steps as (
     select step.customer_id, step.session_id, step.is_touchpoint_start, step.channel, step.started_at, step.ended_at, step.event_count, step.first_event_id
-    from {{ ref('int_session_steps') }} as step
-    {%- if is_incremental() %} where {{ is_restated_step }} {%- endif %}
+    from {{ ref('int_journey_steps') }} as step
+    where step.goal = {{ sql_text(var('goals')[0].name) }}
+    {%- if is_incremental() %} and {{ is_restated_step }} {%- endif %}
 ),
 
 conversion_events as (

@@ -1,13 +1,17 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
 {%- set is_restated = restated('session_keys', 'event') %}
 
+-- in slices of time of {{ ref('int_events_sessionized') }}
 with events as (
     select
         event.event_id, event.event_type, event.occurred_at, event.session_key_id, event.session_id, event.event_number, event.customer_id,
         event.is_conversion_event, event.micro_conversion, {{ stage_rank('event.stage') }} as stage_rank
     from {{ ref('int_events_sessionized') }} as event
     where event.session_id is not null
-    {%- if is_incremental() %} and {{ is_restated }} {%- endif %}
+        -- slice of time: and event.session_started_at
+    {%- if is_incremental() %}
+        and {{ is_restated }}
+    {%- endif %}
 ),
 
 conversions as (
@@ -47,8 +51,9 @@ landings as (
     select
         event.event_id, event.anonymous_id, event.user_id, event.source, event.channel, event.utm_source, event.utm_medium, event.utm_campaign,
         event.referrer_host, event.page_path, event.screen, event.device_type, event.country, event.session_key_id, event.occurred_at
-    from {{ ref('fct_events') }} as event
-    where event.session_id is not null
+    from {{ ref('int_events_sessionized') }} as event
+    where event.event_number = 1
+        -- slice of time: and event.occurred_at
 ),
 
 -- The instant is joined on too: it lets the engine skip the parts of the event table that hold no session's start.

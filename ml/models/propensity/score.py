@@ -67,7 +67,8 @@ def score_customers(connection: Connection, model: PropensityModel | None, versi
         connection.execute(f"delete from {TABLE}")
         return ScoreReport(0, None)
     connection.execute("create or replace temp table fresh_scores (customer_id VARCHAR, as_of_at TIMESTAMP, score DOUBLE, score_low DOUBLE, score_high DOUBLE)")
-    where = f"points.as_of_at = (select data_now from raw.run_clock) and points.customer_point_id in (select customer_point_id from {POINTS})"
+    now = "(select data_now from raw.run_clock)"
+    where = f"points.as_of_at = {now} and points.customer_id in (select customer_id from {POINTS} where as_of_at = {now})"
     source = another_cursor(connection)
     reader = source.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_reader(batch_rows)
     for batch in reader:

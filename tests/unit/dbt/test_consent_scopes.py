@@ -16,8 +16,9 @@ from tests.conftest import REPOSITORY
 from waymark.core.people_settings import CONSENT_SCOPES
 
 MODELS = REPOSITORY / "dbt" / "models"
-# Whatever is made of persons for a use stands in one of these folders; the measures that features are made from stand apart.
-USES = sorted([*(MODELS / "features").glob("*.sql"), *(MODELS / "exports").rglob("*.sql"), MODELS / "intermediate" / "activity" / "int_customer_activity.sql"])
+# Whatever is made of persons for a use stands in one of these folders; the tables of which features and labels are views stand apart.
+STORED = [MODELS / "intermediate" / "activity" / f"{name}.sql" for name in ("int_customer_activity", "int_customer_labels")]
+USES = sorted([*(MODELS / "features").glob("*.sql"), *(MODELS / "exports").rglob("*.sql"), *STORED])
 SCORERS = sorted((REPOSITORY / "ml" / "models").glob("*/score.py"))
 
 

@@ -108,7 +108,7 @@ def test_an_engine_macro_and_its_twin_agree(compiled: dict[str, tuple[str, str]]
 
 
 def test_no_engine_macro_is_without_a_twin() -> None:
-    assert {path.stem for path in (DBT / "macros" / "engine").glob("*.sql")} == set(PAIRS)
+    assert {path.stem for path in (DBT / "macros" / "engine").glob("x_*.sql")} == set(PAIRS)
 
 
 def test_the_visitor_key_has_not_changed_since_ids_were_published(compiled: dict[str, tuple[str, str]]) -> None:

@@ -33,7 +33,7 @@ def columns(view: FeatureView) -> list[dict[str, Any]]:
 
 def measures() -> set[str]:
     found = model(MODELS / "intermediate" / "activity" / "int_node_days.yml")["columns"]
-    return {column["name"] for column in found} - {"node_day_id", "node_id", "usable_from", "day_at"}
+    return {column["name"] for column in found} - {"node_id", "usable_from", "day_at"}
 
 
 def test_every_feature_model_is_declared_and_the_reverse() -> None:

@@ -85,7 +85,7 @@ FAULTS = [
     Fault("features", f"update features.feat_customer_channels set last_channel = 'display' {LATEST}", "categories_are_steady"),
     Fault("features", "update features.label_conversion set as_of_at = timestamp '2026-03-12' where customer_point_id = 'c_7_1'", "labels_are_ripe"),
     Fault("features", "update features.label_conversion set first_converted_at = as_of_at + to_days(9) where is_converted", "labelled_conversions_lie_in_the_horizon"),
-    Fault("features", "delete from intermediate.int_customer_activity where customer_point_id = 'c_7_3'", "labels_have_features"),
+    Fault("features", "delete from intermediate.int_customer_activity where customer_id = 'c_7' and as_of_at = timestamp '2026-02-23'", "labels_have_features"),
     Fault("scores", f"{SCORES} score = 1.2, score_high = 1.3 {SCORE}", "scores_are_probabilities"),
     Fault("scores", f"{SCORES} score_low = 0.15 {SCORE}", "scores_lie_in_their_intervals"),
     Fault("scores", f"insert into marts.fct_propensity_scores from marts.fct_propensity_scores {SCORE}", "customers_are_scored_once"),

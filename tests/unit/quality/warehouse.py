@@ -65,19 +65,20 @@ def clean_warehouse() -> Connection:
         connection.execute(statement)
     connection.execute(f"""
         create table intermediate.int_customer_activity as
-        select 'c_' || i || '_' || w as customer_point_id, 'c_' || i as customer_id, {NOW} - to_days(cast(7 * w as integer)) as as_of_at
+        select 'c_' || i as customer_id, {NOW} - to_days(cast(7 * w as integer)) as as_of_at
         from range({CUSTOMERS}) r(i), range(8) s(w)
     """)
     for view in VIEWS.values():
         columns = ", ".join(f'{_VALUES[field.dtype]} as "{field.name}"' for field in view.fields)
-        connection.execute(f"create table {view.table} as select customer_point_id, customer_id, as_of_at, {columns} from intermediate.int_customer_activity")
+        connection.execute(f"create table {view.table} as select {_KEY}, {columns} from intermediate.int_customer_activity")
     connection.execute(f"""
         create table features.label_conversion as
-        select customer_point_id, customer_id, as_of_at, 7 as horizon_days, customer_id = 'c_1' as is_converted,
+        select {_KEY}, 7 as horizon_days, customer_id = 'c_1' as is_converted,
             case when customer_id = 'c_1' then as_of_at + to_days(1) end as first_converted_at
         from intermediate.int_customer_activity where as_of_at + to_days(7) <= {NOW}
     """)
     return connection
 
 
+_KEY = f"customer_id || '_' || (date_diff('day', as_of_at, {NOW}) // 7) as customer_point_id, customer_id, as_of_at"
 _VALUES = {"integer": "2", "number": "cast(0.5 as double)", "boolean": "true", "category": "case when length(customer_id) % 2 = 0 then 'email' else 'direct' end"}

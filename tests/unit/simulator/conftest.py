@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -51,7 +52,7 @@ class World:
         return rows
 
 
-def make_world(folder: Path, spec: WorldSpec, **how: int) -> World:
+def make_world(folder: Path, spec: WorldSpec, **how: Any) -> World:
     return World(spec, generate_world(folder / "landing", folder / "truth", spec, **how), folder / "truth")
 
 

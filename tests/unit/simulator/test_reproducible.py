@@ -42,6 +42,13 @@ def test_more_customers_leave_the_rows_of_the_first_as_they_are(plain: World, tm
         assert all(line in there[name] for line in lines), name  # `in` on an iterator consumes it: this asks for a subsequence
 
 
+def test_parts_of_a_world_hold_its_lines_together(plain: World, tmp_path: Path) -> None:
+    parts = [make_world(tmp_path / str(part.start), SPEC, block_customers=40, part=part) for part in (range(90), range(90, 230))]
+    assert sum(part.report.rows for part in parts) == plain.report.rows
+    for name, lines in plain.lines().items():
+        assert sorted(line for part in parts for line in part.lines().get(name, [])) == sorted(lines), name
+
+
 def test_plain_files_hold_what_the_gzipped_ones_hold(plain: World, tmp_path: Path) -> None:
     bare = make_world(tmp_path, WorldSpec(customers=230, days=56, gzip=False, mechanisms=SPEC.mechanisms))
     assert [path.read_bytes() for path in bare.report.paths] == [gzip.decompress(path.read_bytes()) for path in plain.report.paths]

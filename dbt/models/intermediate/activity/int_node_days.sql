@@ -1,9 +1,13 @@
 {{ config(materialized='incremental', incremental_strategy='restate') }}
 {%- set is_restated = restated('nodes', 'named') %}
 
+-- in slices of time of {{ ref('int_events_sessionized') }}
 with events as (
-    select * from {{ ref('int_events_sessionized') }} as event
+    select
+        {{- activity_columns('event') }}
+    from {{ ref('int_events_sessionized') }} as event
     where event.is_counted and event.node_ids is not null
+        -- slice of time: and event.occurred_at
     {%- if is_incremental() %}
         -- By instant: narrow, and it leaves out no event of a restated identifier. Another's event of the same instant comes along and is dropped in the last step.
         and event.occurred_at in (
@@ -29,16 +33,20 @@ followed as (
     window earlier_nodes as (partition by event_id order by position asc nulls first rows between unbounded preceding and 1 preceding)
 ),
 
-anchors as (
-    select event_id, {{ x_list_element('node_ids', 1) }} as node_id, cast(null as timestamp) as usable_from from events
+anchored as (
+    select event.*, {{ x_list_element('event.node_ids', 1) }} as node_id, cast(null as timestamp) as usable_from
+    from events as event
     union all
-    select event_id, node_id, usable_from from followed where position > 1 and lasting_node_count = 0
+    select event.*, followed.node_id, followed.usable_from
+    from followed
+    inner join events as event on event.event_id = followed.event_id
+    where followed.position > 1 and followed.lasting_node_count = 0
 ),
 
 measured as (
     select
-        anchor.node_id,
-        anchor.usable_from,
+        event.node_id,
+        event.usable_from,
         date_trunc('day', event.occurred_at) as day_at,
         {%- for name, expression, kind in added_measures() %}
         cast(sum({{ expression }}) as {{ kind }}) as {{ name }},
@@ -46,16 +54,13 @@ measured as (
         {%- for name, expression, merge in extreme_measures() %}
         {{ merge }}({{ expression }}) as {{ name }}{{ "," if not loop.last }}
         {%- endfor %}
-    from anchors as anchor
-    inner join events as event on event.event_id = anchor.event_id
+    from anchored as event
     left join conversions as conversion on event.is_conversion_event and conversion.event_id = event.event_id
-    group by anchor.node_id, anchor.usable_from, date_trunc('day', event.occurred_at)
+    group by event.node_id, event.usable_from, date_trunc('day', event.occurred_at)
 ),
 
 days as (
-    select
-        cast(named.node_id as varchar) || '_' || cast({{ x_epoch_us('named.day_at') }} as varchar) || coalesce('_' || cast({{ x_epoch_us('named.usable_from') }} as varchar), '') as node_day_id,
-        named.*
+    select named.*
     from measured as named
     {%- if is_incremental() %}
     where {{ is_restated }}

@@ -82,7 +82,6 @@ narrowed as (
         classified.source,
         classified.event_type,
         classified.occurred_at,
-        classified.received_at,
         classified.session_key_id,
         classified.identifiers,
         {{ x_node_ids('classified.identifiers') }} as node_ids,

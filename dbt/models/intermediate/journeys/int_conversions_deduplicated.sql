@@ -2,7 +2,10 @@
 {%- set is_restated = restated('orders', 'event') ~ ' or ' ~ restated('events', 'event') %}
 
 with conversion_events as (
-    select * from {{ ref('int_events_sessionized') }} as event
+    select
+        event.event_id, event.goals, event.order_id, event.source, event.occurred_at, event.value, event.currency, event.value_reporting, event.is_bot,
+        event.is_internal, event.is_counted
+    from {{ ref('int_events_sessionized') }} as event
     where event.is_conversion_event
     {%- if is_incremental() %}
         and ({{ is_restated }})

@@ -1,8 +1,14 @@
-{{ config(materialized='incremental', incremental_strategy='restate') }}
+{#- In the outputs, and wide: the one table of all events. marts.fct_events is a view of it, so what models read and what analysts read is stored once. -#}
+{{ config(materialized='incremental', incremental_strategy='restate', database='outputs') }}
+{%- set all_events, pending_events = ref('stg_events'), ref('stg_pending_events') %}
 {%- set is_restated = restated('placements', 'event') %}
+{%- set is_restated_known = restated('placements', 'known_event') %}
 
 with events as (
-    select * from {{ ref('int_events') }} as event
+    select
+        event.event_id, event.occurred_at, event.session_key_id, event.node_ids, event.channel, event.stage, event.is_bot, event.is_counted,
+        event.is_conversion_event, event.goals, event.micro_conversion, event.value_reporting, event.reporting_date
+    from {{ ref('int_events') }} as event
     {%- if is_incremental() %}
     where {{ is_restated }}
     {%- endif %}
@@ -106,36 +112,82 @@ settled as (
 sessionized as (
     select
         events.event_id,
-        events.source,
-        events.event_type,
         events.occurred_at,
-        events.received_at,
-        events.node_ids,
         events.session_key_id,
         placed.session_id,
         cast(placed.event_number as integer) as event_number,
         placed.session_started_at,
         case when events.is_counted then coalesce(memberships.customer_id, settled.customer_id) end as customer_id,
+        events.node_ids,
         events.channel,
         events.stage,
         events.is_bot,
-        events.is_internal,
+        events.is_counted,
         coalesce(placed.is_intent_start, false) as is_intent_start,
         coalesce(placed.is_jump_back, false) as is_jump_back,
-        events.device_type,
-        events.is_counted,
         events.is_conversion_event,
         events.goals,
         events.micro_conversion,
-        events.order_id,
-        events.value,
         events.value_reporting,
-        events.currency,
         events.reporting_date
     from events
     left join placed on placed.event_id = events.event_id
     left join memberships on memberships.node_id = {{ x_list_element('events.node_ids', 1) }}
     left join settled on settled.node_ids = events.node_ids
+),
+
+-- sessionized in slices of time of {{ ref('int_events') }}
+{% if is_incremental() -%}
+-- What is already here is not read from the lake again: the wide columns of an event that is not pending have not changed.
+pending as (
+    select {{ event_columns() | join(', ') }} from {{ pending_events }}
+),
+
+known as (
+    select {{ event_columns() | join(', ') }}
+    from {{ this }} as known_event
+    where {{ is_restated_known }}
+        and known_event.event_id not in (select event_id from pending)
+),
+
+described as (
+    select * from pending
+    union all
+    select * from known
+),
+{%- else -%}
+described as (
+    select {{ event_columns() | join(', ') }} from {{ all_events }}
+    -- slice of time: where occurred_at
+),
+{%- endif %}
+
+widened as (
+    select
+        {%- for column in event_columns() if column not in ('is_internal', 'value') %}
+        described.{{ column }},
+        {%- endfor %}
+        cast(described.value as decimal(18, 4)) as value,
+        sessionized.value_reporting,
+        coalesce(described.is_internal, false) as is_internal,
+        sessionized.is_bot,
+        sessionized.is_counted,
+        sessionized.is_conversion_event,
+        sessionized.goals,
+        sessionized.micro_conversion,
+        sessionized.channel,
+        sessionized.stage,
+        sessionized.session_id,
+        sessionized.event_number,
+        sessionized.session_started_at,
+        sessionized.is_intent_start,
+        sessionized.is_jump_back,
+        sessionized.customer_id,
+        sessionized.session_key_id,
+        sessionized.node_ids,
+        sessionized.reporting_date
+    from described
+    inner join sessionized on sessionized.event_id = described.event_id
 )
 
-select * from sessionized
+select * from widened
