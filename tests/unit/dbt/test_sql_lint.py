@@ -11,6 +11,8 @@ import yaml
 
 from waymark.identity.changes import RESTATED
 from waymark.pipeline.dbt_sources import sources_document
+from waymark.pipeline.kept_digests import STORED_AS
+from waymark.pipeline.publish import LOG_TABLES
 
 DBT = Path(__file__).resolve().parents[3] / "dbt"
 MODELS = sorted((DBT / "models").rglob("*.sql"))
@@ -214,6 +216,24 @@ def test_every_model_states_grain_kind_owner_and_how_it_is_restated(path: Path) 
         tested = {name if isinstance(name, str) else next(iter(name)) for part in (model, *model["columns"]) for name in part.get("data_tests", [])}
         assert "unique_key" in tested or {"unique", "not_null"} <= tested or _is_view_of_one_table(path)
         assert document.get("unit_tests")
+
+
+def test_the_digest_of_every_mart_that_is_no_log_is_kept_by_its_increments() -> None:
+    """A table that is made anew by another materialization would leave the digest of what stood before it."""
+    logs, stored = {"marts.fct_propensity_scores"}, {}
+    for path in sorted((DBT / "models" / "marts").glob("*.sql")):
+        (model,) = [model for model in yaml.safe_load(path.with_suffix(".yml").read_text())["models"] if model["name"] == path.stem]
+        name, sql = f"marts.{path.stem}", path.read_text()
+        if model["config"]["meta"]["kind"] == "log":
+            logs.add(name)
+        elif "incremental_strategy='restate'" not in sql:
+            assert "materialized='view'" in sql and _is_view_of_one_table(path)
+            stored[name] = f"intermediate.{REFERENCE.findall(sql)[0][0]}"
+    assert logs == set(LOG_TABLES)
+    assert stored == STORED_AS
+    for table in STORED_AS.values():
+        (path,) = (DBT / "models").rglob(f"{table.split('.')[1]}.sql")
+        assert "incremental_strategy='restate'" in path.read_text()
 
 
 def test_the_shipped_sources_are_what_the_generator_writes() -> None:
