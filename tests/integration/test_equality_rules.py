@@ -226,13 +226,14 @@ def test_a_failed_audit_leaves_the_last_snapshot_published(built: Stepwise) -> N
     run = built.started()
     try:
         with run.open_warehouse() as connection:
-            connection.execute("create table marts.kept as from marts.fct_events")
-            connection.execute("delete from marts.fct_events where anonymous_id = 'gap.v'")
+            connection.execute("create table marts.kept as from intermediate.int_events_sessionized")
+            connection.execute("delete from intermediate.int_events_sessionized where anonymous_id = 'gap.v'")
         with pytest.raises(AuditError):
             publish(run)
     finally:
         with run.open_warehouse() as connection:
-            connection.execute("insert into marts.fct_events select kept.* from marts.kept anti join marts.fct_events using (event_id)")
+            missing = "select kept.* from marts.kept anti join intermediate.int_events_sessionized using (event_id)"
+            connection.execute(f"insert into intermediate.int_events_sessionized {missing}")
             connection.execute("drop table marts.kept")
     assert file_digest(built.home.published) == before
     assert [path.name for path in built.home.published_dir.glob(".building*")] == []
