@@ -26,6 +26,7 @@ _EVENTS = "t.event_id in (select event_id from identity.restated_events)"
 # The scopes of dbt/macros/restated.sql, by table: which standing rows a run deletes and computes again because of who is who. What every run states anew,
 # by time alone, is left out: the latest points, labels that ripen, journeys that lapse.
 RESTATED = {
+    "intermediate.int_consent_denials": _OF_FEATURES,
     "intermediate.int_conversions_deduplicated": f"{_EVENTS} or t.order_id in (select order_id from identity.restated_orders)",
     "intermediate.int_customer_activity": _OF_FEATURES,
     "intermediate.int_customer_labels": _OF_FEATURES,
@@ -36,6 +37,7 @@ RESTATED = {
     "marts.dim_customer_aliases": _OF_CUSTOMERS,
     "marts.dim_customers": _OF_CUSTOMERS,
     "marts.dim_identity_clusters": _OF_NODES,
+    "marts.fct_consent_intervals": _OF_FEATURES,
     "marts.fct_conversions": f"{_OF_CUSTOMERS} or {_EVENTS}",
     "marts.fct_journeys": _OF_CUSTOMERS,
     "marts.fct_sessions": """exists (
