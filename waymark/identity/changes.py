@@ -28,6 +28,7 @@ _FIRST_PLACED = _PLACED.replace("t.event_id", "t.first_event_id").replace("t.occ
 # by time alone, is left out: the latest points, labels that ripen, journeys that lapse.
 RESTATED = {
     "features.label_conversion": _OF_FEATURES,
+    "intermediate.int_consent_denials": _OF_FEATURES,
     "intermediate.int_conversions_deduplicated": f"{_EVENTS} or t.order_id in (select order_id from identity.restated_orders)",
     "intermediate.int_customer_activity": _OF_FEATURES,
     "intermediate.int_events_sessionized": _PLACED,
@@ -37,6 +38,7 @@ RESTATED = {
     "marts.dim_customer_aliases": _OF_CUSTOMERS,
     "marts.dim_customers": _OF_CUSTOMERS,
     "marts.dim_identity_clusters": _OF_NODES,
+    "marts.fct_consent_intervals": _OF_FEATURES,
     "marts.fct_conversions": f"{_OF_CUSTOMERS} or {_EVENTS}",
     "marts.fct_events": _PLACED,
     "marts.fct_journey_steps": _OF_CUSTOMERS,
