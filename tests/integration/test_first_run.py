@@ -74,6 +74,7 @@ KEYS = {
     "fct_journey_steps": "journey_id || '/' || step_number",
     "dim_customers": "customer_id",
     "dim_customer_aliases": "alias_customer_id",
+    "dim_identity_clusters": "membership_id",
 }
 
 

@@ -40,6 +40,10 @@ EVENTS_BEHIND = {
         condition="s.journey_id = split_part($key, '/', 1) and s.step_number = try_cast(split_part($key, '/', 2) as integer)"
     ),
     "fct_consent_intervals": "select event_id from marts.fct_consent_intervals where consent_interval_id = $key",
+    "dim_identity_clusters": """
+        select e.event_id from marts.dim_identity_clusters c
+        join marts.fct_events e on list_contains(e.identifiers, {'type': c.identifier_type, 'value': c.identifier})
+        where c.membership_id = $key""",
     "dim_customers": "select event_id from marts.fct_events where customer_id = $key",
     "dim_customer_aliases": """
         select e.event_id from marts.dim_customer_aliases a join marts.fct_events e on e.customer_id = a.customer_id
