@@ -220,7 +220,7 @@ def test_every_model_states_grain_kind_owner_and_how_it_is_restated(path: Path) 
 
 def test_the_digest_of_every_mart_that_is_no_log_is_kept_by_its_increments() -> None:
     """A table that is made anew by another materialization would leave the digest of what stood before it."""
-    logs, stored = {"marts.fct_propensity_scores"}, {}
+    logs, stored = {"marts.fct_propensity_scores"}, dict[str, str]()
     for path in sorted((DBT / "models" / "marts").glob("*.sql")):
         (model,) = [model for model in yaml.safe_load(path.with_suffix(".yml").read_text())["models"] if model["name"] == path.stem]
         name, sql = f"marts.{path.stem}", path.read_text()
