@@ -136,6 +136,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, deliveries: list[Delivery]) 
     yield in_batches(tmp_path_factory.mktemp("consent") / "batches", deliveries)
 
 
+@pytest.mark.prove
 def test_no_feature_label_or_training_row_is_of_one_who_did_not_consent_and_none_that_is_allowed_is_missing(built: Stepwise) -> None:
     history = read_history(built)
     seen = compare(built, history)
@@ -148,6 +149,7 @@ def test_no_feature_label_or_training_row_is_of_one_who_did_not_consent_and_none
     assert len(merged) > 20
 
 
+@pytest.mark.prove
 def test_consent_counts_in_no_session_journey_or_feature(built: Stepwise) -> None:
     letters = "select event_id from marts.fct_events where source = 'letters'"
     assert built.rows(f"select count(*) > 50 from ({letters})") == [(True,)]
@@ -157,6 +159,7 @@ def test_consent_counts_in_no_session_journey_or_feature(built: Stepwise) -> Non
     assert built.rows(unseen) == []
 
 
+@pytest.mark.prove
 def test_what_is_published_holds_the_mask(built: Stepwise) -> None:
     tables = [*(view.table for view in VIEWS.values()), "features.train_conversion", "features.score_points", "marts.fct_consent_intervals"]
     counts = " union all ".join(f"select '{table}', count(*) from {table}" for table in tables)

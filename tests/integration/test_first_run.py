@@ -104,6 +104,7 @@ def test_trace_knows_every_mart(demo: Ran) -> None:
         assert trace_row(load_project(demo.directory), table, key), table
 
 
+@pytest.mark.prove
 def test_verify_finds_the_altered_table_and_every_other_equal(demo: Ran) -> None:
     refused = sorted(demo.home.quarantine.rglob("*.parquet"))
     with connect(demo.home.warehouse) as connection:

@@ -45,6 +45,7 @@ def kept_mask() -> Iterator[None]:
     os.umask(old)
 
 
+@pytest.mark.prove
 def test_nothing_of_what_left_is_published_and_the_log_adds_up(tmp_path: Path, kept_mask: None) -> None:
     stepwise = increments(tmp_path)
     _check_what_is_published(stepwise.home)
