@@ -19,6 +19,8 @@ SCRIPT = Path(__file__).with_name("floor.sql")
 FEATURES_SCRIPT = Path(__file__).with_name("floor_features.sql")
 # So many days of identifiers make a hash table of all their points that fits in the product's default memory.
 _DAYS_IN_A_BUCKET = 200_000
+# Scores are a model's, restatements a log; how sure an identity is and what was consented to, journeys are made without.
+NO_JOURNEYS = ("dim_identity_clusters", "fct_consent_intervals", "fct_identity_restatements", "fct_propensity_scores")
 _STATEMENT = re.compile(r"^-- statement: (\w+)\n(.*?)(?=^-- statement: |\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -36,8 +38,7 @@ def run_floor(project: Project) -> dict[str, Any]:
         connection.execute(f"set variable lake_files = [{listed}]")
         connection.execute(f"set variable rates_file = {literal(project.directory / str(project.settings.money.rates))}")
 
-    # Scores are a model's, and no function of the events.
-    return _run(project, SCRIPT, "marts", bind, pads, left_out=("fct_propensity_scores",))
+    return _run(project, SCRIPT, "marts", bind, pads, left_out=NO_JOURNEYS)
 
 
 def run_features_floor(project: Project) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def run_features_floor(project: Project) -> dict[str, Any]:
         (days,) = rows(connection, "select count(*) from pipeline.intermediate.int_node_days")
         connection.execute(f"set variable buckets = {int(str(days[0])) // _DAYS_IN_A_BUCKET + 1}")
 
-    return _run(project, FEATURES_SCRIPT, "features", bind, {})
+    return _run(project, FEATURES_SCRIPT, "features", bind, {}, left_out=("score_points", "train_conversion"))
 
 
 def _run(

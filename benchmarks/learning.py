@@ -48,7 +48,7 @@ def make_views(connection: Connection, rows: int, count: int) -> tuple[Field, ..
         from points
     """)
     connection.execute("""
-        create table features.label_conversion as select customer_point_id, customer_id, as_of_at,
+        create table features.train_conversion as select customer_point_id, customer_id, as_of_at,
             (hash(customer_point_id, 'drawn') % 10000) / 10000.0
                 < 1 / (1 + exp(3.5 - 0.2 * coalesce(measure_0, 5) - 0.03 * coalesce(measure_1 * measure_2, 25)))
             as is_converted from features.wide

@@ -26,7 +26,7 @@ BESIDE_FEATURES: dict[str, tuple[str, ...]] = {
 }
 _VIEWS = (
     *("stg_events", "stg_pending_events", "fct_events", "fct_journey_steps"),
-    *("feat_customer_behavior", "feat_customer_channels", "feat_customer_value", "label_conversion"),
+    *("feat_customer_behavior", "feat_customer_channels", "feat_customer_value", "label_conversion", "train_conversion", "score_points"),
 )
 _TRANSFORM = ("before identity", "after identity")
 _START_UP = ("imports", "parse")

@@ -152,10 +152,10 @@ def load_dataset(
     Raises NotEnoughHistoryError where a table is missing, points are too few, or a split has fewer than min_positives converting rows.
     """
     known = {f"{schema}.{name}" for schema, name in rows(connection, "select table_schema, table_name from information_schema.tables")}
-    if missing := sorted({LABEL.table, *(field.table for field in fields)} - known):
+    if missing := sorted({LABEL.training_table, *(field.table for field in fields)} - known):
         raise NotEnoughHistoryError([f"the table {name} does not exist" for name in missing])
     ripe = rows(connection, f"""
-        select as_of_at, count(*) from {LABEL.table}
+        select as_of_at, count(*) from {LABEL.training_table}
         where as_of_at + to_days(cast({int(horizon_days + maturity_days)} as integer)) <= (select data_now from raw.run_clock)
         group by as_of_at order by as_of_at
     """)  # fmt: skip
@@ -203,6 +203,8 @@ def assemble(tables: Mapping[str, pa.Table], fields: Sequence[Field], *, horizon
 def feature_sql(fields: Sequence[Field], *, where: str, label: bool = False) -> str:
     """SELECT of customer_id, as_of_at, the fields as double or text and, if asked, the label, ordered by (as_of_at, customer_id).
 
+    label: only rows that may be learnt from.
+
     where: a condition on `points`, the first of the views.
     """
     tables = list(dict.fromkeys(field.table for field in fields))
@@ -213,7 +215,7 @@ def feature_sql(fields: Sequence[Field], *, where: str, label: bool = False) -> 
     first = aliases[tables[0]]
     joins = [f"inner join {table} as {alias} on {_same_point(alias, first)}" for table, alias in list(aliases.items())[1:]]
     if label:
-        joins.append(f"inner join {LABEL.table} as label on {_same_point('label', first)}")
+        joins.append(f"inner join {LABEL.training_table} as label on {_same_point('label', first)}")
         columns.append(f"label.{LABEL.name} as {LABEL.name}")
     return f"""
         select {first}.customer_id, {first}.as_of_at, {", ".join(columns)}

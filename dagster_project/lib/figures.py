@@ -25,7 +25,14 @@ _PREVIEWS: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("identifier type", "identifiers", "over-shared"),
         "select identifier_type, count(*), count_if(is_over_shared) from {t} group by all order by 2 desc, 1",
     ),
-    "identity.edges": (("evidence", "links"), "select evidence_kind, count(*) from {t} group by all order by 2 desc, 1"),
+    "identity.edges": (
+        ("evidence", "links", "events", "probability"),
+        "select evidence_kind, count(*), sum(event_count), min(probability) from {t} group by all order by 2 desc, 1",
+    ),
+    "identity.negative_edges": (("evidence", "pairs kept apart"), "select kind, count(*) from {t} group by all order by 2 desc, 1"),
+    "identity.restatements": (
+        ("why", "changes of customers", "identifiers"), "select why, count(*), sum(identifier_count) from {t} group by all order by 2 desc, 1",
+    ),
     "identity.memberships": (
         ("identifiers of a customer", "customers"),
         "select case when size >= 6 then '6 and more' else size::varchar end as sized, count(*) from (select count(*) as size from {t} group by customer_id) "
@@ -59,11 +66,19 @@ _PREVIEWS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "marts.fct_conversions": (
         ("goal", "conversions", "value", "with a journey"), "select goal, count(*), sum(value_reporting), count(journey_id) from {t} group by all order by all",
     ),
+    "marts.fct_consent_intervals": (
+        ("scope", "state", "customers now"),
+        "select scope, state, count(distinct customer_id) from {t} where valid_to is null group by all order by all",
+    ),
     "marts.dim_customers": (
         ("customers", "with a conversion", "with several identifiers", "revenue"),
         "select count(*), count_if(conversion_count > 0), count_if(identifier_count > 1), sum(revenue_amount) from {t}",
     ),
     "marts.dim_customer_aliases": (("ids ever used", "of today's customers"), "select count(*), count(distinct customer_id) from {t}"),
+    "marts.dim_identity_clusters": (
+        ("by", "identifiers now", "confidence, least", "mean"),
+        "select method, count(*), min(confidence), round(avg(confidence), 4) from {t} where valid_to is null group by all order by 2 desc, 1",
+    ),
     "marts.fct_propensity_scores": (
         ("decile", "customers", "score, mean", "least", "greatest"),
         "select decile, count(*), round(avg(score), 4), round(min(score), 4), round(max(score), 4) from {t} group by all order by all",
@@ -77,7 +92,7 @@ _DAYS: Mapping[str, str] = {
     "identity.nodes": "cast(first_seen_at as date)", "identity.edges": "cast(first_seen_at as date)",
 }  # fmt: skip
 _TABLES = "select schema_name || '.' || table_name from duckdb_tables() where not internal"
-# Views that name the columns of one stored table, so that counting them is as cheap as counting it.
+# Views that name the columns of one stored table, less the few whom consent leaves out: counting them is about as cheap as counting it.
 _PLAIN_VIEWS = frozenset({"marts.fct_events", "marts.fct_journey_steps", "features.label_conversion"})
 # Columns of what dbt does not make, and of its models without a contract: their types are known once they are made.
 _COLUMNS = """

@@ -8,11 +8,11 @@
 {# What is kept of them in the table of events: a content's digest is for ingestion, and would take a tenth of the table. #}
 {% macro event_columns() -%} {{ return(canonical_columns() | reject('equalto', 'content_digest') | list) }} {%- endmacro %}
 
-{# All sources' rows of one kind (`events` or `pending`), columns named one by one. #}
+{# All sources' rows of one kind (`events` or `pending`), columns named one by one; an act of consent goes no further than to the ledger. #}
 {% macro union_of_sources(kind) -%}
     {%- for name in var('sources') %}
     select
-        {{ canonical_columns() | join(',\n        ') }}
+        {{ (canonical_columns() + ['consent_act']) | join(',\n        ') }}
     from {{ source('raw', name ~ '_' ~ kind) }}
     {{ "union all" if not loop.last }}
     {%- endfor %}

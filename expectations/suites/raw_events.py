@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from expectations.rules import Bounds, Rule, Suite
+from expectations.suites import personal
 
-_EMAIL = "[A-Za-z0-9._+-]+@[A-Za-z0-9-]+[.][A-Za-z]{2,}"
 # Written out, not read from the ingestion that the rule guards; a test holds both to the same columns.
 COLUMNS = {
     **dict.fromkeys((
@@ -13,7 +13,9 @@ COLUMNS = {
         "user_agent", "device_type", "os", "browser", "country", "region", "city", "language", "order_id", "currency", "properties", "text", "content_digest",
     ), "VARCHAR"),
     "occurred_at": "TIMESTAMP", "received_at": "TIMESTAMP", "event_date": "DATE", "value": "DECIMAL(18,4)", "is_internal": "BOOLEAN",
-    "identifiers": 'STRUCT("type" VARCHAR, "value" VARCHAR)[]', "consent_scopes": "VARCHAR[]", "ingest_file_id": "INTEGER", "row_number": "BIGINT",
+    "identifiers": 'STRUCT("type" VARCHAR, "value" VARCHAR)[]', "consent_scopes": "VARCHAR[]",
+    "consent_act": 'STRUCT("granted" VARCHAR[], withdrawn VARCHAR[], expired VARCHAR[], channel VARCHAR, jurisdiction VARCHAR, policy_version VARCHAR, '
+    "stated_by VARCHAR, expires_at TIMESTAMP, is_statement BOOLEAN)", "ingest_file_id": "INTEGER", "row_number": "BIGINT",
 }  # fmt: skip
 
 
@@ -55,9 +57,8 @@ def _rows(source: str, bounds: Bounds) -> tuple[Rule, ...]:
                "len(t.identifiers) = 0 or len(list_filter(t.identifiers, lambda i: i.type is null or coalesce(i.value, '') = '')) > 0"),
         _where("personal_identifiers_are_hashed", "An e-mail address or a phone number is a keyed hash.",
                "len(list_filter(t.identifiers, lambda i: i.type in ('email', 'phone') and not regexp_matches(i.value, '[0-9a-f]{{64}}$'))) > 0"),
-        _where("texts_hold_no_address", "No e-mail address stands in a URL, in properties or in a text: the door must redact it.",
-               " or ".join(f"regexp_matches(t.{column}, '{_EMAIL.replace('{', '{{').replace('}', '}}')}')" for column in ("page_url", "referrer", "properties", "text"))),
         _where("days_fit_times", "The partition is the day of the event.", "t.event_date is distinct from cast(t.occurred_at as date)"),
+        *personal.rules("event_id", names=(*personal.NAMES, *personal.IDS), free=personal.FREE),
     )  # fmt: skip
 
 

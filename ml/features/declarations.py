@@ -100,7 +100,7 @@ def _value() -> Iterator[Field]:
 def _view(name: str, description: str, fields: Iterator[Field]) -> FeatureView:
     table = f"features.{name}"
     return FeatureView(
-        name=name, table=table, entity="customer", owner="data-science", consent_scope="analytics", description=description,
+        name=name, table=table, entity="customer", owner="data-science", consent_scope="profiling", description=description,
         fields=tuple(replace(field, table=table) for field in fields),
     )  # fmt: skip
 

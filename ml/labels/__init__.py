@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Label:
-    """A yes or no about a customer at a point, known once the horizon has passed. horizon_setting: where waymark.yml says how many days that is."""
+    """A yes or no about a customer at a point, known once the horizon has passed.
+
+    table: all of them; training_table: those that may be learnt from (the persons consent, dbt/models/features/train_conversion.yml); horizon_setting: where
+    waymark.yml says how many days the horizon is.
+    """
 
     name: str
     table: str
+    training_table: str
     horizon_setting: str
     meaning: str
 
@@ -18,6 +23,7 @@ class Label:
 LABEL = Label(
     name="is_converted",
     table="features.label_conversion",
+    training_table="features.train_conversion",
     horizon_setting="learning.horizon_days",
     meaning="the person converts (first goal) at or after the point and before the horizon ends, as known when it ends",
 )

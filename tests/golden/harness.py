@@ -21,6 +21,7 @@ from waymark.core.settings import load_project
 from waymark.core.warehouse import Connection, connect, outputs_of
 from waymark.identity import resolve_identities
 from waymark.identity.tables import clear_restatements
+from waymark.ingestion.consent import ACT_TYPE
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
 
 SOURCE = "tiny"
@@ -38,8 +39,8 @@ _OWN_COLUMNS = (
 _CANONICAL = f"""
     event_id VARCHAR, source VARCHAR, source_event_id VARCHAR, event_type VARCHAR, occurred_at TIMESTAMP, received_at TIMESTAMP, session_key VARCHAR,
     anonymous_id VARCHAR, user_id VARCHAR, identifiers STRUCT("type" VARCHAR, "value" VARCHAR)[], {", ".join(f"{name} VARCHAR" for name in _TEXT_COLUMNS)},
-    order_id VARCHAR, value DECIMAL(18,4), currency VARCHAR, properties VARCHAR, "text" VARCHAR, consent_scopes VARCHAR[], is_internal BOOLEAN,
-    content_digest VARCHAR
+    order_id VARCHAR, value DECIMAL(18,4), currency VARCHAR, properties VARCHAR, "text" VARCHAR, consent_scopes VARCHAR[],
+    consent_act {ACT_TYPE}, is_internal BOOLEAN, content_digest VARCHAR
 """
 _LABELLED_VIEWS = """
     create or replace view tiny.customers as
@@ -171,12 +172,13 @@ class TinyWarehouse:
             return connection.execute(sql).fetchall()
 
     def pure_tables(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of every table that the models made, sorted, as text."""
+        """Every row of every table that the models made, sorted, as text; of a log, which says when things ran, none."""
         with self.open() as connection:
             names = connection.execute(
                 """
                 select table_schema || '.' || table_name from information_schema.tables
-                where table_schema in ('intermediate', 'marts', 'features') and table_type = 'BASE TABLE' order by all
+                where table_schema in ('intermediate', 'marts', 'features') and table_type = 'BASE TABLE' and table_name <> 'fct_identity_restatements'
+                order by all
                 """
             ).fetchall()
             return {str(name): connection.execute(f"select cast(to_json(t) as varchar) from {name} t order by all").fetchall() for (name,) in names}

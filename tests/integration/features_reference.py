@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import combinations
 
 from tests.integration.stepwise import Stepwise
+from waymark.identity.probabilities import link_probability
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 LOOKBACK = timedelta(days=90)
@@ -53,6 +54,7 @@ class Event:
     value: Decimal | None
     currency: str | None
     value_reporting: Decimal | None
+    source: str = ""
     number: int | None = None
     visit_started_at: datetime | None = None
     is_intent_start: bool = False
@@ -146,31 +148,68 @@ def read_log(project: Stepwise) -> Log:
 
 
 def known(events: Iterable[Event], names: dict[int, tuple[str, str, str]], max_neighbours: int) -> Known:
-    """Components of identifiers that were seen together, without those that have too many neighbours; named after the earliest identifier."""
+    """Components of identifiers that were seen together, without those that have too many neighbours; named after the earliest identifier.
+
+    Links join one by one, the surest first, then the earliest; one that would bring together two accounts of one session, or people whose reports of one
+    order contradict each other, joins nobody.
+    """
+    events = list(events)
     first_seen: dict[int, datetime] = {}
+    first_link: dict[tuple[int, int], datetime] = {}
     neighbours: dict[int, set[int]] = defaultdict(set)
     for event in events:
         for node in event.node_ids:
             first_seen[node] = min(first_seen.get(node, event.occurred_at), event.occurred_at)
-        for one, other in combinations(set(event.node_ids), 2):
+        for one, other in combinations(sorted(set(event.node_ids), key=lambda node: names[node][:2]), 2):
             neighbours[one].add(other)
             neighbours[other].add(one)
+            first_link[one, other] = min(first_link.get((one, other), event.occurred_at), event.occurred_at)
     over_shared = {node for node, others in neighbours.items() if len(others) > max_neighbours}
+    apart = _kept_apart(events, names)
+    component = {node: {node} for node in first_seen if node not in over_shared}
+
+    def order(link: tuple[int, int]) -> tuple[object, ...]:
+        one, other = link
+        return (-link_probability(f"{names[one][0]}-{names[other][0]}"), first_link[link], names[one][:2], names[other][:2])
+
+    for one, other in sorted(first_link, key=order):
+        if one not in component or other not in component or component[one] is component[other]:
+            continue
+        here, there = component[one], component[other]
+        if not any(apart.get(node, set()) & there for node in here):
+            here |= there
+            component.update(dict.fromkeys(there, here))
     found = Known({})
-    left = set(first_seen) - over_shared
-    while left:
-        component, reached = set(), [left.pop()]
-        while reached:
-            node = reached.pop()
-            component.add(node)
-            beside = neighbours[node] & left
-            left -= beside
-            reached.extend(beside)
-        earliest = min(component, key=lambda node: (first_seen[node], *names[node][:2]))
-        customer = names[earliest][2]
-        found.customers.update(dict.fromkeys(component, customer))
-        found.nodes[customer] = component
+    for members in {id(members): members for members in component.values()}.values():
+        customer = names[min(members, key=lambda node: (first_seen[node], *names[node][:2]))][2]
+        found.customers.update(dict.fromkeys(members, customer))
+        found.nodes[customer] = members
     return found
+
+
+def _kept_apart(events: Sequence[Event], names: dict[int, tuple[str, str, str]]) -> dict[int, set[int]]:
+    apart: dict[int, set[int]] = defaultdict(set)
+
+    def keep(one: int, other: int) -> None:
+        apart[one].add(other)
+        apart[other].add(one)
+
+    logins: dict[tuple[int, datetime], set[int]] = defaultdict(set)
+    reports: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    for event in events:
+        if event.session_key_id is not None and event.visit_started_at is not None:
+            logins[event.session_key_id, event.visit_started_at] |= {node for node in event.node_ids if names[node][0] == "user_id"}
+        if event.order_id is not None and event.goals and event.node_ids:
+            reports[event.source, event.order_id].append(event)
+    for accounts in logins.values():
+        for one, other in combinations(accounts, 2):
+            keep(one, other)
+    for told in reports.values():
+        for first, second in combinations(told, 2):
+            is_other = (first.value, first.currency) != (second.value, second.currency) or second.occurred_at - first.occurred_at > DAY
+            if is_other and not set(first.node_ids) & set(second.node_ids):
+                keep(first.node_ids[0], second.node_ids[0])
+    return apart
 
 
 def placed(events: Sequence[Event]) -> list[Event]:

@@ -24,6 +24,7 @@ from waymark.core.warehouse import Connection, attach_another, connect, rows
 from waymark.pipeline import steps
 from waymark.pipeline.code import code_digest
 from waymark.pipeline.publish import publish
+from waymark.pipeline.retention import apply_retention
 from waymark.pipeline.steps import Run
 from waymark.pipeline.verify import pure_tables
 
@@ -153,10 +154,17 @@ def run_steps(run: Run, *, full_refresh: bool = False, checks: bool = True) -> l
             report = steps.ingest(run, source)
             assert not report.refused, [str(refusal) for refusal in report.refused]
 
+    def transform_events() -> None:
+        if checks:
+            steps.transform_events(run)
+        else:
+            apply_retention(run)
+            transform(select=steps.BEFORE_IDENTITY)
+
     return [
         ("prepare", lambda: steps.prepare(run, full_refresh=full_refresh)),
         ("ingest", ingest_all),
-        ("transform_events", lambda: steps.transform_events(run) if checks else transform(select=steps.BEFORE_IDENTITY)),
+        ("transform_events", transform_events),
         ("resolve", lambda: steps.resolve(run)),
         ("transform_marts", lambda: steps.transform_marts(run) if checks else transform(exclude=steps.BEFORE_IDENTITY)),
         ("finish", lambda: steps.finish(run)),

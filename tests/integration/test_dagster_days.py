@@ -55,6 +55,7 @@ def test_thirty_days_of_a_damaged_warehouse_are_mended_in_one_run_and_nothing_el
         assert rows(connection, "select count(*) from identity.restated_days") == [(0,)]
 
 
+@pytest.mark.prove
 def test_a_day_of_one_mart_is_mended_alone_and_the_snapshot_waits_for_the_others(world: Orchestrated) -> None:
     sound, day = world.digests(), _busiest(world)
     with world.warehouse() as connection:

@@ -79,6 +79,7 @@ def test_runs_killed_between_steps_twice_over_and_without_data_change_nothing(tm
     assert cut.digests() == before
 
 
+@pytest.mark.prove
 def test_two_sources_in_turn_give_what_one_rebuild_gives(tmp_path: Path) -> None:
     """Each batch is one source's; the desk, whose logins join the web's visitors, comes last, first and in between."""
     deliveries = log(11, cells=CELLS, batches=4)

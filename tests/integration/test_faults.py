@@ -46,6 +46,7 @@ def project(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.mark.prove
 def test_unreadable_files_are_refused_by_name_the_rest_is_published_and_the_exit_code_says_so(project: Path) -> None:
     import gzip
 
@@ -137,6 +138,7 @@ def test_a_full_disk_is_named_and_leaves_the_last_snapshot(project: Path) -> Non
         subprocess.run(["umount", "-l", str(small)], check=False)
 
 
+@pytest.mark.prove
 def test_the_second_run_at_once_waits_or_says_who_holds_the_lock(project: Path) -> None:
     settings = project / "waymark.yml"
     settings.write_text(settings.read_text() + "ingestion: {lock_timeout_seconds: 0}\n")

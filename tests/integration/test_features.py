@@ -190,6 +190,7 @@ def cells_by_customer(project: Stepwise) -> dict[str, str]:
     return {str(customer): str(name) for customer, name in rows}
 
 
+@pytest.mark.prove
 def test_no_feature_moves_with_what_happens_at_its_point_or_later(rebuilt: Stepwise, deliveries: list[Delivery], tmp_path: Path) -> None:
     assert check_futures(rebuilt, deliveries, tmp_path / "other", SEED) > 500
 

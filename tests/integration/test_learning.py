@@ -117,7 +117,7 @@ def _equal(left: object, right: object) -> bool:
 
 def test_lineage_names_measures_models_owner_and_code(demo: Ran) -> None:
     said = waymark("lineage", "intent_event_count_7d", "--project", demo.directory)
-    parts = ("int_node_days", "stg_events", "owner: data-science", "consent scope: analytics", "code digest")
+    parts = ("int_node_days", "stg_events", "owner: data-science", "consent scope: profiling", "code digest")
     assert said.returncode == 0 and all(part in said.stdout for part in parts)
     near = waymark("lineage", "intent_event_count_8d", "--project", demo.directory)
     assert near.returncode == 1 and "intent_event_count_7d" in near.stderr

@@ -109,6 +109,7 @@ def no_suites(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "check", lambda run, stage, full: [])
 
 
+@pytest.mark.prove
 def test_an_older_home_is_refused_by_a_run_and_rebuilt_by_an_upgrade_that_was_cut_short_before(
     older: Stepwise, fresh: dict[str, tuple[int, str]], no_suites: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

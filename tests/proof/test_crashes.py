@@ -26,7 +26,7 @@ SEED = 20_240_301
 WORKERS = 2
 MOMENTS = 50
 # Above so many boundaries, of those on DuckDB's own files only an even sample is tried; all others always are.
-MOST = 150
+MOST = 400
 FIRST_RUN_ATTEMPTS = 40
 
 

@@ -44,12 +44,14 @@ def why(
     events: Annotated[int, typer.Option(help="How many events of each, latest first.")] = 3,
 ) -> None:
     """Say why a customer has its score: contributions, feature values, and the events behind them with file and line."""
+    from waymark.cli.audit import log_read
     from waymark.core.settings import load_project
     from waymark.pipeline.trace import trace_events
     from waymark.pipeline.why import explain_customer
 
     opened = load_project(project)
     found = explain_customer(opened, customer, count=count)
+    log_read(opened, "why", subjects=[customer])
     typer.echo(
         f"{found.customer_id} at {found.as_of_at}: score {found.score:.4f} (90 % interval {found.low:.4f} to {found.high:.4f}), decile {found.decile}, "
         f"by version {found.version}.\nLog-odds {found.margin:+.3f} before calibration, of which {found.base_log_odds:+.3f} for everybody."

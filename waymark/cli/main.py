@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from waymark.cli import home, learning, project, quality, quarantine, query, reference, run, services
+from waymark.cli import audit, home, identity, learning, linkage, project, quality, quarantine, query, reference, run, services
 from waymark.core.errors import WaymarkError
 from waymark.core.warehouse import storage_problem
 
@@ -24,7 +24,10 @@ app = typer.Typer(
 )
 for group in (project, run, query, quality, learning, services, home, reference):
     group.register(app)
+linkage.register(identity.app)
+app.add_typer(identity.app, name="identity", help="Who is who: explain it, split, merge; estimate how alike records are.")
 app.add_typer(quarantine.app, name="quarantine", help="Rows that were refused: list, show, replay.")
+app.add_typer(audit.app, name="audit", help="Who read what, and what was done to data about people: list, verify.")
 
 
 def main() -> None:

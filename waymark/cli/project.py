@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from waymark.core.errors import SettingsError
-from waymark.core.settings import NAME_PATTERN, PROJECT_FILE, load_project
+from waymark.core.people_settings import NAME_PATTERN
+from waymark.core.settings import PROJECT_FILE, load_project
 from waymark.core.shipped import shipped
 
 ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project folder.", show_default=False)]

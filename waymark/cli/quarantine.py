@@ -45,10 +45,13 @@ def show(
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 20,
 ) -> None:
     """Print refused rows with their original text. It may hold personal data: it is kept by nobody but the quarantine."""
+    from waymark.cli.audit import log_read
     from waymark.core.settings import load_project
     from waymark.ingestion.quarantine import quarantine_show
 
-    found = quarantine_show(load_project(project).home, source, rule=rule, file=file, limit=limit)
+    opened = load_project(project)
+    found = quarantine_show(opened.home, source, rule=rule, file=file, limit=limit)
+    log_read(opened, "quarantine_show", details={"source": source, "rule": rule if found else None, "rows": len(found)})
     if not found:
         typer.echo(f"No such row of {source} is in quarantine.")
     for row in found:

@@ -35,12 +35,17 @@ def sql(
     query: Annotated[str, typer.Argument(help="Any read-only DuckDB SQL, such as: from marts.fct_sessions limit 5")],
     project: ProjectOption = Path("."),
     format: FormatOption = Format.table,
+    role: Annotated[str, typer.Option(help="Read the file of this role instead of the whole snapshot (docs/access.md).", show_default=False)] = "",
 ) -> None:
     """Query the published marts."""
+    from waymark.cli.audit import log_read
     from waymark.core.warehouse import QueryError
     from waymark.pipeline.published import open_published
+    from waymark.privacy.sql_shape import without_literals
 
-    with open_published(load_project(project).home) as connection:
+    opened = load_project(project)
+    with open_published(opened.home, role) as connection:
+        log_read(opened, "sql", role=role, details={"query": without_literals(query)})
         try:
             cursor = connection.execute(query)
         except QueryError as error:
@@ -101,9 +106,12 @@ def trace(
     format: FormatOption = Format.table,
 ) -> None:
     """Follow a row of a mart to its events, and each event to its file and line."""
-    from waymark.pipeline.trace import TRACE_COLUMNS, trace_row
+    from waymark.cli.audit import log_read
+    from waymark.pipeline.trace import TRACE_COLUMNS, customers_of, trace_row
 
-    found = trace_row(load_project(project), table, key)
+    opened = load_project(project)
+    found = trace_row(opened, table, key)
+    log_read(opened, "trace", subjects=customers_of(opened, found), details={"table": table.removeprefix("marts."), "events": len(found)})
     records = [tuple(getattr(event, column) for column in TRACE_COLUMNS) for event in found]
     if format is Format.table:
         typer.echo(f"{table} {key}: {len(found)} events")

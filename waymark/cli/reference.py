@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,7 +151,7 @@ def commands_page() -> str:
 
 @dataclass(frozen=True)
 class TablePage:
-    """A table as documented. columns: name, type (empty where the model declares none) and description."""
+    """A table as documented. columns: name, type (empty where the model declares none) and description. classes: by column (docs/access.md)."""
 
     name: str
     description: str
@@ -158,13 +159,24 @@ class TablePage:
     columns: tuple[tuple[str, str, str], ...]
     is_published: bool
 
+    @cached_property
+    def classes(self) -> Mapping[str, str]:
+        return _classes().get("staging.stg_events" if self.name == "raw.SOURCE_events" else self.name, {})
+
+
+@cache
+def _classes() -> Mapping[str, Mapping[str, str]]:
+    from waymark.pipeline.classification import column_classes
+
+    return column_classes()
+
 
 def table_pages() -> list[TablePage]:
     """Every table that the models, the checks, the scores and ingestion make: those that are published first."""
     from ml.models.propensity.score import COLUMNS, DESCRIPTIONS
     from ml.models.propensity.score import TABLE as SCORES
     from waymark.ingestion.event import CANONICAL_COLUMNS
-    from waymark.ingestion.tables import LOG_DESCRIPTIONS
+    from waymark.ingestion.tables import LOG_DESCRIPTIONS, REMOVAL_DESCRIPTIONS
     from waymark.pipeline.published import SNAPSHOT_INFO
     from waymark.pipeline.quality import DESCRIPTIONS as OF_RESULTS
     from waymark.pipeline.quality import TABLE as RESULTS
@@ -178,6 +190,7 @@ def table_pages() -> list[TablePage]:
         TablePage(SCORES, "One row per customer with features at data_now: its probability of a conversion, and why.", "log", scores, True),
         TablePage(RESULTS, "One row per rule and run: what the check found.", "log", _untyped(OF_RESULTS), True),
         TablePage("raw.ingestion_log", declared.pop("raw.ingestion_log"), "log", _untyped(LOG_DESCRIPTIONS), True),
+        TablePage("raw.removals", "One row per removal, file and event type: events that left, too old.", "log", _untyped(REMOVAL_DESCRIPTIONS), True),
         TablePage("main.snapshot_info", "One row: which snapshot this is.", "log", _untyped(SNAPSHOT_INFO), True),
     ]
     inside = [model for model in models if not model.is_published]
@@ -228,7 +241,7 @@ def tables_page() -> str:
     said = (
         "Times are UTC, money is DECIMAL(18,4). A table of kind *pure* is a function of the accepted events, the settings and the seed, and\n"
         "`waymark verify` derives it anew; one of kind *log* depends on when things ran. SOURCE stands for each source's name. Who writes which, and how\n"
-        "it is re-stated: [architecture](../architecture.md).\n"
+        "it is re-stated: [architecture](../architecture.md). What the classes mean, and which role sees which: [access](../access.md).\n"
     )
     text = _head("Tables", said)
     tables = table_pages()
@@ -237,7 +250,9 @@ def tables_page() -> str:
         for page in (page for page in tables if page.is_published == published):
             text += f"\n### {page.name}\n\n{' '.join(page.description.split())}{f' Kind: {page.kind}.' if page.kind else ''}\n"
             if page.columns:
-                text += "\n" + _table(["column", "type", "meaning"], [[f"`{name}`", kind, said] for name, kind, said in page.columns])
+                text += "\n" + _table(
+                    ["column", "type", "class", "meaning"], [[f"`{name}`", kind, page.classes.get(name, ""), said] for name, kind, said in page.columns]
+                )
     return text
 
 

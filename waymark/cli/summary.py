@@ -72,6 +72,10 @@ def print_summary(project: Project, stages: list[StageReport], seconds: float) -
         quarantined = connection.execute(
             "select coalesce(sum(rows_quarantined), 0)::bigint, coalesce(sum(rows_duplicate), 0)::bigint from raw.ingestion_log"
         ).fetchall()[0]
+        consent = connection.execute("""
+            select count(distinct event_id), count(distinct customer_id), count(distinct customer_id) filter (where valid_to is null and state <> 'granted')
+            from marts.fct_consent_intervals
+        """).fetchall()[0]
         tables = connection.execute("""
             select (select count(*) from marts.dim_customers), (select count(*) from marts.fct_sessions),
                    (select count(*) from marts.fct_journeys), (select count(*) from marts.fct_conversions)
@@ -84,6 +88,11 @@ def print_summary(project: Project, stages: list[StageReport], seconds: float) -
         f"{quarantined[1]:,} duplicate rows, {quarantined[0]:,} quarantined (waymark quarantine list).\n"
         f"{tables[0]:,} customers, {tables[1]:,} sessions, {tables[2]:,} journeys, {tables[3]:,} conversions published in {seconds:.0f} s."
     )
+    if consent[0]:
+        console.print(
+            f"{consent[0]:,} acts of consent by {consent[1]:,} customers stand or stood; {consent[2]:,} of them have withdrawn a scope, or let it lapse. "
+            "Ask marts.fct_consent_intervals."
+        )
     for line in _learning_lines(project):
         console.print(line, soft_wrap=True)
     console.print("\nAsk them:")

@@ -46,6 +46,10 @@ class Home:
         self.services = root / "services"
         self.version_file = root / "schema_version"
 
+    def role_file(self, role: str) -> Path:
+        """The published file of a role; there is one where the settings name the role."""
+        return self.published_dir / role / "waymark.duckdb"
+
     def ensure(self, *, upgrading: bool = False) -> None:
         """Makes the folders.
 

@@ -13,34 +13,34 @@ from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from waymark.core.errors import SettingsError
 from waymark.core.home import Home
+from waymark.core.people_settings import NAME_PATTERN, AccessSettings, ConsentSettings
+from waymark.core.people_settings import Strict as _Strict
 
 PROJECT_FILE = "waymark.yml"
-NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]{0,49}$")
 STAGES = ("awareness", "consideration", "intent", "purchase", "post_sale")
 Stage = Literal["awareness", "consideration", "intent", "purchase", "post_sale"]
 # Settings, and groups of them, whose change alters tables already built. Settings.refresh_digest is of these; a test tries each setting there is.
 FULL_REFRESH = frozenset({
-    "time.reporting_timezone", "time.session_gap_minutes", "time.journey_timeout_days", "counting", "identity", "money", "learning.horizon_days",
+    "time.reporting_timezone", "time.session_gap_minutes", "time.journey_timeout_days", "counting", "identity", "money", "learning.horizon_days", "consent",
     "goals", "stages", "micro_conversions", "channels",
 })  # fmt: skip
+# A source that a project has without naming it, once an operator has said something about who is who: `waymark identity split|merge` write its files.
+OPERATOR_SOURCE = "waymark_operator"
+_OPERATOR_MAPPING = Path(__file__).resolve().parents[1] / "ingestion" / "builtin" / f"{OPERATOR_SOURCE}.yml"
 VARIABLES = {
     "WAYMARK_HOME": "the home: where everything that a run makes is kept; default: `.waymark` in the project folder",
     "WAYMARK_SECRET": "the secret under which e-mail, phone and other identifiers are hashed; default: one that is made once and kept in the home",
     "WAYMARK_PROJECT": "the project folder that Dagster's code location serves; `waymark` sets it by itself",
     "WAYMARK_SERVICES": "marks what `waymark dev` started, so that it is found again; `waymark` sets it by itself",
 }
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SourceEntry(_Strict):
@@ -212,12 +212,17 @@ class Settings(_Strict):
     time: TimeSettings = TimeSettings()
     counting: CountingSettings = CountingSettings()
     identity: IdentitySettings = IdentitySettings()
+    consent: ConsentSettings = ConsentSettings()
     money: MoneySettings = MoneySettings()
     ingestion: IngestionSettings = IngestionSettings()
     engine: EngineSettings = EngineSettings()
     learning: LearningSettings = LearningSettings()
     quality: QualitySettings = QualitySettings()
     orchestration: OrchestrationSettings = OrchestrationSettings()
+    access: AccessSettings = AccessSettings()
+    retention: dict[str, Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4} days$")]] = Field(
+        default_factory=dict, description="by event type, how long its events are kept, such as `400 days`; other types stay (docs/retention.md)",
+    )  # fmt: skip
     goals: list[Goal] = Field(
         default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1,
         description="what a journey leads to",
@@ -233,6 +238,8 @@ class Settings(_Strict):
         for name in self.sources:
             if not NAME_PATTERN.match(name):
                 raise ValueError(f"source '{name}' is not a name: lower-case letters, digits and _ only")
+        if OPERATOR_SOURCE in self.sources:
+            raise ValueError(f"source '{OPERATOR_SOURCE}' is Waymark's own; give yours another name")
         names = [goal.name for goal in self.goals] + [micro.name for micro in self.micro_conversions]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"declared twice: {', '.join(doubled)}")
@@ -240,11 +247,18 @@ class Settings(_Strict):
             raise ValueError("session_gap_minutes is not under journey_timeout_days: a session would outlast its journey")
         return self
 
+    @property
+    def retention_days(self) -> dict[str, int]:
+        """By event type, for how many days its events are kept."""
+        return {kind: int(period.split(" ", maxsplit=1)[0]) for kind, period in self.retention.items()}
+
     def refresh_digest(self, rates_text: str = "") -> str:
         """Digest of the settings whose change needs a full refresh."""
         bound = self.model_dump(mode="json", include={"counting", "identity", "money", "goals", "stages", "micro_conversions", "channels"})
         bound["time"] = self.time.model_dump(exclude={"max_future_skew_days"})
         bound["horizon_days"] = self.learning.horizon_days
+        if self.consent != ConsentSettings():  # what is as it always was makes no home rebuild
+            bound["consent"] = self.consent.model_dump(mode="json")
         bound["rates_text"] = rates_text
         return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -329,7 +343,16 @@ def load_project(directory: Path | str = ".") -> Project:
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{field}: {message}", where=str(path), remedy=f"Mend {field} in {PROJECT_FILE}.") from error
-    return Project(folder, settings, home_of(folder))
+    home = home_of(folder)
+    return Project(folder, _with_operator(settings, home), home)
+
+
+def _with_operator(settings: Settings, home: Home) -> Settings:
+    """The settings, with the source of operator's words where there are some."""
+    if not (home.landing / OPERATOR_SOURCE).is_dir():
+        return settings
+    entry = SourceEntry(mapping=_OPERATOR_MAPPING, files=["{landing}/*.ndjson"])
+    return settings.model_copy(update={"sources": {**settings.sources, OPERATOR_SOURCE: entry}})
 
 
 def home_of(directory: Path) -> Home:

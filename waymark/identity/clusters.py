@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
 
 from waymark.core.warehouse import Connection
-from waymark.identity.history import NEVER, Integers, LinkGraph, linked_clusters, membership_intervals
+from waymark.identity.confidence import METHODS, Integers
+from waymark.identity.history import NEVER, Constraints, Evidence, LinkGraph, interval_surety, linked_clusters, membership_intervals
+from waymark.identity.probabilities import OPERATOR_MERGE, OPERATOR_PROBABILITY, OPERATOR_SPLIT
 from waymark.identity.tables import drop_temporary
+
+_HISTORY = "node_id, customer_id, valid_from, valid_to, method, confidence"
 
 
 def find_affected(connection: Connection) -> None:
@@ -30,7 +36,7 @@ def rebuild_memberships(connection: Connection) -> None:
     """Fills clusters, membership_history and memberships, all empty, for all nodes."""
     _compute_history(connection, affected_only=False)
     connection.execute("insert into identity.clusters select node_id, cluster_id from temp.fresh_clusters")
-    connection.execute("insert into identity.membership_history select node_id, customer_id, valid_from, valid_to from temp.fresh_history")
+    connection.execute(f"insert into identity.membership_history select {_HISTORY} from temp.fresh_history")
     connection.execute("insert into identity.memberships select node_id, customer_id from temp.fresh_history where valid_to is null")
     drop_temporary(connection, ("fresh_clusters", "fresh_history"))
 
@@ -38,16 +44,23 @@ def rebuild_memberships(connection: Connection) -> None:
 def restate_memberships(connection: Connection) -> None:
     """Brings clusters, membership_history and memberships up to date for the affected nodes, writing only what differs.
 
-    Leaves temp tables: changed_history (node_id, customer_id: each customer id in the old or new history of a node whose history changed) and
-    changed_memberships (node_id, customer_before, customer_now: NULL = had none, has none).
+    Leaves temp tables: stale_clusters and fresh_clusters (node_id, cluster_id: of the affected nodes, before and now); changed_history
+    (node_id, customer_id: each customer id in the old or new history of a node whose history changed) and changed_memberships
+    (node_id, customer_before, customer_now: NULL = had none, has none).
     """
     _compute_history(connection, affected_only=True)
+    connection.execute(
+        """
+        create or replace temp table stale_clusters as
+        select node_id, cluster_id from identity.clusters where node_id in (select node_id from temp.affected_nodes)
+        """
+    )
     connection.execute("delete from identity.clusters where node_id in (select node_id from temp.affected_nodes)")
     connection.execute("insert into identity.clusters select node_id, cluster_id from temp.fresh_clusters")
     connection.execute(
-        """
+        f"""
         create or replace temp table stale_history as
-        select node_id, customer_id, valid_from, valid_to from identity.membership_history where node_id in (select node_id from temp.affected_nodes)
+        select {_HISTORY} from identity.membership_history where node_id in (select node_id from temp.affected_nodes)
         """
     )
     connection.execute(
@@ -78,10 +91,7 @@ def restate_memberships(connection: Connection) -> None:
     )
     connection.execute("delete from identity.membership_history where node_id in (select node_id from temp.changed_nodes)")
     connection.execute(
-        """
-        insert into identity.membership_history
-        select node_id, customer_id, valid_from, valid_to from temp.fresh_history where node_id in (select node_id from temp.changed_nodes)
-        """
+        f"insert into identity.membership_history select {_HISTORY} from temp.fresh_history where node_id in (select node_id from temp.changed_nodes)"
     )
     connection.execute("delete from identity.memberships where node_id in (select node_id from temp.changed_memberships)")
     connection.execute("insert into identity.memberships select node_id, customer_now from temp.changed_memberships where customer_now is not null")
@@ -92,16 +102,34 @@ def _compute_history(connection: Connection, *, affected_only: bool) -> None:
 
     Nodes that were never linked are settled in SQL; NumPy sees only the others, as positions and microseconds.
     """
+    affected = "{} in (select node_id from temp.affected_nodes)" if affected_only else "true"
     connection.execute(
         f"""
         create or replace temp table links as
-        select node_a, node_b, edges.first_seen_at
-        from identity.edges
-        left join identity.over_shared_since a on a.node_id = edges.node_a
-        left join identity.over_shared_since b on b.node_id = edges.node_b
-        where (a.over_shared_from is null or edges.first_seen_at < a.over_shared_from)
-            and (b.over_shared_from is null or edges.first_seen_at < b.over_shared_from)
-            {"and edges.node_a in (select node_id from temp.affected_nodes)" if affected_only else ""}
+        with asserted as (
+            select links.node_a, links.node_b, greatest(links.in_force_from, a.first_seen_at, b.first_seen_at) as first_seen_at, links.in_force_until
+            from identity.operator_links links
+            join identity.nodes a on a.node_id = links.node_a
+            join identity.nodes b on b.node_id = links.node_b
+            where {affected.format("links.node_a")}
+        ),
+
+        found as (
+            select node_a, node_b, first_seen_at, cast(null as timestamp) as in_force_until, probability, estimation_version, false as is_operators
+            from identity.edges
+            where evidence_kind <> '{OPERATOR_MERGE}' and {affected.format("node_a")}
+            union all
+            select node_a, node_b, first_seen_at, in_force_until, {OPERATOR_PROBABILITY}, 0, true
+            from asserted
+            where in_force_until is null or first_seen_at < in_force_until
+        )
+
+        select found.*
+        from found
+        left join identity.over_shared_since a on a.node_id = found.node_a
+        left join identity.over_shared_since b on b.node_id = found.node_b
+        where (a.over_shared_from is null or found.first_seen_at < a.over_shared_from)
+            and (b.over_shared_from is null or found.first_seen_at < b.over_shared_from)
         """
     )
     connection.execute(
@@ -117,10 +145,10 @@ def _compute_history(connection: Connection, *, affected_only: bool) -> None:
     connection.execute(
         f"""
         insert into temp.fresh_history
-        select node_id, node_customer_id, first_seen_at, over_shared_from
+        select node_id, node_customer_id, first_seen_at, over_shared_from, '{METHODS[0]}', 1.0
         from identity.nodes left join identity.over_shared_since using (node_id)
         where node_id not in (select node_id from temp.linked_nodes) and (over_shared_from is null or first_seen_at < over_shared_from)
-            {"and node_id in (select node_id from temp.affected_nodes)" if affected_only else ""}
+            and {affected.format("node_id")}
         """
     )
     drop_temporary(connection, ("links", "linked_nodes"))
@@ -136,11 +164,14 @@ def _compute_linked_history(connection: Connection) -> None:
     ).fetchnumpy()
     links = connection.execute(
         """
-        select a.position as link_a, b.position as link_b, epoch_us(links.first_seen_at) as link_first
+        select a.position as link_a, b.position as link_b, epoch_us(links.first_seen_at) as link_first,
+            coalesce(epoch_us(links.in_force_until), $never) as link_until, links.probability, links.is_operators,
+            links.estimation_version > 0 as is_estimated
         from temp.links
         join temp.linked_nodes a on a.node_id = links.node_a
         join temp.linked_nodes b on b.node_id = links.node_b
-        """
+        """,
+        {"never": NEVER},
     ).fetchnumpy()
     graph = LinkGraph(
         first_seen=np.asarray(nodes["first_seen"], dtype=np.int64),
@@ -148,16 +179,25 @@ def _compute_linked_history(connection: Connection) -> None:
         link_a=np.asarray(links["link_a"], dtype=np.int64),
         link_b=np.asarray(links["link_b"], dtype=np.int64),
         link_first=np.asarray(links["link_first"], dtype=np.int64),
+        evidence=Evidence(
+            probability=np.asarray(links["probability"], dtype=np.float64),
+            is_operators=np.asarray(links["is_operators"], dtype=np.bool_),
+            is_estimated=np.asarray(links["is_estimated"], dtype=np.bool_),
+        ),
     )
     cluster = linked_clusters(graph)
+    graph = replace(graph, constraints=_constraints(connection, graph, cluster, np.asarray(links["link_until"], dtype=np.int64)))
     intervals = membership_intervals(graph, cluster)
+    sure = interval_surety(graph, intervals)
     node_id = np.asarray(nodes["node_id"], dtype=np.int64)
     least = np.full(int(cluster.max()) + 1 if len(cluster) else 0, NEVER, dtype=np.int64)
     np.minimum.at(least, cluster, node_id)
     connection.register("waymark_clusters", _table(node_id=node_id, cluster_id=least[cluster]))
     connection.register(
         "waymark_intervals",
-        _table(node_id=node_id[intervals.node], label=intervals.label, valid_from=intervals.valid_from, valid_to=intervals.valid_to),
+        _table(node_id=node_id[intervals.node], label=intervals.label, valid_from=intervals.valid_from, valid_to=intervals.valid_to)
+        .append_column("method", pa.array(METHODS).take(_integers(sure.method)))
+        .append_column("confidence", pa.Array.from_buffers(pa.float64(), len(sure.confidence), [None, pa.py_buffer(sure.confidence)])),
     )
     try:
         connection.execute("create or replace temp table fresh_clusters as select node_id, cluster_id from waymark_clusters")
@@ -165,7 +205,7 @@ def _compute_linked_history(connection: Connection) -> None:
             """
             create or replace temp table fresh_history as
             select intervals.node_id, earliest.node_customer_id as customer_id, make_timestamp(intervals.valid_from) as valid_from,
-                case when intervals.valid_to <> $never then make_timestamp(intervals.valid_to) end as valid_to
+                case when intervals.valid_to <> $never then make_timestamp(intervals.valid_to) end as valid_to, intervals.method, intervals.confidence
             from waymark_intervals intervals
             join temp.linked_nodes earliest on earliest.position = intervals.label
             """,
@@ -176,8 +216,46 @@ def _compute_linked_history(connection: Connection) -> None:
         connection.unregister("waymark_intervals")
 
 
+def _constraints(connection: Connection, graph: LinkGraph, cluster: Integers, link_until: Integers) -> Constraints | None:
+    """What forbids or ends links; None where nothing does. Ranks are given to the nodes of the clusters concerned."""
+    pairs = connection.execute(
+        f"""
+        select a.position as pair_a, b.position as pair_b, epoch_us(negative.since) as pair_since,
+            coalesce(epoch_us(negative.until), $never) as pair_until, negative.kind = '{OPERATOR_SPLIT}' as is_operators
+        from identity.negative_edges negative
+        join temp.linked_nodes a on a.node_id = negative.node_a
+        join temp.linked_nodes b on b.node_id = negative.node_b
+        order by all
+        """,
+        {"never": NEVER},
+    ).fetchnumpy()
+    pair_a, pair_b, since, until = (np.asarray(pairs[name], dtype=np.int64) for name in ("pair_a", "pair_b", "pair_since", "pair_until"))
+    together = cluster[pair_a] == cluster[pair_b]
+    concerned = np.union1d(cluster[pair_a[together]], cluster[graph.link_a[link_until != NEVER]])
+    if not len(concerned):
+        return None
+    positions = np.flatnonzero(np.isin(cluster, concerned))
+    connection.register("waymark_positions", _table(position=positions))
+    try:
+        ranks = connection.execute(
+            """
+            select position, row_number() over (order by identifier_type, identifier_value, node_id) as rank
+            from waymark_positions join temp.linked_nodes using (position) join identity.nodes using (node_id)
+            """
+        ).fetchnumpy()
+    finally:
+        connection.unregister("waymark_positions")
+    rank = np.zeros(len(cluster), dtype=np.int64)
+    rank[np.asarray(ranks["position"], dtype=np.int64)] = ranks["rank"]
+    said = np.asarray(pairs["is_operators"], dtype=np.bool_)
+    return Constraints(rank, link_until, pair_a[together], pair_b[together], since[together], until[together], said[together])
+
+
 def _table(**columns: Integers) -> pa.Table:
-    """An Arrow table of 64-bit columns over the arrays' own memory. `pa.array` would import pandas first, where it is installed: a second of nothing."""
-    return pa.table(
-        {name: pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]) for name, values in columns.items()}
-    )
+    """An Arrow table of 64-bit columns over the arrays' own memory."""
+    return pa.table({name: _integers(values) for name, values in columns.items()})
+
+
+def _integers(values: Integers) -> pa.Array:
+    """`pa.array` would import pandas first for an array of NumPy, where it is installed: a second of nothing."""
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])

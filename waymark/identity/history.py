@@ -9,26 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_array  # type: ignore[import-untyped, unused-ignore]
 from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped, unused-ignore]
 
+from waymark.identity.confidence import Doubles, Flags, Integers, Memberships, Surety, WeighedLinks, surety
+from waymark.identity.constrained import Forbidden, Link, replay_constrained
 from waymark.identity.replay import ClusterReplay
-
-Integers = npt.NDArray[np.int64]
 
 NEVER = int(np.iinfo(np.int64).max)
 ABSENT = -1
-# Clusters of at most so many links, none of whose nodes drops out, are replayed all at once, link by link; the others one by one.
+# Clusters of at most so many links, none of whose nodes drops out, are replayed all at once, link by link; the others one by one. Clusters with forbidden
+# pairs, or with links that end, have a replay of their own.
 LOCKSTEP_LINKS = 48
 
 
 @dataclass(frozen=True)
 class LinkGraph:
-    """Nodes in order of (first_seen, type, value), and the links that were ever in force.
+    """Nodes in order of (first_seen, type, value), the links that were ever in force, and the pairs that were ever forbidden.
 
     first_seen, dropped: µs per node, the latter when it became over-shared, or NEVER. link_a, link_b: positions of nodes; link_first: µs, with
-    first_seen <= link_first < dropped for both nodes of each link.
+    first_seen <= link_first < dropped for both nodes of each link. evidence: None where nobody asks how sure. constraints: what few graphs have.
     """
 
     first_seen: Integers
@@ -36,6 +36,33 @@ class LinkGraph:
     link_a: Integers
     link_b: Integers
     link_first: Integers
+    evidence: Evidence | None = None
+    constraints: Constraints | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of each link: its probability, and whether it is an operator's word or an estimate."""
+
+    probability: Doubles
+    is_operators: Flags
+    is_estimated: Flags
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """rank: of each node by (type, value). link_until: of each link, µs, NEVER = lasts.
+
+    pair_a, pair_b: positions of nodes that must not be together in (pair_since, pair_until]; pair_is_operators: an operator said so.
+    """
+
+    rank: Integers
+    link_until: Integers
+    pair_a: Integers
+    pair_b: Integers
+    pair_since: Integers
+    pair_until: Integers
+    pair_is_operators: Flags
 
 
 @dataclass(frozen=True)
@@ -78,15 +105,69 @@ def membership_intervals(graph: LinkGraph, cluster: Integers) -> Intervals:
 
     count = int(cluster.max()) + 1 if len(cluster) else 0
     link_cluster = cluster[graph.link_a]
+    is_constrained = _constrained_clusters(graph, cluster, count)
     is_single = np.bincount(link_cluster, minlength=count) > LOCKSTEP_LINKS
     drops = np.flatnonzero(graph.dropped != NEVER)
     is_single[cluster[drops]] = True
     order = np.lexsort((graph.link_b, graph.link_a, graph.link_first, link_cluster))
+    if is_constrained.any():
+        in_constrained = is_constrained[link_cluster[order]]
+        _replay_constrained(graph, cluster, order[in_constrained], happened)
+        order = order[~in_constrained]
     in_single = is_single[link_cluster[order]]
     _replay_in_lockstep(graph, cluster, order[~in_single], happened)
     _replay_one_by_one(graph, cluster, order[in_single], drops, happened)
     happened.add(drops, np.full(len(drops), ABSENT, dtype=np.int64), graph.dropped[drops])
     return _as_intervals(happened)
+
+
+def interval_surety(graph: LinkGraph, intervals: Intervals) -> Surety:
+    """How sure each interval is (`confidence.surety`). The graph must have its evidence."""
+    assert graph.evidence is not None
+    until = graph.constraints.link_until if graph.constraints else np.full(len(graph.link_a), NEVER, dtype=np.int64)
+    end = np.minimum(until, np.minimum(graph.dropped[graph.link_a], graph.dropped[graph.link_b]))
+    evidence = graph.evidence
+    links = WeighedLinks(graph.link_a, graph.link_b, graph.link_first, end, evidence.probability, evidence.is_operators, evidence.is_estimated)
+    return surety(Memberships(intervals.node, intervals.label, intervals.valid_from, intervals.valid_to), links)
+
+
+def _constrained_clusters(graph: LinkGraph, cluster: Integers, count: int) -> Flags:
+    """By cluster, whether a forbidden pair lies in it, or a link of it ends."""
+    found = np.zeros(count, dtype=np.bool_)
+    if (constraints := graph.constraints) is not None:
+        together = cluster[constraints.pair_a] == cluster[constraints.pair_b]
+        found[cluster[constraints.pair_a[together]]] = True
+        found[cluster[graph.link_a[constraints.link_until != NEVER]]] = True
+    return found
+
+
+def _replay_constrained(graph: LinkGraph, cluster: Integers, order: Integers, happened: Relabelled) -> None:
+    """`order`: the constrained clusters' links, sorted by cluster."""
+    constraints = graph.constraints
+    assert constraints is not None and graph.evidence is not None
+    link_cluster = cluster[graph.link_a[order]]
+    pairs: dict[int, list[Forbidden]] = {}
+    columns = (constraints.pair_a, constraints.pair_b, constraints.pair_since, constraints.pair_until, constraints.pair_is_operators)
+    for a, b, since, until, is_operators in zip(*(column.tolist() for column in columns), strict=True):
+        if cluster[a] == cluster[b]:
+            pairs.setdefault(int(cluster[a]), []).append(Forbidden(a, b, since, until, is_operators))
+    heads = np.concatenate(([0], np.flatnonzero(link_cluster[1:] != link_cluster[:-1]) + 1, [len(order)]))
+    for start, end in zip(heads[:-1].tolist(), heads[1:].tolist(), strict=True):
+        links = [_link(graph, graph.evidence, constraints, link) for link in order[start:end].tolist()]
+        nodes = sorted({node for link in links for node in (link.node, link.other)})
+        spans = {node: (int(graph.first_seen[node]), int(graph.dropped[node])) for node in nodes}
+        changes = replay_constrained(spans, links, pairs.get(int(link_cluster[start]), []), NEVER)
+        at, node, label = (np.array([change[part] for change in changes], dtype=np.int64) for part in range(3))
+        happened.add(node, label, at)
+
+
+def _link(graph: LinkGraph, evidence: Evidence, constraints: Constraints, link: int) -> Link:
+    a, b = int(graph.link_a[link]), int(graph.link_b[link])
+    low, high = sorted((int(constraints.rank[a]), int(constraints.rank[b])))
+    return Link(
+        a, b, int(graph.link_first[link]), int(constraints.link_until[link]), float(evidence.probability[link]), bool(evidence.is_operators[link]),
+        low, high,
+    )  # fmt: skip
 
 
 def _replay_in_lockstep(graph: LinkGraph, cluster: Integers, order: Integers, happened: Relabelled) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from waymark.core.errors import WaymarkError
 from waymark.core.settings import Settings
 from waymark.core.warehouse import Connection, rows
+from waymark.identity.changes import CustomerChange, changes_of_last_run, log_changes, restated_rows
 from waymark.identity.clusters import find_affected, rebuild_memberships, restate_memberships
 from waymark.identity.customer_id import pad_parameters
 from waymark.identity.evidence import merge_evidence, read_pending, rebuild_evidence
+from waymark.identity.negatives import merge_negatives, rebuild_negatives
 from waymark.identity.report import IdentityReport, counts, customer_count
 from waymark.identity.restatement import add_restatements
 from waymark.identity.tables import drop_temporary, prepare_identity, replace_identity
+from waymark.identity.words import Word, read_words
 
 Progress = Callable[[str], None]
 
@@ -25,6 +28,8 @@ _TEMPORARY = (
     *("node_evidence", "pair_evidence", "degrees", "pending_instants", "pending_now", "pending_before", "pending_counted", "withdrawn_events"),
     *("withdrawn_nodes", "withdrawn_pairs", "witnesses", "node_updates", "edge_updates", "relinked_nodes", "relinked_edges", "seed_nodes", "affected_nodes"),
     *("fresh_clusters", "fresh_history", "stale_history", "changed_nodes", "changed_history", "changed_memberships", "changed_node_events"),
+    *("operator_words", "word_spells", "judged_keys", "judged_orders", "shared_keys", "negatives_before", "links_before", "changed_negatives", "changed_words"),
+    *("stale_clusters", "changes_of_customers"),
     *("run_orders", "order_events", "moved_conversions", "run_events", "run_session_keys", "all_session_keys", "active_nodes"),
 )
 
@@ -40,11 +45,11 @@ def resolve_identities(
     """
     started = monotonic()
     pads = pad_parameters(customer_id_pads)
-    limit = settings.identity.max_neighbours
+    rules = _rules(settings)
     _require(connection, _FULL_INPUTS if full_refresh else _INCREMENT_INPUTS)
     connection.begin()
     try:
-        changed = _rebuild(connection, limit, pads, progress) if full_refresh else _increment(connection, limit, pads, progress)
+        changed = _rebuild(connection, rules, pads, progress) if full_refresh else _increment(connection, rules, pads, progress)
         report = IdentityReport(*counts(connection), changed_clusters=changed, full_refresh=full_refresh, seconds=monotonic() - started)
         drop_temporary(connection, _TEMPORARY)
         connection.commit()
@@ -56,26 +61,62 @@ def resolve_identities(
     return replace(report, seconds=monotonic() - started)
 
 
-def _rebuild(connection: Connection, limit: int, pads: dict[str, object], progress: Progress | None) -> int:
+@dataclass(frozen=True)
+class _Rules:
+    """limit: neighbours of an identifier; gap_us: a longer gap ends a session."""
+
+    limit: int
+    gap_us: int
+
+
+def _rules(settings: Settings) -> _Rules:
+    return _Rules(settings.identity.max_neighbours, settings.time.session_gap_minutes * 60_000_000)
+
+
+def preview_words(
+    connection: Connection, words: Sequence[Word], *, settings: Settings, customer_id_pads: tuple[bytes, bytes]
+) -> tuple[list[CustomerChange], dict[str, int]]:
+    """What the next run will do if these words are said: changes of customers, and standing rows by table that it will state again.
+
+    It is the run's own step, taken back, so it cannot differ from what the run does; what is pending beside the words would be in it, too. Leaves everything
+    as it was. Raises as `resolve_identities` does.
+    """
+    _require(connection, _INCREMENT_INPUTS)
+    connection.begin()
+    try:
+        _increment(connection, _rules(settings), pad_parameters(customer_id_pads), None, and_also=words)
+        return changes_of_last_run(connection), restated_rows(connection)
+    finally:
+        connection.rollback()
+
+
+def _rebuild(connection: Connection, rules: _Rules, pads: dict[str, object], progress: Progress | None) -> int:
     _tell(progress, "identity: links from all events")
     replace_identity(connection)
-    rebuild_evidence(connection, limit=limit, pads=pads)
+    rebuild_evidence(connection, limit=rules.limit, pads=pads)
+    read_words(connection)
+    rebuild_negatives(connection, gap_us=rules.gap_us)
     drop_temporary(connection, ("node_evidence", "pair_evidence", "degrees"))
     _tell(progress, "identity: customers")
     rebuild_memberships(connection)
     return customer_count(connection)
 
 
-def _increment(connection: Connection, limit: int, pads: dict[str, object], progress: Progress | None) -> int:
+def _increment(
+    connection: Connection, rules: _Rules, pads: dict[str, object], progress: Progress | None, *, and_also: Sequence[Word] = ()
+) -> int:
     _tell(progress, "identity: links from pending events")
     prepare_identity(connection)
     read_pending(connection)
-    merge_evidence(connection, limit=limit, pads=pads)
+    merge_evidence(connection, limit=rules.limit, pads=pads)
+    read_words(connection, and_also=and_also)
+    merge_negatives(connection, gap_us=rules.gap_us)
     _tell(progress, "identity: customers whose links changed")
     find_affected(connection)
     restate_memberships(connection)
     _tell(progress, "identity: what must be re-stated")
     add_restatements(connection)
+    log_changes(connection)
     (changed,) = rows(
         connection,
         """

@@ -250,6 +250,8 @@ def _restate_nodes(connection: Connection) -> None:
         select unnest(node_ids) from temp.pending_counted
         union
         select node_id from temp.changed_nodes
+        union
+        select unnest([node_a, node_b]) from temp.changed_words
         """
     )
     connection.execute("insert into identity.restated_nodes select node_id from temp.active_nodes except select node_id from identity.restated_nodes")

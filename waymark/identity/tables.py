@@ -1,7 +1,8 @@
 """The tables of schema `identity`: their columns, and what is emptied when.
 
-The result and scope tables are the contract of docs/architecture.md, section 3. Three are this package's own: without them an increment would have to
-look at the whole graph (`clusters`, `over_shared_since`), or would miss what a run that never finished has already counted (`applied_events`).
+The result and scope tables are the contract of docs/architecture.md, section 3. Some are this package's own: without them an increment would have to
+look at the whole graph (`clusters`, `over_shared_since`, `negative_evidence`, `operator_links`), or would miss what a run that never finished has already
+counted (`applied_events`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,22 @@ RESULT_TABLES = {
     "nodes": """
         node_id BIGINT, identifier_type VARCHAR, identifier_value VARCHAR, first_seen_at TIMESTAMP, last_seen_at TIMESTAMP,
         node_customer_id VARCHAR, neighbour_count INTEGER, is_over_shared BOOLEAN""",
-    "edges": "node_a BIGINT, node_b BIGINT, evidence_kind VARCHAR, first_seen_at TIMESTAMP, last_seen_at TIMESTAMP",
+    "edges": """
+        node_a BIGINT, node_b BIGINT, evidence_kind VARCHAR, first_seen_at TIMESTAMP, last_seen_at TIMESTAMP, event_count BIGINT,
+        first_event_id VARCHAR, last_event_id VARCHAR, probability DOUBLE, estimation_version INTEGER""",
     "memberships": "node_id BIGINT, customer_id VARCHAR",
-    "membership_history": "node_id BIGINT, customer_id VARCHAR, valid_from TIMESTAMP, valid_to TIMESTAMP",
+    "membership_history": "node_id BIGINT, customer_id VARCHAR, valid_from TIMESTAMP, valid_to TIMESTAMP, method VARCHAR, confidence DOUBLE",
+    # From `since` until `until` (NULL: for ever) the two are not one person.
+    "negative_edges": "node_a BIGINT, node_b BIGINT, kind VARCHAR, since TIMESTAMP, until TIMESTAMP, source_event_id VARCHAR",
     # Nodes that were ever linked, by the least node id that they were ever linked with; a node without a row was always alone.
     "clusters": "node_id BIGINT, cluster_id BIGINT",
     # The instant at which a node got one neighbour too many; as known at T it is over-shared where over_shared_from < T.
     "over_shared_since": "node_id BIGINT, over_shared_from TIMESTAMP",
+    # What negative edges are made of: what the sessions of one key, or the reports of one order, say. One of session_key_id and order_id is NULL.
+    "negative_evidence": """
+        session_key_id BIGINT, order_id VARCHAR, node_a BIGINT, node_b BIGINT, kind VARCHAR, since TIMESTAMP, source_event_id VARCHAR""",
+    # When an operator's word joins two identifiers: from a merge until the next split of the same two.
+    "operator_links": "node_a BIGINT, node_b BIGINT, in_force_from TIMESTAMP, in_force_until TIMESTAMP, event_id VARCHAR",
 }
 SCOPE_TABLES = {
     "restated_session_keys": "session_key_id BIGINT, restate_from TIMESTAMP",
@@ -34,8 +44,12 @@ SCOPE_TABLES = {
     # Days (UTC) whose events are pending again by request: every session of their keys is placed anew, whatever stood there.
     "restated_days": "event_date DATE",
     # Pending events as the last resolution counted them; what older runs counted stands in int_events_sessionized.
-    "applied_events": "event_id VARCHAR, occurred_at TIMESTAMP, node_ids BIGINT[], is_counted BOOLEAN",
+    "applied_events": "event_id VARCHAR, occurred_at TIMESTAMP, node_ids BIGINT[], is_counted BOOLEAN, session_key_id BIGINT, order_id VARCHAR",
 }
+# What happened to customers, run by run: a record, which no rebuild empties and `waymark upgrade` keeps.
+LOG_TABLE = "identity.restatements"
+_LOG_COLUMNS = """
+    run_number BIGINT, data_now TIMESTAMP, customer_before VARCHAR, customer_after VARCHAR, why VARCHAR, identifier_count BIGINT, rows_by_table VARCHAR"""
 # data_now of the last finished run: features of points before it are re-stated for the customers above, later points for everybody.
 CLOCK_TABLES = {"finished_clock": "data_now TIMESTAMP"}
 _ALL_TABLES = {**RESULT_TABLES, **SCOPE_TABLES, **CLOCK_TABLES}
@@ -46,6 +60,7 @@ def prepare_identity(connection: Connection) -> None:
     connection.execute("create schema if not exists identity")
     for name, columns in _ALL_TABLES.items():
         connection.execute(f"create table if not exists identity.{name} ({columns})")
+    _prepare_log(connection)
 
 
 def replace_identity(connection: Connection) -> None:
@@ -53,6 +68,11 @@ def replace_identity(connection: Connection) -> None:
     connection.execute("create schema if not exists identity")
     for name, columns in _ALL_TABLES.items():
         connection.execute(f"create or replace table identity.{name} ({columns})")
+    _prepare_log(connection)
+
+
+def _prepare_log(connection: Connection) -> None:
+    connection.execute(f"create table if not exists {LOG_TABLE} ({_LOG_COLUMNS})")
 
 
 def clear_restatements(connection: Connection) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from waymark.ingestion.mapping import Mapping, load_mapping
     from waymark.ingestion.quarantine import purge_expired
     from waymark.ingestion.report import FileOutcome, IngestReport, Refusal
+    from waymark.ingestion.retention import remove_expired, removed_rows
 
 __all__ = [
     "CANONICAL_COLUMNS",
@@ -32,6 +33,8 @@ __all__ = [
     "prepare_raw",
     "purge_expired",
     "recover",
+    "remove_expired",
+    "removed_rows",
     "restate_clock",
     "source_files",
 ]
@@ -40,7 +43,7 @@ _LATE = {
     "CANONICAL_COLUMNS": "event", "CONTENT_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping",
     "load_mapping": "mapping",
     "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
-    "mark_pending": "ingest", "purge_expired": "quarantine",
+    "mark_pending": "ingest", "remove_expired": "retention", "removed_rows": "retention", "purge_expired": "quarantine",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.lake import discard, write_partitions, write_quarantine
 from waymark.ingestion.report import Count, Counts
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, QUARANTINE_EXTRA, build_quarantine_view, build_views
+from waymark.privacy.comparables import COMPARABLES
 
 EVENTS, REFUSED, KNOWN, VERDICTS, CONTESTED = "_wm_events", "_wm_refused", "_wm_known", "_wm_verdicts", "_wm_contested"
 _IS_KEPT = f"not exists (select 1 from {VERDICTS} v where v.position = e.rowid and v.verdict in ('duplicate', 'kept'))"
@@ -35,19 +36,21 @@ class Batch:
     """Collects events and refused rows in temporary tables; `commit` makes them part of the lake, wholly or not at all.
 
     mapping_digest: of the mapping that read them, where the same rows may have been read by another before; None where they were never accepted.
+    compares: the mapping compares parts of names, so the files get the column `comparables` as well (lake.COMPARES).
     """
 
-    def __init__(self, connection: Connection, home: Home, source: str, mapping_digest: str | None = None) -> None:
+    def __init__(self, connection: Connection, home: Home, source: str, mapping_digest: str | None = None, *, compares: bool = False) -> None:
         self.connection, self.home, self.source, self.mapping_digest = connection, home, source, mapping_digest
-        self.rows = 0
-        columns = ", ".join(f"{name(column)} {kind}" for column, kind in CANONICAL_COLUMNS.items())
+        self.rows, self.compares = 0, compares
+        self.columns = {**CANONICAL_COLUMNS, **({"comparables": COMPARABLES} if compares else {})}
+        columns = ", ".join(f"{name(column)} {kind}" for column, kind in self.columns.items())
         quarantine = ", ".join(f"{column} {kind}" for column, kind in {**QUARANTINE_COLUMNS, **QUARANTINE_EXTRA}.items())
         connection.execute(f"create or replace temp table {EVENTS} ({columns}, event_key UHUGEINT, content_key UBIGINT)")
         connection.execute(f"create or replace temp table {REFUSED} ({quarantine})")
 
     def add_events(self, events_sql: str, parameters: dict[str, bytes]) -> int:
         """Takes the rows of a SELECT made by `Canonical.events_sql`; how many."""
-        columns = ", ".join([*(name(column) for column in CANONICAL_COLUMNS), "event_key", "content_key"])
+        columns = ", ".join([*(name(column) for column in self.columns), "event_key", "content_key"])
         added = int(self.connection.execute(f"insert into {EVENTS} select {columns} from ({events_sql})", parameters).fetchall()[0][0])
         self.rows += added
         return added
@@ -98,7 +101,7 @@ class Batch:
         self._judge()
         is_committed = False
         try:
-            written = write_partitions(connection, self._kept_sql(), self.home, self.source, batch_id) if self.rows else []
+            written = write_partitions(connection, self._kept_sql(), self.home, self.source, batch_id, compares=self.compares) if self.rows else []
             refused = f"select * from {REFUSED} order by ingest_file_id nulls last, row_number nulls last"
             has_refused = bool(rows(connection, f"select 1 from {REFUSED} limit 1"))
             quarantined = [write_quarantine(connection, refused, self.home, self.source, batch_id)] if has_refused else []
@@ -176,7 +179,7 @@ class Batch:
             )""").fetchall()
 
     def _kept_sql(self) -> str:
-        columns = ", ".join(f"e.{name(column)}" for column in CANONICAL_COLUMNS)
+        columns = ", ".join(f"e.{name(column)}" for column in self.columns)
         order = ", ".join(f"e.{column} nulls last" for column in ("occurred_at", "event_id", "content_digest"))
         return f"select {columns} from {EVENTS} e where {_IS_KEPT} order by {order}"
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from waymark.core.quoting import literal, name
 from waymark.core.settings import Settings
 from waymark.ingestion.agents import agents_sql, device_sql
+from waymark.ingestion.consent import ACT_FIELDS, act_sql, scopes_sql, told_act_sql
 from waymark.ingestion.event import CANONICAL_COLUMNS, CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
 from waymark.ingestion.extraction import KIND, RECORD, Extraction, Extractor, Shape, removal_patch
-from waymark.ingestion.mapping import ID_COLUMN, Consent, Mapping, Rule
+from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
 from waymark.ingestion.moments import amount_sql, timestamp_sql
-from waymark.privacy import identifier_hash_sql, normalised_sql, protected_id_sql, redact_name_sql, redact_sql
+from waymark.privacy import identifier_hash_sql, normalised_sql, protected_id_sql, redact_accounts_sql, redact_name_sql, redact_sql
+from waymark.privacy.comparables import COMPARABLES, compared_sql, shows_in_text
 
 _PLAIN = (
     "anonymous_id", "user_id", "source_channel", *UTM_COLUMNS, "click_id_type", "click_id", "referrer", "page_url", "screen",
@@ -63,19 +65,32 @@ class Canonical:
         ]
         wanted += [f"{self._raw(ID_COLUMN)} as t_event_id", f"{self._raw('value')} as t_value", f"{self._raw('currency')} as t_currency"]
         wanted += [f"{self._raw(column)} as {name(column)}" for column in _PLAIN]
-        wanted += [f"{self._raw(f'id:{kind}')} as {name('id:' + kind)}" for kind in mapping.identifiers]
+        wanted += [f"{self._raw(key)} as {name(key)}" for key in self._personal()]
         wanted += [
             f"{self._raw('consent')} as t_consent",
             f"{self._raw('is_internal')} as t_internal",
             f"{self._raw('session_key')} as t_session",
             f"{self._unreadable()} as unreadable",
         ]
+        acts = ""
+        if mapping.consent and mapping.consent.events:
+            wanted += [f"{self._raw(f'act:{field}')} as t_act_{field}" for field in ACT_FIELDS]
+            acts = f"{told_act_sql(mapping.consent, self._event_type())} as t_act, {timestamp_sql('t_act_expires_at', mapping.time_zone)} as act_expires_at, "
         extracted = f"select {', '.join(wanted)} from {prepared}"
         typed = f"""
-            select *, {timestamp_sql("t_occurred", mapping.time_zone)} as occurred_at, {timestamp_sql("t_received", mapping.time_zone)} as received_at,
+            select *, {acts}{timestamp_sql("t_occurred", mapping.time_zone)} as occurred_at, {timestamp_sql("t_received", mapping.time_zone)} as received_at,
               {amount_sql("t_value")} as value, coalesce(upper(t_currency), {literal(mapping.currency) if mapping.currency else "NULL"}) as currency
             from ({extracted})"""
         return f"select *, {self._broken()} as broken from ({typed})"
+
+    def _personal(self) -> dict[str, Rule]:
+        """Raw values that go no further than the door: identifiers and parts that are compared, by their keys in the extraction."""
+        parts = {f"part:{part}": compared.rule for part, compared in self.mapping.compare.items()}
+        return {f"id:{kind}": rule for kind, rule in sorted(self.mapping.identifiers.items())} | parts
+
+    def _sought(self) -> list[str]:
+        """Those of them that are looked for wherever else they may stand in the row."""
+        return [key for key in self._personal() if key.startswith("id:") or shows_in_text(self.mapping.compare[key.removeprefix("part:")].kind)]
 
     def _unreadable(self) -> str:
         """What can only be said with the file's own columns at hand."""
@@ -113,6 +128,9 @@ class Canonical:
         ]
         if self.extraction.values.get("properties") not in [name(column) for _, column in self.extraction.bad_json]:  # else it was parsed already
             cases.append("when properties is not null and not json_valid(properties) then 'bad_properties|properties'")
+        if mapping.consent and mapping.consent.events:
+            cases.append("when t_act is not null and len(t_act.granted) + len(t_act.withdrawn) + len(t_act.expired) = 0 then 'bad_consent|consent'")
+            cases.append("when t_act is not null and t_act_expires_at is not null and act_expires_at is null then 'bad_value|expires_at'")
         if mapping.is_internal:
             cases.append("when t_internal is not null and try_cast(t_internal as boolean) is null then 'bad_value|is_internal'")
         return f"case {' '.join(cases)} end"
@@ -128,11 +146,16 @@ class Canonical:
             columns = ["shown_agent as user_agent", "agent_device", "agent_os", "agent_browser"]
         else:
             columns = [f"cast(NULL as varchar) as {column}" for column in ("user_agent", "agent_device", "agent_os", "agent_browser")]
-        if self.mapping.consent:
+        if self.mapping.consent and self.mapping.consent.scopes is not None:
             distinct = f"select distinct t_consent as raw_consent from {parsed} where t_consent is not null"
-            scopes = f"select raw_consent, {_scopes('raw_consent', self.mapping.consent)} as told_scopes from ({distinct})"
+            scopes = f"select raw_consent, {scopes_sql('raw_consent', self.mapping.consent.separator)} as told_scopes from ({distinct})"
             told.append(f"left join ({scopes}) on raw_consent = t_consent")
             columns.append("told_scopes")
+        for part, compared in self.mapping.compare.items():
+            key, raw = name(f"part:{part}"), name(f"raw:{part}")
+            distinct = f"(select distinct {key} as {raw} from {parsed} where {key} is not null)"
+            told.append(f"left join (select {raw}, told as {name('told:' + part)} from ({compared_sql(distinct, raw, part, compared.kind)})) on {raw} = {key}")
+            columns.append(name(f"told:{part}"))
         good = f"""
             select p.* exclude (user_agent), {", ".join(columns)}, coalesce(received_at, occurred_at) as received
             from {parsed} p {" ".join(told)} where broken is null"""
@@ -144,7 +167,9 @@ class Canonical:
               {protected_id_sql("t_session")} as t_session, {self._protected("t_event_id", ID_COLUMN)} as source_event_id,
               {self._without_identifiers("page_url")} as page_url, {self._without_identifiers("referrer")} as referrer,
               {self._without_identifiers("text")} as text, {self._properties()} as properties, {self._others()} as others,
-              {self._consent()} as consent_scopes, {"coalesce(try_cast(t_internal as boolean), false)" if self.mapping.is_internal else "false"} as is_internal
+              {self._consent()} as consent_scopes, {act_sql(self.mapping.consent)} as consent_act,
+              {"coalesce(try_cast(t_internal as boolean), false)" if self.mapping.is_internal else "false"} as is_internal,
+                {self._comparables()} as comparables
             from ({good})"""
         redacted = f"""
             select * replace (
@@ -152,10 +177,13 @@ class Canonical:
                 {redact_sql("text", free_text=True)} as text
               )
             from ({shielded})"""
+        shown = f"""
+            select * replace ({", ".join(f"{redact_accounts_sql(column)} as {column}" for column in ("page_url", "referrer", "properties", "text"))})
+            from ({redacted})"""
         located = f"""
             select *, {_usual_address("page_url")} as page, {_usual_address("referrer")} as origin, contains(page_url, 'utm_') as has_campaign,
               {_click_pair(self.mapping)} as click
-            from ({redacted})"""
+            from ({shown})"""
         addressed = f"""
             select * replace (
                 case when page.host <> '' then page else {_address("page_url")} end as page,
@@ -171,9 +199,11 @@ class Canonical:
               case when page_url is not null then coalesce(nullif(page.path, ''), '/') end as page_path, screen, user_agent,
               {device_sql(is_mapped="device_type" in self.mapping.columns)} as device_type, coalesce(lower(os), agent_os) as os,
               coalesce(lower(browser), agent_browser) as browser,
-              country, region, city, language, order_id, value, currency, properties, text, consent_scopes, is_internal
+              country, region, city, language, order_id, value, currency, properties, text, consent_scopes, consent_act, is_internal, comparables
             from ({addressed})"""
-        digested = f"select *, md5({_content()}) as content_digest from ({derived})"
+        # What a URL's tags say was encoded when the URL was looked at.
+        decoded = f"select * replace ({', '.join(f'{redact_name_sql(column)} as {column}' for column in UTM_COLUMNS)}) from ({derived})"
+        digested = f"select *, md5({_content(self.mapping)}) as content_digest from ({decoded})"
         keyed = f"select *, {self._identity()} as id_text from ({digested})"
         return f"""
             select md5(id_text) as event_id, * exclude (_wm_file, _wm_row, id_text), _wm_file as ingest_file_id, _wm_row as row_number,
@@ -237,12 +267,18 @@ class Canonical:
         there = " or ".join(f"{name(f'id:{kind}')} is not null" for kind in sorted(self.mapping.identifiers))
         return f"case when {there} then list_filter([{', '.join(parts)}], lambda x: x is not null) end"
 
+    def _comparables(self) -> str:
+        """A list of the parts' hashes; NULL where there are none."""
+        told = ", ".join(name(f"told:{part}") for part in self.mapping.compare)
+        found = f"list_filter([{told}], lambda x: x is not null)"
+        return f"case when len({found}) > 0 then {found} end" if told else f"cast(NULL as {COMPARABLES})"
+
     def _without_identifiers(self, column: str) -> str:
-        """The column with raw values of mapped identifiers replaced, as they are and percent-encoded."""
+        """The column with raw values of mapped identifiers and compared parts replaced, as they are and percent-encoded."""
         shown = column
-        for kind in sorted(self.mapping.identifiers):
-            raw = name(f"id:{kind}")
-            mark = literal(f"[{kind}]")
+        for key in self._sought():
+            raw = name(key)
+            mark = literal(f"[{key.partition(':')[2]}]")
             replaced = f"replace(replace({shown}, {raw}, {mark}), url_encode({raw}), {mark})"
             shown = f"case when {raw} is not null and length({raw}) >= {_MARK_FROM} then {replaced} else {shown} end"
         return shown
@@ -252,13 +288,13 @@ class Canonical:
         shown = "properties"
         if rule is None:
             return shown
-        for kind, identifier in self.mapping.identifiers.items():
-            raw = name(f"id:{kind}")
-            if patch := removal_patch(identifier, rule):
+        for key, personal in self._personal().items():
+            raw = name(key)
+            if patch := removal_patch(personal, rule):
                 patched = f"cast(json_merge_patch({shown}, {literal(patch)}) as varchar)"
                 shown = f"case when {raw} is not null and json_type(properties) = 'OBJECT' then {patched} else {shown} end"
-        for kind in sorted(self.mapping.identifiers):
-            raw = name(f"id:{kind}")
+        for key in self._sought():
+            raw, kind = name(key), key.partition(":")[2]
             is_long = f"{raw} is not null and length({raw}) > {_MARK_FROM}"
             # A bare number may stand outside quotes in JSON, where a mark would break it: it is replaced as a whole value, with quotes or without.
             is_number = f"regexp_full_match({raw}, '[0-9]+')"
@@ -269,7 +305,7 @@ class Canonical:
 
     def _consent(self) -> str:
         consent = self.mapping.consent
-        if consent is None:
+        if consent is None or consent.scopes is None:
             return "cast(NULL as varchar[])"
         absent = "[" + ", ".join(literal(scope) for scope in consent.granted_when_absent) + "]::varchar[]"
         return f"case when t_consent is null then {absent} else told_scopes end"
@@ -277,16 +313,6 @@ class Canonical:
     def _campaign(self, column: str) -> str:
         from_url = f"case when has_campaign and contains(page_url, '{column}=') then {_query_value(column)} end"
         return f"coalesce({column}, {from_url})" if column in self.mapping.columns else from_url
-
-
-def _scopes(said: str, consent: Consent) -> str:
-    """SQL: the scopes that a text grants: a JSON array, a JSON object of booleans, or names with the mapping's separator. Asked once of each distinct text."""
-    split = f"list_filter(list_transform(string_split({said}, {literal(consent.separator)}), lambda x: trim(x)), lambda x: x <> '')"
-    from_list = f"try(cast(from_json({said}, '[\"VARCHAR\"]') as varchar[]))"
-    pointer = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
-    from_object = f"list_filter(json_keys({said}), lambda k: json_extract_string({said}, {pointer}) = 'true')"
-    kind = f"case when json_valid({said}) then json_type({said}) end"
-    return f"list_sort(list_distinct(case {kind} when 'ARRAY' then coalesce({from_list}, []) when 'OBJECT' then {from_object} else {split} end))"
 
 
 def _query_value(parameter: str) -> str:
@@ -315,8 +341,13 @@ def _address(column: str) -> str:
     return f"regexp_extract({column}, '^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://(?:[^/?#@]*@)?([^/?#:]*)(?::[0-9]*)?)?([^?#]*)', ['host', 'path'])"
 
 
-def _content() -> str:
+def _content(mapping: Mapping) -> str:
     texts = {column: f"cast({column} as varchar)" for column in CONTENT_COLUMNS if CANONICAL_COLUMNS[column] != "VARCHAR"}
     texts |= {column: f"cast(epoch_us({column}) as varchar)" for column in ("occurred_at", "received_at")}
     # concat() takes NULL for '', which no column holds; it builds the text once, where || would copy it forty times.
-    return "concat(" + ", chr(31), ".join(texts.get(column, column) for column in CONTENT_COLUMNS) + ")"
+    parts = ", chr(31), ".join(texts.get(column, column) for column in CONTENT_COLUMNS)
+    if mapping.compare:
+        parts += ", chr(31), cast(comparables as varchar)"
+    if mapping.consent and mapping.consent.events:
+        parts += ", case when not consent_act.is_statement then chr(31) || cast(consent_act as varchar) end"
+    return f"concat({parts})"

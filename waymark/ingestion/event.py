@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from waymark.ingestion.consent import ACT_TYPE
+
 CANONICAL_COLUMNS: dict[str, str] = {
     "event_id": "VARCHAR",
     "source": "VARCHAR",
@@ -41,6 +43,7 @@ CANONICAL_COLUMNS: dict[str, str] = {
     "properties": "VARCHAR",
     "text": "VARCHAR",
     "consent_scopes": "VARCHAR[]",
+    "consent_act": ACT_TYPE,
     "is_internal": "BOOLEAN",
     "content_digest": "VARCHAR",
     "ingest_file_id": "INTEGER",
@@ -48,11 +51,12 @@ CANONICAL_COLUMNS: dict[str, str] = {
     "event_date": "DATE",
 }
 
-# What the content digest covers: all that the source says. The id stands apart, and what is derived from these columns adds nothing.
+# What the content digest covers: all that the source says. The id stands apart, and what is derived from these columns adds nothing. A consent event's act is
+# added by the digest itself, and to no other event.
 CONTENT_COLUMNS = tuple(
     name
     for name in CANONICAL_COLUMNS
-    if name not in ("event_id", "referrer_host", "page_host", "page_path", "content_digest", "ingest_file_id", "row_number", "event_date")
+    if name not in ("event_id", "referrer_host", "page_host", "page_path", "consent_act", "content_digest", "ingest_file_id", "row_number", "event_date")
 )
 
 # rule -> the sentence that a person reads; {field} is the column or key at fault.
@@ -72,6 +76,7 @@ REASONS: dict[str, str] = {
     "bad_value": "{field} cannot be read as the mapping says.",
     "bad_currency": "The currency is not an ISO 4217 code of three letters.",
     "value_without_currency": "The row has a value, but neither it nor the mapping gives a currency.",
+    "bad_consent": "The consent event says no scope, or no action that the mapping knows.",
     "bad_properties": "{field} should hold JSON and does not.",
 }
 

@@ -56,8 +56,10 @@ class Extractor:
             self.add(column, f"columns.{column}", rule)
         for kind, rule in mapping.identifiers.items():
             self.add(f"id:{kind}", f"identifiers.{kind}", rule)
-        if mapping.consent:
-            self.add("consent", "consent.scopes", mapping.consent.scopes)
+        for field_name, rule in mapping.consent_rules.items():
+            self.add(f"act:{field_name.rsplit('.', 1)[-1]}" if field_name.startswith("consent.events.") else "consent", field_name, rule)
+        for part, compared in mapping.compare.items():
+            self.add(f"part:{part}", f"compare.{part}", compared.rule)
         if mapping.is_internal:
             self.add("is_internal", "is_internal", mapping.is_internal)
         if isinstance(mapping.session_key, Rule):
@@ -100,14 +102,14 @@ class Extractor:
 
     def expression(self, key: str, field_name: str, expr: str) -> str | None:
         if field_name in self.absent:
-            self.out.missing.append(key.removeprefix("id:"))
+            self.out.missing.append(_shown(key))
             return None
         if self.shape.is_json:
             expr = _READ_OF_RECORD.sub(lambda found: self.path(RECORD, found.group(1)), expr)
         slot = f"_wm_x{len(self.out.failures)}"
         # A failure gives NULL, a value a list of one: so a failed row can be told from an empty one.
         self.out.steps[2].append(f"try(list_value(cast((\n{expr}\n) as varchar))) as {slot}")
-        self.out.failures.append((f"{slot} is null", key.removeprefix("id:")))
+        self.out.failures.append((f"{slot} is null", _shown(key)))
         return f"{slot}[1]"
 
     def from_paths(self, key: str, field_name: str, rule: Rule) -> str | None:
@@ -139,7 +141,7 @@ class Extractor:
         yaml_name = field_name.rsplit(".", 1)[-1]
         example = f"{yaml_name}: [{', '.join(wanted)}, NAME]" if not rule.paths and not rule.bundle else f"{yaml_name}: {{…, optional: true}}"
         raise FileRefusedError(
-            f"no column for {key.removeprefix('id:')}",
+            f"no column for {_shown(key)}",
             where=f"source '{self.mapping.source}': {self.file}, row 1",
             remedy=f"The mapping looks for {' or '.join(wanted)}; the file has {shown} ({len(self.shape.columns)} columns).\n"
             f"  Add it: {example} in {self.mapping.path.name}, or mark it optional: true; then run again.",
@@ -154,6 +156,10 @@ class Extractor:
     @staticmethod
     def coalesced(values: list[str]) -> str:
         return values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
+
+
+def _shown(key: str) -> str:
+    return key.removeprefix("id:").removeprefix("act:").removeprefix("part:")
 
 
 def _key_path(key: str) -> str:
@@ -206,8 +212,9 @@ def check_expressions(connection: Connection, mapping: Mapping, shape: Shape, fi
     columns = ", ".join(f"cast(NULL as varchar) as {name(column)}" for column in shape.columns)
     rules = [(f"columns.{column}", rule) for column, rule in mapping.columns.items()]
     rules += [(f"identifiers.{kind}", rule) for kind, rule in mapping.identifiers.items()]
+    rules += [(f"compare.{part}", compared.rule) for part, compared in mapping.compare.items()]
     rules += [("is_internal", mapping.is_internal)] if mapping.is_internal else []
-    rules += [("consent.scopes", mapping.consent.scopes)] if mapping.consent else []
+    rules += list(mapping.consent_rules.items())
     rules += [("session_key", mapping.session_key)] if isinstance(mapping.session_key, Rule) else []
     absent = []
     for field_name, rule in rules:

@@ -53,7 +53,7 @@ def open_raw(connection: Connection, sources: Iterable[str], home: Home) -> None
 
 
 def restate_clock(connection: Connection, sources: Iterable[str]) -> None:
-    """Sets data_now to the greatest received_at that the lake holds of these sources (NULL where it holds nothing).
+    """Sets data_now to the greatest received_at that the lake holds, or held, of these sources (NULL where it never held anything).
 
     Batches only move it forward; this is for when tables are rebuilt, because the project may name other sources than it did.
     """
@@ -61,7 +61,8 @@ def restate_clock(connection: Connection, sources: Iterable[str]) -> None:
     paths = rows(connection, "select path from raw.lake_files where list_contains($sources, source) order by path", {"sources": sorted(sources)})
     listed = ", ".join(literal(str(root / str(path))) for (path,) in paths)
     newest = f"(select max(received_at) from read_parquet([{listed}], hive_partitioning = false))" if paths else "NULL"
-    connection.execute(f"update raw.run_clock set data_now = {newest}")
+    removed = "(select max(last_received_at) from raw.removals where list_contains($sources, source))"  # what left has been known all the same
+    connection.execute(f"update raw.run_clock set data_now = greatest({newest}, {removed})", {"sources": sorted(sources)})
 
 
 def mark_transformed(connection: Connection, sources: Iterable[str], batch_ids: Iterable[int] | None = None) -> None:
@@ -283,7 +284,7 @@ class _Ingestion:
         )  # fmt: skip
 
     def _new_batch(self) -> Batch:
-        return Batch(self.connection, self.home, self.source, self.mapping.digest)
+        return Batch(self.connection, self.home, self.source, self.mapping.digest, compares=bool(self.mapping.compare))
 
     def _flush(self) -> None:
         if not self.outcomes:

@@ -15,6 +15,8 @@ from waymark.ingestion.files import KNOWN_FILE
 
 _TEMPORARY = ".tmp-"
 SCRATCH = "ingest"
+# Ends the name of a file that has the column `comparables`. Other files lack it, and no view of `raw` has it: what is compared is for identity alone.
+COMPARES = "_compares"
 
 
 def events_folder(home: Home, source: str) -> Path:
@@ -29,8 +31,8 @@ def scratch_folder(home: Home) -> Path:
     return folder
 
 
-def write_partitions(connection: Connection, query: str, home: Home, source: str, batch_id: int) -> list[tuple[str, int, int]]:
-    """Writes a query's rows as `event_date=…/b<batch>_<n>.parquet`; (path under the home, rows, bytes) of each file.
+def write_partitions(connection: Connection, query: str, home: Home, source: str, batch_id: int, *, compares: bool = False) -> list[tuple[str, int, int]]:
+    """Writes a query's rows as `event_date=…/b<batch>_<n>[_compares].parquet`; (path under the home, rows, bytes) of each file.
 
     When it returns the files are durable under their final names, and known to nobody yet.
     """
@@ -44,7 +46,7 @@ def write_partitions(connection: Connection, query: str, home: Home, source: str
     moves: list[tuple[Path, Path]] = []
     for day in sorted(path for path in temporary.iterdir() if path.is_dir()):
         for number, file in enumerate(sorted(day.iterdir())):
-            moves.append((file, folder / day.name / f"b{batch_id:08d}_{number}.parquet"))
+            moves.append((file, folder / day.name / f"b{batch_id:08d}_{number}{COMPARES if compares else ''}.parquet"))
     counts = _row_counts(connection, [source_file for source_file, _ in moves])
     written = [(str(target.relative_to(home.root)), counts[str(file)], file.stat().st_size) for file, target in moves]
     with ThreadPoolExecutor(max_workers=8) as pool:  # fsync waits for the disk, not for Python
@@ -90,6 +92,7 @@ def recover(connection: Connection, home: Home) -> list[str]:
 
     Returns the removed paths. Raises StorageError where a registered file is gone or has another size.
     """
+    remove_replaced(connection, home)
     registered = {str(path): int(str(size)) for path, size in rows(connection, "select path, bytes from raw.lake_files order by path")}
     kept = {str(path) for (path,) in rows(connection, "select path from raw.quarantine_files order by path")}
     _check_registry_is_current(connection, home, set(registered))
@@ -117,6 +120,23 @@ def recover(connection: Connection, home: Home) -> list[str]:
         if not (home.root / path).exists():  # refused rows may be deleted by hand: nothing downstream reads them
             connection.execute("delete from raw.quarantine_files where path = ?", [path])
     return removed
+
+
+def remove_replaced(connection: Connection, home: Home) -> None:
+    """Removes the files that a committed removal of events wrote anew, and then forgets their names."""
+    replaced = [str(path) for (path,) in rows(connection, "select path from raw.replaced_files order by path")]
+    if not replaced:
+        return
+    folders = {(home.root / path).parent for path in replaced}
+    for path in replaced:
+        (home.root / path).unlink(missing_ok=True)
+    for folder in sorted(folder for folder in folders if folder.is_dir()):
+        if any(folder.iterdir()):
+            sync_folder(folder)
+        else:
+            folder.rmdir()
+            sync_folder(folder.parent)
+    connection.execute("delete from raw.replaced_files")
 
 
 def _check_registry_is_current(connection: Connection, home: Home, registered: set[str]) -> None:

@@ -14,7 +14,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 
 from waymark.core.errors import MappingError
-from waymark.core.settings import NAME_PATTERN
+from waymark.core.people_settings import NAME_PATTERN
+from waymark.ingestion.consent import ACT_FIELDS, ACTIONS, STATED, TOLD, Consent, ConsentEvents
+from waymark.privacy.comparables import KINDS
 
 FORMATS = ("csv", "ndjson", "json", "parquet")
 ID_COLUMN = "event_id"
@@ -26,9 +28,11 @@ MAPPABLE = (
 REQUIRED = ("occurred_at", "event_type")
 _TOP_KEYS = {
     "source", "format", "encoding", "delimiter", "time_zone", "identical_rows", "session_key", "namespaces", "currency",
-    "columns", "identifiers", "events", "unknown_events", "consent", "is_internal",
+    "columns", "identifiers", "compare", "events", "unknown_events", "consent", "is_internal",
 }  # fmt: skip
 _RULE_KEYS = {"column", "columns", "json", "from", "expr", "const", "optional"}
+HOUSEHOLD_KINDS = ("street", "place")  # what a household has in common, unless the mapping says otherwise
+MOST_PARTS = 16
 EVENT_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 
 
@@ -46,11 +50,15 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Consent:
-    scopes: Rule
-    separator: str
-    declared: tuple[str, ...]
-    granted_when_absent: tuple[str, ...]
+class Compared:
+    """A part of a name, an address or a birth date that is compared and links nobody by itself. kind: one of `comparables.KINDS`.
+
+    household: everybody in a household has it in common.
+    """
+
+    rule: Rule
+    kind: str
+    household: bool
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class Mapping:
     currency: str | None = None
     columns: dict[str, Rule] = field(default_factory=dict)
     identifiers: dict[str, Rule] = field(default_factory=dict)
+    compare: dict[str, Compared] = field(default_factory=dict)
     events: dict[str, str] = field(default_factory=dict)
     quarantine_unknown_events: bool = False
     consent: Consent | None = None
@@ -78,6 +87,14 @@ class Mapping:
     @property
     def is_json(self) -> bool:
         return self.format in ("ndjson", "json")
+
+    @property
+    def consent_rules(self) -> dict[str, Rule]:
+        """Where what is said of consent comes from, by the rule's place in the mapping."""
+        if self.consent is None:
+            return {}
+        stated = {"consent.scopes": self.consent.scopes} if self.consent.scopes is not None else {}
+        return {**stated, **{f"consent.events.{name}": rule for name, rule in (self.consent.events.rules if self.consent.events else {}).items()}}
 
     def namespace(self, kind: str) -> str:
         return self.namespaces.get(kind, self.source)
@@ -142,26 +159,50 @@ class _Reader:
                     "not a type of identifier",
                     "Use a lower-case name such as email or phone; anonymous_id and user_id stand under columns, and an order id links nobody.",
                 )
-        self.check_paths(chosen, rules)
+        consent, compared = self.consent(), self.compare(identifiers)
+        told = consent.events.rules if consent and consent.events else {}
+        told = {f"consent.events.{name}": rule for name, rule in told.items()} | {f"compare.{name}": part.rule for name, part in compared.items()}
+        self.check_paths(chosen, {f"columns.{name}": rule for name, rule in rules.items()} | told)
         return Mapping(
             source=source, format=cast(Literal["csv", "ndjson", "json", "parquet"], chosen), path=self.file,
             digest=hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()[:16], encoding=self.encoding(),
             delimiter=self.delimiter(), time_zone=self.zone(),
             keep_identical_rows=self.choice("identical_rows", ("duplicate", "keep"), "duplicate") == "keep", session_key=self.session_key(),
             namespaces=self.namespaces(), currency=self.currency(), columns=rules,
-            identifiers={kind: self.rule(f"identifiers.{kind}", value) for kind, value in sorted(identifiers.items())},
+            identifiers={kind: self.rule(f"identifiers.{kind}", value) for kind, value in sorted(identifiers.items())}, compare=compared,
             events=self.events(), quarantine_unknown_events=self.choice("unknown_events", ("keep", "quarantine"), "keep") == "quarantine",
-            consent=self.consent(), is_internal=self.rule("is_internal", document["is_internal"]) if document.get("is_internal") is not None else None,
+            consent=consent, is_internal=self.rule("is_internal", document["is_internal"]) if document.get("is_internal") is not None else None,
         )  # fmt: skip
 
     def check_paths(self, chosen: str, rules: dict[str, Rule]) -> None:
         for name, rule in rules.items():
             if rule.paths and not rule.within and chosen in ("csv", "parquet"):
                 raise self.refuse(
-                    f"columns.{name}.from",
+                    f"{name}.from",
                     f"missing; a {chosen} record is not JSON as a whole",
                     "Name the column that holds the JSON, for example from: details.",
                 )
+
+    def compare(self, identifiers: dict[str, Any]) -> dict[str, Compared]:
+        found = {}
+        for part, value in sorted(self.section("compare").items()):
+            where = f"compare.{part}"
+            if not NAME_PATTERN.match(part) or part in identifiers:
+                raise self.refuse(where, "not a name for a part", "Use a lower-case name such as given_name, which is no identifier: it links nobody.")
+            if not isinstance(value, dict) or value.get("kind") not in KINDS:
+                said = value.get("kind") if isinstance(value, dict) else None
+                what = f"'{said}' is not a kind of part" if said is not None else "does not say its kind"
+                raise self.refuse(f"{where}.kind", what, f"Use one of: {', '.join(KINDS)}; for example {part}: {{column: NAME, kind: name}}.")
+            household = value.get("household", value["kind"] in HOUSEHOLD_KINDS)
+            if not isinstance(household, bool):
+                raise self.refuse(f"{where}.household", f"{household!r} is neither true nor false", "Say true for what a household has in common.")
+            rule = self.rule(where, {key: said for key, said in value.items() if key not in ("kind", "household")})
+            if rule.bundle or rule.const is not None:
+                raise self.refuse(where, "a part is one text of each row", "Use column, json or expr.")
+            found[part] = Compared(rule, str(value["kind"]), household)
+        if len(found) > MOST_PARTS:
+            raise self.refuse("compare", f"{len(found)} parts", f"Compare at most {MOST_PARTS}: each pair of parts is a way in which candidates are found.")
+        return found
 
     def section(self, name: str) -> dict[str, Any]:
         value = self.document.get(name) or {}
@@ -237,10 +278,12 @@ class _Reader:
         document = self.section("consent")
         if not document:
             return None
-        if unknown := sorted(set(document) - {"scopes", "separator", "when_absent", "declared"}):
-            raise self.refuse(f"consent.{unknown[0]}", "no such setting", "Known: scopes, separator, when_absent, declared.")
-        if "scopes" not in document:
-            raise self.refuse("consent.scopes", "missing", "Say which column holds the granted scopes.")
+        known = ("scopes", "separator", "when_absent", "declared", "names", "statements", "events")
+        if unknown := sorted(set(document) - set(known)):
+            raise self.refuse(f"consent.{unknown[0]}", "no such setting", f"Known: {', '.join(known)}.")
+        events = self.consent_events(document)
+        if "scopes" not in document and events is None:
+            raise self.refuse("consent.scopes", "missing", "Say which column holds the granted scopes, or, under consent.events, which events tell of consent.")
         declared = tuple(sorted(str(scope) for scope in document.get("declared") or []))
         absent = document.get("when_absent", "denied")
         by_scope = {str(scope): str(answer) for scope, answer in absent.items()} if isinstance(absent, dict) else dict.fromkeys(declared, str(absent))
@@ -255,9 +298,56 @@ class _Reader:
         separator = document.get("separator", "|")
         if not isinstance(separator, str) or not separator:
             raise self.refuse("consent.separator", f"{separator!r} separates nothing", 'Use for example "|".')
+        statements = document.get("statements", "acts")
+        if statements not in ("acts", "note"):
+            raise self.refuse("consent.statements", f"{statements!r} is not known", "Use acts (what events state enters the ledger) or note (it does not).")
         return Consent(
-            self.rule("consent.scopes", document["scopes"]), separator, declared, tuple(scope for scope in declared if by_scope.get(scope) == "granted")
-        )
+            scopes=self.rule("consent.scopes", document["scopes"]) if "scopes" in document else None, separator=separator, declared=declared,
+            granted_when_absent=tuple(scope for scope in declared if by_scope.get(scope) == "granted"),
+            names={theirs: self.scope(f"consent.names.{theirs}", ours) for theirs, ours in self.texts("consent.names", document.get("names")).items()},
+            statements_are_acts=statements == "acts", events=events,
+        )  # fmt: skip
+
+    def consent_events(self, consent: dict[str, Any]) -> ConsentEvents | None:
+        if consent.get("events") is None:
+            return None
+        document, where = consent["events"], "consent.events"
+        if not isinstance(document, dict):
+            raise self.refuse(where, "must say which events tell of consent, and where they say what", "See docs/sources.md.")
+        if unknown := sorted(set(map(str, document)) - {"types", "actions", *ACT_FIELDS}):
+            raise self.refuse(f"{where}.{unknown[0]}", "no such setting", f"Known: types, actions, {', '.join(ACT_FIELDS)}.")
+        types = self.texts(f"{where}.types", document.get("types"))
+        if not types:
+            raise self.refuse(f"{where}.types", "missing", "Name event types and what each does, for example {consent_granted: grant}.")
+        for name, action in types.items():
+            if not EVENT_NAME.match(name):
+                raise self.refuse(f"{where}.types.{name}", f"'{name}' is not an event type", "Use the name that it has after `events`, in snake_case.")
+            if action not in (*ACTIONS, STATED, TOLD):
+                raise self.refuse(f"{where}.types.{name}", f"'{action}' is not known", f"Use {', '.join(ACTIONS)}, {STATED} or {TOLD}.")
+        if "scopes" not in document:
+            raise self.refuse(f"{where}.scopes", "missing", "Say where the event names its scopes.")
+        if TOLD in types.values() and "action" not in document:
+            raise self.refuse(f"{where}.action", "missing; a type says `told`", "Say where the event says what was done.")
+        actions = self.texts(f"{where}.actions", document.get("actions"))
+        for word, action in actions.items():
+            if action not in (*ACTIONS, STATED):
+                raise self.refuse(f"{where}.actions.{word}", f"'{action}' is not known", f"Use {', '.join(ACTIONS)} or {STATED}.")
+        rules = {name: self.rule(f"{where}.{name}", document[name]) for name in ACT_FIELDS if name in document}
+        return ConsentEvents(types, rules, actions)
+
+    def texts(self, name: str, value: Any) -> dict[str, str]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.refuse(name, "must be a list of `theirs: ours`", "See docs/sources.md.")
+        if any(isinstance(key, bool) for key in value):
+            raise self.refuse(name, "yes, no, on, off, true and false are no words in YAML unless they are quoted", 'Write for example "yes": grant.')
+        return {str(key): str(item) for key, item in value.items()}
+
+    def scope(self, name: str, value: str) -> str:
+        if not NAME_PATTERN.match(value):
+            raise self.refuse(name, f"'{value}' is not a scope", "Use a lower-case name such as analytics.")
+        return value
 
     def rule(self, name: str, value: Any) -> Rule:
         if isinstance(value, str | list):

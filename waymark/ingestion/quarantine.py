@@ -175,7 +175,7 @@ class _Replay:
         listed = ", ".join(literal(str(home.root / path)) for path in paths)
         connection.execute(f"create or replace temp table {STORED} as select * from read_parquet([{listed}], hive_partitioning = false)")
         self.report.rows_tried = int(str(rows(connection, f"select count(*) from {STORED}")[0][0]))
-        batch = Batch(connection, home, source)
+        batch = Batch(connection, home, source, compares=bool(self.mapping.compare))
         headers = rows(connection, f"select distinct file_columns from {STORED} order by file_columns nulls first")
         for (header,) in headers:
             self._try(batch, [str(column) for column in header] if isinstance(header, list) else None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.event import CANONICAL_COLUMNS, empty_events_sql
+from waymark.ingestion.lake import COMPARES
+from waymark.privacy.comparables import COMPARABLES
 
 QUARANTINE_COLUMNS = {
     "source": "VARCHAR", "file": "VARCHAR", "ingest_file_id": "INTEGER", "row_number": "BIGINT", "rule": "VARCHAR", "field": "VARCHAR",
@@ -27,8 +29,15 @@ create table if not exists raw.event_index (event_key UHUGEINT, content_key UBIG
 create table if not exists raw.event_conflicts (source VARCHAR, event_id VARCHAR, content_digest VARCHAR, occurred_at TIMESTAMP, is_survivor BOOLEAN);
 create table if not exists raw.lake_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, is_pending BOOLEAN, bytes BIGINT);
 create table if not exists raw.quarantine_files (source VARCHAR, path VARCHAR, batch_id INTEGER, rows BIGINT, bytes BIGINT);
+create table if not exists raw.removals (
+    removal_id INTEGER, source VARCHAR, file_id INTEGER, event_type VARCHAR, rows_removed BIGINT, reason VARCHAR, older_than DATE, last_received_at TIMESTAMP,
+    data_now TIMESTAMP, removed_at TIMESTAMP);
+create table if not exists raw.replaced_files (path VARCHAR);
 create table if not exists raw.run_clock (data_now TIMESTAMP);
 create table if not exists raw.lake_root (root VARCHAR);
+create table if not exists raw.lake_columns (column_name VARCHAR, since_batch_id INTEGER);
+insert into raw.lake_columns select 'consent_act', coalesce((select max(batch_id) from raw.lake_files), 0) + 1
+where not exists (from raw.lake_columns where column_name = 'consent_act');
 insert into raw.run_clock select NULL where not exists (from raw.run_clock);
 """
 LOG_DESCRIPTIONS = {
@@ -55,12 +64,27 @@ LOG_DESCRIPTIONS = {
     "last_received_at": "Latest time of receipt in it, UTC.",
 }
 
+REMOVAL_DESCRIPTIONS = {
+    "removal_id": "Number of the removal in this home: what left in one run and source.",
+    "source": "The source's mapping.",
+    "file_id": "The file that the events had come from: raw.ingestion_log.file_id.",
+    "event_type": "Their type.",
+    "rows_removed": "Events that are no longer there; below zero where another content of an event took the place of one that left.",
+    "reason": "Why they left: retention.",
+    "older_than": "Events of days before this one (UTC) left.",
+    "last_received_at": "Latest time of receipt among them, UTC: data_now does not go back when they leave.",
+    "data_now": "The run's clock, UTC.",
+    "removed_at": "When, UTC, by the wall clock.",
+}
+
 
 def create_tables(connection: Connection, root: Path) -> None:
     """Makes what is missing, and notes where the lake lies, so that the views can be rebuilt wherever the home stands."""
     connection.execute(_TABLES)
     for column, text in LOG_DESCRIPTIONS.items():
         connection.execute(f"comment on column raw.ingestion_log.{name(column)} is {literal(text)}")
+    for column, text in REMOVAL_DESCRIPTIONS.items():
+        connection.execute(f"comment on column raw.removals.{name(column)} is {literal(text)}")
     known = rows(connection, "select root from raw.lake_root")
     if known != [(str(root),)]:
         connection.execute("delete from raw.lake_root")
@@ -69,14 +93,45 @@ def create_tables(connection: Connection, root: Path) -> None:
 
 def build_views(connection: Connection, sources: Iterable[str]) -> None:
     """Rebuilds `raw.<source>_events` and `raw.<source>_pending` over the registered files. Runs inside the caller's transaction, if it has one."""
-    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
     for source in sources:
         losers = bool(rows(connection, "select 1 from raw.event_conflicts where source = ? and not is_survivor limit 1", [source]))
-        files = rows(connection, "select path, is_pending from raw.lake_files where source = ? order by path", [source])
-        every = [str(root / str(path)) for path, _ in files]
-        pending = [str(root / str(path)) for path, is_pending in files if is_pending]
-        connection.execute(f"create or replace view raw.{name(source + '_events')} as {_scan(source, every, losers)}")
-        connection.execute(f"create or replace view raw.{name(source + '_pending')} as {_scan(source, pending, losers)}")
+        survives = f"""where not exists (
+                select 1 from raw.event_conflicts c where c.source = {literal(source)} and not c.is_survivor
+                and c.event_id = e.event_id and c.content_digest = e.content_digest)""" if losers else ""  # fmt: skip
+        listed = [(str(path), bool(pending)) for path, pending in rows(connection, _FILES, [source])]
+        for kind, paths in (("events", [path for path, _ in listed]), ("pending", [path for path, is_pending in listed if is_pending])):
+            connection.execute(f"create or replace view raw.{name(f'{source}_{kind}')} as {lake_sql(connection, paths, survives)}")
+
+
+_FILES = "select path, is_pending from raw.lake_files where source = ? order by path"
+
+
+def lake_sql(connection: Connection, paths: Sequence[str], where: str = "", *, compares: bool = False) -> str:
+    """SQL: the rows of registered files (paths relative to the home) in canonical columns. where: a clause about a row `e`, given to each scan.
+
+    compares: the files are such that have the column `comparables` (lake.COMPARES), which is wanted too.
+
+    Files of batches before a column was made lack it: their rows have NULL there.
+    """
+    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
+    found = rows(connection, _LACKING, [list(paths)])
+    by_columns: dict[frozenset[str], list[str]] = {}
+    for path, lacking in found:
+        by_columns.setdefault(frozenset(str(lacking).split(",")) - {""}, []).append(str(root / str(path)))
+    return " union all ".join(_scan(files, lacking, where, "e.comparables" if compares else "") for lacking, files in by_columns.items()) or empty_events_sql()
+
+
+_LACKING = """
+    select path, (select coalesce(string_agg(column_name, ',' order by column_name), '') from raw.lake_columns where since_batch_id > batch_id)
+    from raw.lake_files where list_contains(?, path) order by path
+"""
+
+
+def _scan(files: list[str], lacking: frozenset[str], where: str, also: str) -> str:
+    listed = ", ".join(map(literal, files))
+    columns = [f"cast(NULL as {kind}) as {name(column)}" if column in lacking else f"e.{name(column)}" for column, kind in CANONICAL_COLUMNS.items()]
+    told = ", ".join(columns + [also] * bool(also))
+    return f"select {told} from read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}}) e {where}"
 
 
 def build_quarantine_view(connection: Connection) -> None:
@@ -89,18 +144,23 @@ def build_quarantine_view(connection: Connection) -> None:
     connection.execute(f"create or replace view raw.quarantine as {body}")
 
 
-def _scan(source: str, files: list[str], losers: bool) -> str:
+def comparables_sql(connection: Connection) -> str:
+    """SELECT of event_id and comparables (COMPARABLES) of the accepted events that have some, over all sources: what `waymark.identity.linkage` reads.
+
+    No view of `raw` shows them, so nothing that reads events can.
+    """
+    root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
+    found = rows(connection, "select path from raw.lake_files where ends_with(path, ?) order by path", [f"{COMPARES}.parquet"])
+    files = [str(root / str(path)) for (path,) in found]
     if not files:
-        return empty_events_sql()
-    listed = ", ".join(map(literal, files))
-    columns = ", ".join(f"e.{name(column)}" for column in CANONICAL_COLUMNS)
-    sql = f"select {columns} from read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}}) e"
-    if losers:
-        sql += (
-            f" where not exists (select 1 from raw.event_conflicts c where c.source = {literal(source)} and not c.is_survivor"
-            " and c.event_id = e.event_id and c.content_digest = e.content_digest)"
+        return f"select cast(NULL as varchar) as event_id, cast(NULL as {COMPARABLES}) as comparables where false"
+    return f"""
+        select e.event_id, e.comparables from read_parquet([{", ".join(map(literal, files))}], hive_partitioning = false) e
+        where e.comparables is not null and not exists (
+            select 1 from raw.event_conflicts c
+            where c.source = e.source and not c.is_survivor and c.event_id = e.event_id and c.content_digest = e.content_digest
         )
-    return sql
+    """
 
 
 def source_names(connection: Connection) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from waymark.core.digest import text_digest
-from waymark.core.settings import Project
+from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.shipped import shipped
 
 SHIPPED = shipped("dbt")
@@ -38,5 +38,5 @@ def models_digest(dbt_vars: Mapping[str, Any]) -> str:
 
 
 def build_digest(project: Project) -> str:
-    """What the tables were built by and from: the code, and the names of the sources."""
-    return f"{code_digest()}:{','.join(sorted(project.settings.sources))}"
+    """What the tables were built by and from: the code, and the names of the sources. An operator's first word adds a source, and rebuilds nothing."""
+    return f"{code_digest()}:{','.join(sorted(set(project.settings.sources) - {OPERATOR_SOURCE}))}"

@@ -12,9 +12,11 @@ _LOG_TABLES = {
 }
 IDENTITY_TABLES = {
     "nodes": "One row per identifier: its key, type, value, first and last instant, and the customer id that it would give.",
-    "edges": "One row per pair of identifiers seen in one event and kind of evidence.",
+    "edges": "One row per pair of identifiers and kind of evidence: when and how often it was seen, and how sure it is.",
+    "negative_edges": "One row per pair of identifiers that must not be one person's, kind of evidence and interval.",
     "memberships": "One row per identifier that links people: the customer it belongs to now. Over-shared identifiers are absent.",
     "membership_history": "One row per identifier and interval of event time: the customer it was known to belong to.",
+    "restatements": "A log: one row per run, customer before and after, and why: identifiers that went from one customer to another.",
 }
 # What identity tells the models of this run: what they must compute again, and what the next run compares itself with.
 RESTATEMENT_TABLES = {

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from waymark.core.quoting import literal
+from waymark.core.settings import OPERATOR_SOURCE
 from waymark.core.warehouse import Connection, rows
 from waymark.identity import prepare_identity
 from waymark.pipeline.dbt_project import DbtProject
@@ -136,10 +137,9 @@ def _copy_events(connection: Connection, scratch: Run, point: str) -> None:
     connection.execute(f"attach {literal(scratch.warehouse)} as scratch")
     connection.execute("create schema scratch.raw")
     for source in sorted(scratch.mappings):
-        connection.execute(f"""
-            create table scratch.raw."{source}_events" as
-            select * from raw."{source}_events" where event_id in (select event_id from temp.sampled_events)
-        """)
+        # What an operator said names nobody by its row, and bears on all.
+        known = f"occurred_at < timestamp '{point}'" if source == OPERATOR_SOURCE else "event_id in (select event_id from temp.sampled_events)"
+        connection.execute(f'create table scratch.raw."{source}_events" as select * from raw."{source}_events" where {known}')
         connection.execute(f'create view scratch.raw."{source}_pending" as from raw."{source}_events"')
     connection.execute(f"create table scratch.raw.run_clock as select timestamp '{point}' as data_now")
     connection.execute("detach scratch")

@@ -147,7 +147,7 @@ def _record(run: Run, result: TrainingResult, run_id: str, now: str) -> Training
         sizes = {name: count for name, count in counts.items() if not name.startswith("calibration")}
         params = {"model": chosen.name, **chosen.params, **asked, **sizes}
         recorder.log(params=params, metrics={**chosen.metrics, **against}, tags={**tags, "mlflow.note.content": verdict.summary})
-        recorder.data(Data("features", result.dataset.fingerprint, (*(view.table for view in VIEWS.values()), LABEL.table), counts))
+        recorder.data(Data("features", result.dataset.fingerprint, (*(view.table for view in VIEWS.values()), LABEL.training_table), counts))
         recorder.nested(
             tuple(
                 Nested(item.name, {"model": item.name, **item.params}, dict(item.metrics), tuple(

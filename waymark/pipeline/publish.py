@@ -17,13 +17,16 @@ from waymark.core.clock import wall_now
 from waymark.core.home import Home, copy_file, rename_durably, sync_file, write_atomically
 from waymark.core.quoting import literal
 from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, outputs_of, rows
+from waymark.pipeline.anchors import anchored
 from waymark.pipeline.kept_digests import digests_of
 from waymark.pipeline.progress import Stage, tell
+from waymark.pipeline.retention import is_removed_since_published, newest_removal
+from waymark.pipeline.role_files import put_out_role_files, whole_mode
 from waymark.pipeline.steps import Run, audit
 
-PUBLISHED_RAW = ("ingestion_log",)
-# Depends on which model was trained when.
-LOG_TABLES = ("marts.fct_propensity_scores",)
+PUBLISHED_RAW = ("ingestion_log", "removals")
+# Depends on which model was trained when, and on when runs were.
+LOG_TABLES = ("marts.fct_propensity_scores", "marts.fct_identity_restatements")
 _COMMENTS = """
     select column_name, comment from duckdb_columns()
     where database_name = current_database() and schema_name = 'raw' and table_name = ? and comment is not null order by column_name
@@ -54,7 +57,7 @@ def publish(run: Run, *, run_id: str = "") -> Snapshot:
             tell("publish: digests")
             digests = digests_of(connection, pure_marts(connection))
             connection.execute(f"checkpoint {OUTPUTS}")
-            if not _is_wasteful(connection):
+            if not _is_wasteful(connection) and not is_removed_since_published(connection, run.project.home):
                 return _swap_in(connection, run, run_id, digests, stage)
         _write_anew(run, outputs_of(run.warehouse))
         with run.open_warehouse() as connection:
@@ -70,8 +73,12 @@ def _swap_in(connection: Connection, run: Run, run_id: str, digests: dict[str, s
     tables = _complete(connection, building, snapshot_id, run, run_id)
     stage.rows = sum(tables.values())
     manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
+    access = run.project.settings.access
+    roles = put_out_role_files(building, home, access, run.secret, run.project.settings.engine)
+    manifest |= anchored(home, {"snapshot_id": snapshot_id, "run_id": run_id, "roles": roles})
+    manifest |= {"access": access.as_published, "retention": run.project.settings.retention, "newest_removal": newest_removal(connection)}
     sync_file(building)
-    building.chmod(0o444)
+    building.chmod(whole_mode(access))
     size = building.stat().st_size
     rename_durably(building, home.published)
     write_atomically(home.manifest, json.dumps(manifest, indent=2, sort_keys=True) + "\n")

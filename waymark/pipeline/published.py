@@ -20,20 +20,24 @@ SNAPSHOT_INFO = {  # main.snapshot_info, one row: which snapshot this is
 }
 
 
-def require_published(home: Home) -> None:
-    """Raises StorageError where nothing is published yet."""
+def require_published(home: Home, role: str = "") -> None:
+    """Raises StorageError where nothing is published yet, or nothing for the role."""
     if not home.published.exists():
         raise StorageError("nothing is published yet", where=str(home.root), remedy="Run `waymark run` first.")
+    if role and not home.role_file(role).exists():
+        raise StorageError(
+            f"nothing is published for the role '{role}'", where=str(home.root), remedy="Name it in access.roles of waymark.yml, then: waymark run"
+        )
 
 
 @contextmanager
-def open_published(home: Home) -> Iterator[Connection]:
-    """The published snapshot. An open connection keeps its snapshot when a newer one is swapped in.
+def open_published(home: Home, role: str = "") -> Iterator[Connection]:
+    """The published snapshot, or a role's file. An open connection keeps its snapshot when a newer one is swapped in.
 
     Raises StorageError where nothing is published yet.
     """
-    require_published(home)
-    connection = connect(home.published, read_only=True)
+    require_published(home, role)
+    connection = connect(home.role_file(role) if role else home.published, read_only=True)
     try:
         yield connection
     finally:

@@ -27,11 +27,14 @@ from waymark.ingestion import (
     mark_transformed,
     prepare_raw,
     purge_expired,
+    removed_rows,
     restate_clock,
 )
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
 from waymark.pipeline.progress import Stage, notice, refuse, tell
+from waymark.pipeline.retention import apply_retention
+from waymark.pipeline.role_files import close_to_others
 from waymark.privacy import Secret, load_secret
 
 BEFORE_IDENTITY = "tag:before_identity"
@@ -67,6 +70,8 @@ def preflight(project: Project, *, upgrading: bool = False) -> Run:
     upgrading: a home of an older schema version is let pass. Raises StorageError, SecretError, SettingsError or MappingError.
     """
     project.home.ensure(upgrading=upgrading)
+    if project.settings.access.roles:
+        close_to_others(project.home)
     mappings = {source: load_mapping(project.mapping_path(source)) for source in project.settings.sources}
     for source, mapping in mappings.items():
         if mapping.source != source:
@@ -111,7 +116,7 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
 
 def _settings_changed(project: Project) -> SettingsError:
     return SettingsError(
-        "a setting changed that binds tables already built (time, counting, identity, money, goals, stages, micro_conversions or channels)",
+        "a setting changed that binds tables already built (time, counting, identity, consent, money, goals, stages, micro_conversions or channels)",
         where=str(project.directory / "waymark.yml"), remedy="Run again with --full-refresh, or take the change back.",
     )  # fmt: skip
 
@@ -175,7 +180,8 @@ def rebuilding(run: Run) -> bool:
 
 
 def transform_events(run: Run) -> list[NodeResult]:
-    """dbt, first selection: events typed and classified, before people are resolved."""
+    """dbt, first selection: events typed and classified, before people are resolved. First goes what is too old: all sources are taken in by now."""
+    apply_retention(run)
     return _build(run, "events", select=BEFORE_IDENTITY)
 
 
@@ -255,9 +261,9 @@ def _unseen(connection: Connection, source: str) -> int:
 
 
 def audit_ingestion(connection: Connection, sources: Collection[str]) -> dict[str, int]:
-    """The conservation law: rows read = accepted + duplicates + quarantined, a file; rows present = accepted, a source.
+    """The conservation law: rows read = accepted + duplicates + quarantined, a file; rows present = accepted - removed, a source.
 
-    Returns accepted rows by source, for those that the project still names. Raises AuditError that names the file or the source.
+    Returns present rows by source, for those that the project still names. Raises AuditError that names the file or the source.
     """
     broken = rows(connection, """
         select source, file from raw.ingestion_log
@@ -274,17 +280,18 @@ def audit_ingestion(connection: Connection, sources: Collection[str]) -> dict[st
         str(source): int(str(count or 0))
         for source, count in rows(connection, "select source, sum(rows_accepted)::bigint from raw.ingestion_log group by source order by source")
     }
+    removed = removed_rows(connection)
     for source, count in accepted.items():
         if source not in sources:
             continue
         present = rows(connection, f'select count(*) from raw."{source}_events"')[0][0]
-        if present != count:
+        if present != count - removed.get(source, 0):
             raise AuditError(
-                f"{present} rows are in the lake, {count} were accepted",
+                f"{present} rows are in the lake, {count} were accepted" + (f" and {removed[source]} removed" if source in removed else ""),
                 where=source,
                 remedy="Nothing was published. A lake file was altered or removed: restore lake/raw, or ingest into a fresh home.",
             )
-    return {source: count for source, count in accepted.items() if source in sources}
+    return {source: count - removed.get(source, 0) for source, count in accepted.items() if source in sources}
 
 
 def audit(connection: Connection, sources: Collection[str]) -> None:
@@ -293,5 +300,5 @@ def audit(connection: Connection, sources: Collection[str]) -> None:
     stated = rows(connection, "select count(*) from marts.fct_events")[0][0]
     if stated != total:
         raise AuditError(
-            f"marts.fct_events has {stated} rows, {total} were accepted", remedy="Nothing was published. Run again with --full-refresh and report this."
+            f"marts.fct_events has {stated} rows, {total} are in the lake", remedy="Nothing was published. Run again with --full-refresh and report this."
         )

@@ -39,6 +39,11 @@ EVENTS_BEHIND = {
     "fct_journey_steps": _STEP_EVENTS.format(
         condition="s.journey_id = split_part($key, '/', 1) and s.step_number = try_cast(split_part($key, '/', 2) as integer)"
     ),
+    "fct_consent_intervals": "select event_id from marts.fct_consent_intervals where consent_interval_id = $key",
+    "dim_identity_clusters": """
+        select e.event_id from marts.dim_identity_clusters c
+        join marts.fct_events e on list_contains(e.identifiers, {'type': c.identifier_type, 'value': c.identifier})
+        where c.membership_id = $key""",
     "dim_customers": "select event_id from marts.fct_events where customer_id = $key",
     "dim_customer_aliases": """
         select e.event_id from marts.dim_customer_aliases a join marts.fct_events e on e.customer_id = a.customer_id
@@ -80,6 +85,13 @@ def trace_events(project: Project, event_ids: Iterable[str]) -> list[TracedEvent
     with open_published(project.home) as connection:
         connection.execute("create temp table traced as select unnest(?::varchar[]) as event_id", [list(event_ids)])
         return _located(connection, project)
+
+
+def customers_of(project: Project, events: Iterable[TracedEvent]) -> list[str]:
+    """The customers that these events belong to, sorted."""
+    with open_published(project.home) as connection:
+        sql = "select distinct customer_id from marts.fct_events where list_contains(?, event_id) and customer_id is not null order by customer_id"
+        return [str(customer) for (customer,) in rows(connection, sql, [[event.event_id for event in events]])]
 
 
 def _located(connection: Connection, project: Project) -> list[TracedEvent]:

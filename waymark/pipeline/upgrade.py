@@ -20,7 +20,9 @@ from waymark.pipeline.progress import tell
 from waymark.pipeline.publish import Snapshot, publish
 
 # Schemas whose every table is derived: from `raw`, by dbt, by identity, by the champion.
-DERIVED = ("staging", "intermediate", "marts", "features", "identity")
+DERIVED = ("staging", "intermediate", "marts", "features")
+# Of schema identity, what is a record: all else in it is derived, too.
+KEPT = ("identity.restatements",)
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,9 @@ def _carry_over(run: steps.Run, migrations: list[Migration]) -> tuple[str, ...]:
         for catalog in (WAREHOUSE, OUTPUTS):
             for schema in DERIVED:
                 connection.execute(f"drop schema if exists {catalog}.{schema} cascade")
+        for (name,) in rows(connection, "select table_name from duckdb_tables() where database_name = ? and schema_name = 'identity'", [WAREHOUSE]):
+            if f"identity.{name}" not in KEPT:
+                connection.execute(f"drop table {WAREHOUSE}.identity.{name}")
     return tuple(migration.what for migration in migrations)
 
 

@@ -17,8 +17,8 @@ from waymark.pipeline.kept_digests import kept_sums
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, preflight, resolve, transform_events, transform_marts
 
-IDENTITY_TABLES = ("identity.nodes", "identity.edges", "identity.memberships", "identity.membership_history")
-_RAW_STATE = ("ingestion_log", "event_conflicts", "lake_files", "quarantine_files", "run_clock")
+IDENTITY_TABLES = ("identity.nodes", "identity.edges", "identity.negative_edges", "identity.memberships", "identity.membership_history")
+_RAW_STATE = ("ingestion_log", "event_conflicts", "lake_files", "lake_columns", "quarantine_files", "run_clock", "removals")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def _copy_raw_state(run: Run, scratch: Run) -> None:
     with run.open_warehouse() as connection:
         connection.execute(f"attach {literal(scratch.warehouse)} as derived")
         connection.execute("create schema derived.raw")
-        for name in _RAW_STATE:
+        there = {str(name) for (name,) in rows(connection, "select table_name from duckdb_tables() where schema_name = 'raw'")}
+        for name in (name for name in _RAW_STATE if name in there):
             connection.execute(f"create table derived.raw.{name} as from raw.{name}")
         connection.execute("detach derived")
 

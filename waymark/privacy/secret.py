@@ -12,7 +12,7 @@ from pathlib import Path
 
 from waymark.core.errors import SecretError, StorageError
 from waymark.core.home import Home, write_once
-from waymark.core.settings import Project, environment
+from waymark.core.settings import OPERATOR_SOURCE, Project, environment
 
 SECRET_VARIABLE = "WAYMARK_SECRET"
 FINGERPRINT_FILE = "secret_fingerprint"
@@ -65,7 +65,8 @@ def load_secret(project: Project, notice: Callable[[str], None] | None = None) -
 
 
 def _demo_secret(project: Project) -> Secret:
-    real = sorted(name for name in project.settings.sources if name != DEMO_SOURCE and not name.startswith(f"{DEMO_SOURCE}_"))
+    shown = (DEMO_SOURCE, OPERATOR_SOURCE)
+    real = sorted(name for name in project.settings.sources if name not in shown and not name.startswith(f"{DEMO_SOURCE}_"))
     if real:
         raise SecretError(
             f"the demo's secret is public, so it must not hash real sources ({', '.join(real)})",

@@ -10,7 +10,8 @@ from dagster_project.lib.project_resource import ProjectResource, served_project
 from waymark.pipeline import learning, stated
 
 _FEATURES = [dg.AssetKey(["features", name]) for name in ("feat_customer_behavior", "feat_customer_channels", "feat_customer_value")]
-_LABEL = dg.AssetKey(["features", "label_conversion"])
+_LABEL = dg.AssetKey(["features", "train_conversion"])
+_POINTS = dg.AssetKey(["features", "score_points"])
 _SCORES = dg.AssetKey(["marts", "fct_propensity_scores"])
 _MODEL = model_link(served_project().home, learning.MODEL)
 
@@ -34,11 +35,12 @@ def propensity(context: dg.AssetExecutionContext, project: ProjectResource, conf
 
 
 @dg.asset(
-    key=_SCORES, group_name="scoring", kinds={"duckdb", "xgboost"}, deps=[*_FEATURES, dg.AssetKey(["models", "propensity"])], pool=POOL, retry_policy=RETRIES,
-    metadata=_MODEL, description="One row per customer at the latest point: the champion's calibrated probability, its interval, decile and reasons.",
+    key=_SCORES, group_name="scoring", kinds={"duckdb", "xgboost"}, deps=[*_FEATURES, _POINTS, dg.AssetKey(["models", "propensity"])], pool=POOL,
+    retry_policy=RETRIES, metadata=_MODEL,
+    description="One row per customer at the latest point: the champion's calibrated probability, its interval, decile and reasons.",
 )  # fmt: skip
 def fct_propensity_scores(project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     with project.step() as run:
-        stated.require_tables(run, [".".join(key.path) for key in _FEATURES], of="marts.fct_propensity_scores")
+        stated.require_tables(run, [".".join(key.path) for key in (*_FEATURES, _POINTS)], of="marts.fct_propensity_scores")
         said = learning.score(run)
         return dg.MaterializeResult(metadata={"scored": said, **figures(run, [_SCORES])[_SCORES]})

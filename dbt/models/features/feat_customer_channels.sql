@@ -1,5 +1,6 @@
 with activity as (
-    select * from {{ ref('int_customer_activity') }}
+    select * from {{ ref('int_customer_activity') }} as point
+    where {{ consented('point') }}
 ),
 
 channels as (

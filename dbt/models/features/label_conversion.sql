@@ -1,5 +1,6 @@
 with labels as (
-    select * from {{ ref('int_customer_labels') }}
+    select * from {{ ref('int_customer_labels') }} as label
+    where {{ consented('label') }}
 ),
 
 labelled as (

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ml.models.propensity.model import PropensityModel
 
 TABLE = "marts.fct_propensity_scores"
+# Who may be scored: the scope that a score needs stands in its yml (dbt/models/features/score_points.yml).
+POINTS = "features.score_points"
 COLUMNS = {
     "customer_id": "VARCHAR", "as_of_at": "TIMESTAMP", "score": "DOUBLE", "score_low": "DOUBLE", "score_high": "DOUBLE", "decile": "INTEGER",
     "model_version": "VARCHAR", "reasons": "VARCHAR",
@@ -55,7 +57,7 @@ def prepare_scores(connection: Connection) -> None:
 
 
 def score_customers(connection: Connection, model: PropensityModel | None, version: str | None, *, batch_rows: int = BATCH_ROWS) -> ScoreReport:
-    """Replaces the scores by those of all customers with features at the latest point (data_now); leaves none where there is no model.
+    """Replaces the scores by those of all customers who may be scored at the latest point (data_now); leaves none where there is no model.
 
     Deciles are equal parts by score. Equal scores share a decile, that of the middle of their ranks, so a decile can hold more or less than a tenth:
     calibration makes steps, and nothing tells apart who is on one. Reasons are the exact contributions of the top decile.
@@ -65,7 +67,8 @@ def score_customers(connection: Connection, model: PropensityModel | None, versi
         connection.execute(f"delete from {TABLE}")
         return ScoreReport(0, None)
     connection.execute("create or replace temp table fresh_scores (customer_id VARCHAR, as_of_at TIMESTAMP, score DOUBLE, score_low DOUBLE, score_high DOUBLE)")
-    where = "points.as_of_at = (select data_now from raw.run_clock)"
+    now = "(select data_now from raw.run_clock)"
+    where = f"points.as_of_at = {now} and points.customer_id in (select customer_id from {POINTS} where as_of_at = {now})"
     source = another_cursor(connection)
     reader = source.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_reader(batch_rows)
     for batch in reader:

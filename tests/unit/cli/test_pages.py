@@ -30,7 +30,7 @@ def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
     known["reference"], groups = set(), {name.split(" ")[0] for name in known if " " in name}
     for typed in _commands(page.read_text(encoding="utf-8")):
         words = typed.split()
-        name = " ".join(words[:2]) if words[0] in groups and len(words) > 1 and words[1] in {"list", "show", "replay"} else words[0]
+        name = " ".join(words[:2]) if words[0] in groups and len(words) > 1 and words[1] in {"list", "show", "replay", "verify"} else words[0]
         if words[0] in groups and name == words[0]:
             continue  # the group by itself
         assert name in known, f"{page.name}: waymark {typed}"

@@ -90,7 +90,9 @@ def _other(value: Any) -> Any:
         return not value
     if isinstance(value, int | float):
         return value + 1
-    return [] if isinstance(value, list) and value else {} if isinstance(value, dict) else ["other"] if isinstance(value, list) else "other"
+    if isinstance(value, dict):
+        return {} if value else {"other": ["other"]}
+    return [] if isinstance(value, list) and value else ["other"] if isinstance(value, list) else "other"
 
 
 def test_entries_of_a_list_are_bound_as_the_list_is() -> None:

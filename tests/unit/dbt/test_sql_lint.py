@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from waymark.identity.changes import RESTATED
 from waymark.pipeline.dbt_sources import sources_document
+from waymark.pipeline.kept_digests import STORED_AS
+from waymark.pipeline.publish import LOG_TABLES
 
 DBT = Path(__file__).resolve().parents[3] / "dbt"
 MODELS = sorted((DBT / "models").rglob("*.sql"))
@@ -36,7 +39,7 @@ RELATION = re.compile(r"\b(?:from|join)\s+(raw|identity|staging|intermediate|mar
 REFERENCE = re.compile(r"""\bref\(\s*['"](\w+)['"](?:\s*,\s*['"](\w+)['"])?""")
 SOURCE = re.compile(r"""\bsource\(\s*['"](\w+)['"]""")
 # A layer reads its own and those below it.
-MAY_READ = {"staging": (), "intermediate": ("stg_", "int_"), "marts": ("int_", "fct_", "dim_"), "features": ("int_",)}
+MAY_READ = {"staging": (), "intermediate": ("stg_", "int_"), "marts": ("int_", "fct_", "dim_"), "features": ("int_", "label_")}
 MAY_READ_SOURCES = {"staging": {"raw"}, "intermediate": {"identity"}, "marts": {"identity"}, "features": {"identity"}}
 TYPES = {
     r"(^|_)(value|amount)(_|$)": {"decimal(18,4)"}, r"_mean$|_weight$|_share(_|$)|_per_|^hours_|_days$": {"double", "integer"},
@@ -215,6 +218,24 @@ def test_every_model_states_grain_kind_owner_and_how_it_is_restated(path: Path) 
         assert document.get("unit_tests")
 
 
+def test_the_digest_of_every_mart_that_is_no_log_is_kept_by_its_increments() -> None:
+    """A table that is made anew by another materialization would leave the digest of what stood before it."""
+    logs, stored = {"marts.fct_propensity_scores"}, dict[str, str]()
+    for path in sorted((DBT / "models" / "marts").glob("*.sql")):
+        (model,) = [model for model in yaml.safe_load(path.with_suffix(".yml").read_text())["models"] if model["name"] == path.stem]
+        name, sql = f"marts.{path.stem}", path.read_text()
+        if model["config"]["meta"]["kind"] == "log":
+            logs.add(name)
+        elif "incremental_strategy='restate'" not in sql:
+            assert "materialized='view'" in sql and _is_view_of_one_table(path)
+            stored[name] = f"intermediate.{REFERENCE.findall(sql)[0][0]}"
+    assert logs == set(LOG_TABLES)
+    assert stored == STORED_AS
+    for table in STORED_AS.values():
+        (path,) = (DBT / "models").rglob(f"{table.split('.')[1]}.sql")
+        assert "incremental_strategy='restate'" in path.read_text()
+
+
 def test_the_shipped_sources_are_what_the_generator_writes() -> None:
     assert yaml.safe_load((DBT / "models" / "staging" / "_sources.yml").read_text()) == sources_document(["waymark_world"])
 
@@ -309,3 +330,20 @@ def test_money_that_is_not_cast_is_caught(sql: str, is_good: bool) -> None:
 )
 def test_reads_against_the_layers_are_caught(layer: str, sql: str, found: set[str]) -> None:
     assert _reads_above(layer, sql) == found
+
+
+# Of a model's scopes, those that follow from who is who, by the table that names them; the others follow from time, or from pending events, alone.
+IDENTITY_SCOPES = {
+    "placements": "restated_placements", "first_placements": "restated_placements", "session_keys": "restated_session_keys", "customers": "restated_customers",
+    "nodes": "restated_nodes", "feature_customers": "restated_feature_customers", "events": "restated_events", "orders": "restated_orders",
+}  # fmt: skip
+
+
+def test_what_a_word_is_announced_to_restate_is_counted_by_the_models_own_scopes() -> None:
+    named = {}
+    for path in (DBT / "models").rglob("*.yml"):
+        for model in yaml.safe_load(path.read_text()).get("models", []):
+            scopes = model.get("config", {}).get("meta", {}).get("restated_by", [])
+            if tables := {IDENTITY_SCOPES[scope] for scope in scopes if scope in IDENTITY_SCOPES}:
+                named[f"{path.relative_to(DBT / 'models').parts[0]}.{model['name']}"] = tables
+    assert {table: set(re.findall(r"identity\.(restated_\w+)", condition)) for table, condition in RESTATED.items()} == named

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import networkx as nx
 
@@ -30,10 +31,26 @@ class Event:
     is_counted: bool = True
     is_conversion_event: bool = False
     order_id: str | None = None
+    value: int | None = None
 
     @property
     def node_ids(self) -> list[int]:
         return [node_id(*identifier) for identifier in self.identifiers]
+
+
+@dataclass(frozen=True)
+class Said:
+    """An operator's word about two identifiers."""
+
+    event_id: str
+    at: datetime
+    ordinal: int
+    is_merge: bool
+    pair: tuple[Identifier, Identifier]
+
+    @property
+    def nodes(self) -> tuple[int, int]:
+        return node_id(*self.pair[0]), node_id(*self.pair[1])
 
 
 def minutes(count: float) -> datetime:
@@ -69,31 +86,106 @@ def over_shared(events: list[Event], limit: int) -> set[Identifier]:
     return {identifier for identifier, others in neighbours.items() if len(others) > limit}
 
 
-def memberships(events: list[Event], limit: int) -> dict[int, str]:
-    """The map that these events, and no others, show."""
-    seen = first_sights(events)
-    excluded = over_shared(events, limit)
+PROBABILITY = {
+    ("anonymous_id", "user_id"): 0.99, ("email", "user_id"): 0.999, ("anonymous_id", "email"): 0.98,
+}  # fmt: skip
+
+
+def probability(link: frozenset[Identifier]) -> float:
+    return PROBABILITY.get(tuple(sorted(kind for kind, _ in link)), 0.98)  # type: ignore[arg-type]
+
+
+def standing_words(words: list[Said]) -> dict[frozenset[Identifier], Said]:
+    """Of each pair the latest word."""
+    found: dict[frozenset[Identifier], Said] = {}
+    for word in sorted(words, key=lambda word: (word.at, word.ordinal)):
+        found[frozenset(word.pair)] = word
+    return found
+
+
+def forbidden(events: list[Event], words: list[Said]) -> dict[frozenset[Identifier], bool]:
+    """Pairs that must not be together, and whether an operator said so."""
+    found: dict[frozenset[Identifier], bool] = {}
+    in_session: dict[SessionId, set[Identifier]] = defaultdict(set)
+    placed = sessions(events)
+    for event in events:
+        if event.event_id in placed:
+            in_session[placed[event.event_id]] |= {identifier for identifier in event.identifiers if identifier[0] == "user_id"}
+    for logins in in_session.values():
+        found.update({frozenset(pair): False for pair in combinations(sorted(logins), 2)})
+    reports = [event for event in events if event.is_counted and event.is_conversion_event and event.order_id and event.identifiers]
+    for one, other in combinations(reports, 2):
+        is_apart = abs(one.occurred_at - other.occurred_at) > timedelta(days=1) or one.value != other.value
+        if one.order_id == other.order_id and is_apart and not set(one.identifiers) & set(other.identifiers):
+            found[frozenset((one.identifiers[0], other.identifiers[0]))] = False
+    found.update({pair: True for pair, word in standing_words(words).items() if not word.is_merge})
+    return found
+
+
+def first_links(events: list[Event]) -> dict[frozenset[Identifier], datetime]:
+    found: dict[frozenset[Identifier], datetime] = {}
+    for event in events:
+        for pair in combinations(sorted(set(event.identifiers)), 2) if event.is_counted else ():
+            found[frozenset(pair)] = min(found.get(frozenset(pair), event.occurred_at), event.occurred_at)
+    return found
+
+
+def graph_in_force(events: list[Event], limit: int, words: list[Said]) -> nx.Graph:
+    """Identifiers and the links that join them, those in force between identifiers that are together anyway among them; `p` is an edge's probability."""
+    seen, excluded = first_sights(events), over_shared(events, limit)
     graph = nx.Graph()
     graph.add_nodes_from(identifier for identifier in seen if identifier not in excluded)
-    graph.add_edges_from(tuple(link) for link in links(events) if not link & excluded)
+    pairs = forbidden(events, words)
+    candidates = [(True, probability(link), at, link) for link, at in first_links(events).items()]
+    merges = [(pair, word) for pair, word in standing_words(words).items() if word.is_merge and pair <= set(seen)]
+    candidates += [(False, 1.0, max(word.at, *(seen[end] for end in pair)), pair) for pair, word in merges]
+    candidates.sort(key=lambda item: (item[0], -item[1], item[2], sorted(item[3])))
+    for is_evidence, sure, _, link in candidates:
+        one, other = sorted(link)
+        if not {one, other} <= set(graph):
+            continue
+        here, there = (nx.node_connected_component(graph, end) for end in (one, other))
+        across = [by_operator for pair, by_operator in pairs.items() if pair & here and pair & there and not pair <= here]
+        is_in_force = one in there or not any(by_operator or is_evidence for by_operator in across)
+        if is_in_force and (not graph.has_edge(one, other) or graph[one][other]["p"] < sure):
+            graph.add_edge(one, other, p=sure)
+    return graph
+
+
+def memberships(events: list[Event], limit: int, words: list[Said] | None = None) -> dict[int, str]:
+    """The map that these events and words, and no others, show."""
+    seen = first_sights(events)
     result = {}
-    for component in nx.connected_components(graph):
+    for component in nx.connected_components(graph_in_force(events, limit, words or [])):
         earliest = min(component, key=lambda identifier: (seen[identifier], *identifier))
         result.update({node_id(*identifier): node_customer_id(*earliest) for identifier in component})
     return result
 
 
-def known_before(events: list[Event], limit: int, at: datetime) -> dict[int, str]:
-    return memberships([event for event in events if event.occurred_at < at], limit)
+def confidences(events: list[Event], limit: int, words: list[Said] | None = None) -> dict[int, float]:
+    """By node, the product of probabilities along the surest way from the earliest identifier of its customer."""
+    seen = first_sights(events)
+    graph = graph_in_force(events, limit, words or [])
+    result = {}
+    for component in nx.connected_components(graph):
+        earliest = min(component, key=lambda identifier: (seen[identifier], *identifier))
+        ways = nx.single_source_dijkstra_path(graph, earliest, weight=lambda a, b, edge: -math.log(edge["p"]) + 1e-15)
+        for identifier, way in ways.items():
+            result[node_id(*identifier)] = math.prod(graph[a][b]["p"] for a, b in pairwise(way))
+    return result
 
 
-def history(events: list[Event], limit: int) -> list[Interval]:
+def known_before(events: list[Event], limit: int, at: datetime, words: list[Said] | None = None) -> dict[int, str]:
+    return memberships([event for event in events if event.occurred_at < at], limit, [word for word in words or [] if word.at < at])
+
+
+def history(events: list[Event], limit: int, words: list[Said] | None = None) -> list[Interval]:
     """The map between any two instants at which something was first seen, laid end to end."""
-    instants = sorted({event.occurred_at for event in events})
+    instants = sorted({event.occurred_at for event in events} | {word.at for word in words or []})
     open_since: dict[int, tuple[str, datetime]] = {}
     intervals: list[Interval] = []
     for at in instants:
-        known = known_before(events, limit, at + timedelta(microseconds=1))
+        known = known_before(events, limit, at + timedelta(microseconds=1), words)
         for node, (customer, since) in list(open_since.items()):
             if known.get(node) != customer:
                 intervals.append((node, customer, since, at))

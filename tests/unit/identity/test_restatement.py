@@ -126,7 +126,7 @@ def check_runs(seed: int, limit: int, batches: int, events: int, flips: float) -
         before = after
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3, 8]), batches=st.integers(2, 5), events=st.integers(5, 60), flips=st.sampled_from([0.0, 0.2]))
 def test_every_change_is_in_scope(seed: int, limit: int, batches: int, events: int, flips: float) -> None:
     check_runs(seed, limit, batches, events, flips)
@@ -158,7 +158,7 @@ def check_unfinished_runs(seed: int, limit: int) -> None:
                 unfinished_since, built = after, []
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3]))
 def test_every_change_is_in_scope_over_runs_that_did_not_finish(seed: int, limit: int) -> None:
     check_unfinished_runs(seed, limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import reference
@@ -9,9 +10,12 @@ from reference import PADS, Event
 
 from waymark.core.settings import Settings
 from waymark.core.warehouse import Connection, connect
-from waymark.identity import IdentityReport, clear_restatements, prepare_identity, resolve_identities
+from waymark.identity import IdentityReport, clear_restatements, node_letters, prepare_identity, resolve_identities
 
-IDENTITY_TABLES = ("nodes", "edges", "memberships", "membership_history", "clusters", "over_shared_since")
+IDENTITY_TABLES = (
+    *("nodes", "edges", "memberships", "membership_history", "clusters", "over_shared_since"),
+    *("negative_evidence", "negative_edges", "operator_links"),
+)
 _IDENTIFIERS = 'STRUCT("type" VARCHAR, "value" VARCHAR)[]'
 
 
@@ -25,6 +29,7 @@ class WarehouseDouble:
     def __init__(self, limit: int = 3) -> None:
         self.limit = limit
         self.events: dict[str, Event] = {}
+        self.words: list[reference.Said] = []
         self.connection: Connection = connect()
         self.connection.execute("set threads = 1")
         for schema in ("intermediate", "staging", "marts", "raw"):
@@ -33,7 +38,8 @@ class WarehouseDouble:
         self.connection.execute(
             f"""
             create table intermediate.int_events (event_id VARCHAR, occurred_at TIMESTAMP, session_key_id BIGINT, identifiers {_IDENTIFIERS},
-                node_ids BIGINT[], is_counted BOOLEAN, is_conversion_event BOOLEAN, order_id VARCHAR);
+                node_ids BIGINT[], is_counted BOOLEAN, is_conversion_event BOOLEAN, order_id VARCHAR, source VARCHAR, value DECIMAL(18, 4), currency VARCHAR);
+            create table raw.waymark_operator_events (event_id VARCHAR, event_type VARCHAR, occurred_at TIMESTAMP, properties VARCHAR);
             create table staging.stg_pending_events (event_id VARCHAR, occurred_at TIMESTAMP);
             create table raw.event_conflicts (event_id VARCHAR, occurred_at TIMESTAMP);
             create table intermediate.int_events_sessionized (event_id VARCHAR, session_key_id BIGINT, session_id VARCHAR, occurred_at TIMESTAMP,
@@ -53,10 +59,20 @@ class WarehouseDouble:
             nodes = event.node_ids or None
             identifiers = [{"type": kind, "value": value} for kind, value in event.identifiers] or None
             self.connection.execute(
-                f"insert into intermediate.int_events values (?, ?, ?, ?::{_IDENTIFIERS}, ?::BIGINT[], ?, ?, ?)",
-                [event.event_id, event.occurred_at, event.session_key_id, identifiers, nodes, event.is_counted, event.is_conversion_event, event.order_id],
+                f"insert into intermediate.int_events values (?, ?, ?, ?::{_IDENTIFIERS}, ?::BIGINT[], ?, ?, ?, 'shop', ?, 'USD')",
+                [
+                    *(event.event_id, event.occurred_at, event.session_key_id, identifiers, nodes, event.is_counted, event.is_conversion_event),
+                    *(event.order_id, event.value),
+                ],
             )
             self.connection.execute("insert into staging.stg_pending_events values (?, ?)", [event.event_id, event.occurred_at])
+
+    def say(self, word: reference.Said) -> None:
+        """An operator's word, as ingestion would leave it in raw; events of words name nobody, so the models' tables do without them."""
+        details = {"node_a": node_letters(word.nodes[0]), "node_b": node_letters(word.nodes[1]), "ordinal": word.ordinal}
+        kind = "identity_merge_declared" if word.is_merge else "identity_split_declared"
+        self.connection.execute("insert into raw.waymark_operator_events values (?, ?, ?, ?)", [word.event_id, kind, word.at, json.dumps(details)])
+        self.words.append(word)
 
     def resolve(self, *, full_refresh: bool = False) -> IdentityReport:
         return resolve_identities(self.connection, settings=settings(self.limit), customer_id_pads=PADS, full_refresh=full_refresh)
@@ -64,7 +80,7 @@ class WarehouseDouble:
     def build_marts(self) -> None:
         """What dbt's second selection leaves: the old state, as the next run finds it."""
         events = list(self.events.values())
-        known, placed = reference.memberships(events, self.limit), reference.sessions(events)
+        known, placed = reference.memberships(events, self.limit, self.words), reference.sessions(events)
         self.connection.execute("delete from intermediate.int_events_sessionized; delete from marts.fct_sessions")
         if not events:
             return
@@ -106,13 +122,18 @@ class WarehouseDouble:
     def table(self, name: str) -> list[tuple[object, ...]]:
         return self.connection.execute(f"from identity.{name} order by all").fetchall()
 
+    def intervals(self) -> list[reference.Interval]:
+        return self.connection.execute("select node_id, customer_id, valid_from, valid_to from identity.membership_history order by all").fetchall()
+
     def identity(self) -> dict[str, list[tuple[object, ...]]]:
         return {name: self.table(name) for name in IDENTITY_TABLES}
 
 
-def rebuilt(events: Iterable[Event], limit: int) -> WarehouseDouble:
+def rebuilt(events: Iterable[Event], limit: int, words: Iterable[reference.Said] = ()) -> WarehouseDouble:
     """A second warehouse with the same events, resolved from scratch."""
     double = WarehouseDouble(limit)
     double.put(events)
+    for word in words:
+        double.say(word)
     double.resolve(full_refresh=True)
     return double

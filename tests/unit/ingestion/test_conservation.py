@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.ingestion.conftest import CSV_MAPPING, MakeSource, Source
 from waymark.ingestion import known_files, mark_transformed, new_files
+from waymark.ingestion.event import CANONICAL_COLUMNS
 
 HEADER = "id,at,what,visitor,amount"
 
@@ -176,4 +177,4 @@ def test_views_stand_with_their_columns_before_any_file(source: Source) -> None:
     source.put("a.csv", f"{HEADER}\ne1,2026-03-01T10:00:00Z,x,v1,\n")
     source.ingest()
     assert source.rows("select column_name, column_type from (describe raw.shop_events)") == described
-    assert ("identifiers", 'STRUCT("type" VARCHAR, "value" VARCHAR)[]') in described and len(described) == 43
+    assert ("identifiers", 'STRUCT("type" VARCHAR, "value" VARCHAR)[]') in described and len(described) == len(CANONICAL_COLUMNS)

@@ -61,7 +61,9 @@ def fill(connection: Connection, table: pa.Table, *, horizon_days: int = 7) -> N
     connection.execute("create or replace table raw.run_clock as select max(as_of_at) as data_now from given")
     connection.execute(f"""
         create or replace table features.label_conversion as select {key}, {horizon_days} as horizon_days, is_converted from given
-        where as_of_at + to_days({horizon_days}) <= (select data_now from raw.run_clock)
+        where as_of_at + to_days({horizon_days}) <= (select data_now from raw.run_clock);
+        create or replace view features.train_conversion as from features.label_conversion;
+        create or replace view features.score_points as select customer_point_id, customer_id, as_of_at from {BEHAVIOR}
     """)
     connection.unregister("given")
 

@@ -111,7 +111,7 @@ def test_training_is_skipped_with_the_numbers_that_are_missing() -> None:
         return caught.value.reasons
 
     with connect() as connection:
-        assert "the table features.label_conversion does not exist" in lacking(connection)
+        assert "the table features.train_conversion does not exist" in lacking(connection)
         fill(connection, population(200, 6))
         assert lacking(connection) == ("5 weekly points have a label that is ripe after 7 days; 8 are needed",)
         fill(connection, population(30, 16))

@@ -49,6 +49,9 @@ FAULTS = [
     Fault("raw", f"{RAW} identifiers = [] {ONE}", "identifier_lists_are_not_empty"),
     Fault("raw", f"{RAW} identifiers = [{{'type': 'email', 'value': 'anna@example.org'}}] {ONE}", "personal_identifiers_are_hashed"),
     Fault("raw", f"{RAW} page_url = 'https://shop.example/?mail=anna@example.org' {ONE}", "texts_hold_no_address"),
+    Fault("raw", f"{RAW} properties = '{{\"tel\":\"+41 79 123 45 67\"}}' {ONE}", "texts_hold_no_phone"),
+    Fault("raw", f"{RAW} text = 'mine is 4111 1111 1111 1111, ok' {ONE}", "texts_hold_no_card_number"),
+    Fault("raw", f"{RAW} page_url = 'https://shop.example/?iban=DE89370400440532013000' {ONE}", "texts_hold_no_iban"),
     Fault("raw", f"{RAW} event_date = date '2020-01-01' {ONE}", "days_fit_times"),
     Fault("raw", "delete from raw.shop_events where occurred_at >= timestamp '2026-03-09' and event_id not like '0%'", "weekly_volume_is_usual", stops=False),
     Fault("raw", "delete from raw.shop_events where occurred_at >= timestamp '2026-03-15' and event_id not like '0%'", "daily_volume_is_usual", stops=False),
@@ -56,7 +59,7 @@ FAULTS = [
           "daily_volume_is_usual", stops=False),
     Fault("raw", f"{RAW} event_type = 'page_seen' where event_type = 'order_completed' and occurred_at >= timestamp '2026-03-09'", "event_types_do_not_vanish", stops=False),
     Fault("raw", f"{RAW} event_type = 'gift_wrapped' where event_type = 'order_completed' and occurred_at >= timestamp '2026-03-09'", "event_types_are_known", stops=False),
-    Fault("raw", "alter table raw.shop_events drop column screen", "columns_are_the_canonical_ones"),
+    Fault("raw", "alter table raw.shop_events drop column click_id", "columns_are_the_canonical_ones"),
     Fault("raw", "alter table raw.shop_events add column extra integer", "columns_are_the_canonical_ones"),
     Fault("raw", "alter table raw.shop_events alter column value type double", "columns_are_the_canonical_ones"),
     Fault("journeys", "update marts.fct_sessions set event_count = 0 where session_id = 's_3'", "sessions_have_events"),
@@ -133,6 +136,28 @@ def test_every_rule_has_a_planted_fault() -> None:
     rules = {rule.name for stage in STAGES for suite in suites_of(stage, sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False) for rule in suite.rules}
     assert rules == {fault.rule for fault in FAULTS}
     assert len(FAULTS) >= 25
+
+
+def test_each_form_of_a_personal_number_is_caught_by_name_in_what_is_published() -> None:
+    """Each in a row of its own; the keys name the rows, and nothing of them."""
+    planted = {
+        "texts_hold_no_address": ("user_id = 'anna@example.org'", "text = 'write to anna@example.org'", "referrer = 'https://a.example/?m=anna@example.org'"),
+        "texts_hold_no_phone": ("city = '+41791234567'", "properties = '{\"tel\":\"+41 79 123 45 67\"}'"),
+        "texts_hold_no_card_number": ("properties = '{\"card\":5555555555554444}'", "text = '3782 8224 6310 0005 or 4111-1111-1111-1111'"),
+        "texts_hold_no_iban": ("text = 'to CH93 0076 2011 6238 5295 7'", "properties = '{\"iban\":\"GB29NWBK60161331926819\"}'"),
+    }
+    with clean_warehouse() as connection:
+        number, keys = 0, {rule: set[str]() for rule in planted}
+        for rule, plants in planted.items():
+            for plant in plants:
+                number += 7
+                connection.execute(f"update marts.fct_events set {plant} where event_id = md5('e{number}')")
+                keys[rule].add(str(connection.execute(f"select md5('e{number}')").fetchall()[0][0]))
+        connection.execute("update marts.fct_sessions set landing_page_path = '/u/anna@example.org', landing_screen = 'call +41791234567' where session_id = 's_3'")
+        failed = {(result.table, result.rule): set(result.keys) for result in checked(connection, "journeys") if result.status == "failed"}
+    assert failed == {("marts.fct_events", rule): ids for rule, ids in keys.items()} | {
+        ("marts.fct_sessions", rule): {"s_3"} for rule in ("texts_hold_no_address", "texts_hold_no_phone")
+    }
 
 
 def test_little_history_is_an_answer() -> None:
@@ -231,7 +256,7 @@ def test_data_docs_load_nothing_and_every_link_leads_to_a_page(tmp_path: Path) -
             suites = suites_of(stage, sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False)
             run_suites(connection, suites, restated=False, docs=tmp_path, is_first=stage == STAGES[0], is_last=stage == STAGES[-1])
     pages = sorted(tmp_path.rglob("*.html"))
-    assert len(pages) == 2 * 10 + 1  # ten suites, what was found of each, and the index
+    assert len(pages) == 2 * 11 + 1  # eleven suites, what was found of each, and the index
     for page in pages:
         text = page.read_text()
         links = Links()
@@ -243,4 +268,4 @@ def test_data_docs_load_nothing_and_every_link_leads_to_a_page(tmp_path: Path) -
             assert address == "data:," or (page.parent / unquote(address)).is_file(), (page, address)
         assert "<style>" in text and "border-collapse" in text, page
     index = next(page for page in pages if page.name == "index.html").read_text()
-    assert index.count(" Failed</td>") == 1 and index.count(" Success</td>") == 9 and "features.feat_customer_value" in index
+    assert index.count(" Failed</td>") == 1 and index.count(" Success</td>") == 10 and "features.feat_customer_value" in index

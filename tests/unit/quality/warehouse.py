@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from expectations import Bounds
+from expectations.suites.journeys import _SESSION_TEXTS
 from ml.features import VIEWS, model_fields
 from waymark.core.warehouse import Connection, connect
 from waymark.ingestion.event import empty_events_sql
@@ -17,7 +18,8 @@ NOW = "timestamp '2026-03-16 00:00:00'"
 _EVENTS = f"""
     create table raw.shop_events as
     select e.* replace (
-        md5('e' || i) as event_id, 'shop' as source, case when i % 10 = 0 then 'order_completed' else 'page_viewed' end as event_type,
+        md5('e' || i) as event_id, 'shop' as source, '{{"at":' || 1740268798123456 + i || ',"order":"' || 9111111111111102 + i || '","score":0.4111111111111111}}' as properties,
+        'https://shop.example/p/' || i || '?gclid=EAIaIQobChMI4111111111111111&x=1+1' as page_url, 'order 2026-00012' || i || ' of 2026-03-01' as text, case when i % 10 = 0 then 'order_completed' else 'page_viewed' end as event_type,
         {NOW} - to_minutes(cast(i * 20 + 1 as integer)) as occurred_at, {NOW} - to_minutes(cast(i * 20 + 1 as integer)) as received_at,
         [{{'type': 'anonymous_id', 'value': 'shop:' || i % 50}}, {{'type': 'email', 'value': sha256('m' || i % 50)}}] as identifiers,
         case when i % 10 = 0 then cast(10 as decimal(18, 4)) end as value, case when i % 10 = 0 then 'USD' end as currency, false as is_internal, md5('c' || i) as content_digest,
@@ -27,10 +29,10 @@ _EVENTS = f"""
 """
 _MARTS = f"""
     create table marts.fct_events as
-    select event_id, 's_' || i // 4 as session_id, occurred_at from (select *, row_number() over (order by occurred_at desc) - 1 as i from raw.shop_events) where i < 400;
+    select * exclude (i), 's_' || i // 4 as session_id from (select *, row_number() over (order by occurred_at desc) - 1 as i from raw.shop_events) where i < 400;
     create table marts.fct_sessions as
     select session_id, cast(i as bigint) as session_key_id, started_at, ended_at, event_count, 60 as duration_seconds, 1 as page_view_count,
-        0 as micro_conversion_count, 0 as conversion_count
+        0 as micro_conversion_count, 0 as conversion_count, {", ".join(f"cast(null as varchar) as {column}" for column in _SESSION_TEXTS)}
     from (select session_id, row_number() over (order by session_id) as i, min(occurred_at) as started_at, max(occurred_at) as ended_at,
         cast(count(*) as integer) as event_count from marts.fct_events group by 1);
     create table marts.fct_journey_steps as

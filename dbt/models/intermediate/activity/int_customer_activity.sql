@@ -155,7 +155,7 @@ aged as (
     {%- endif %}
 ),
 
-recent as (
+summed as (
     select
         customer_id,
         as_of_at,
@@ -178,6 +178,11 @@ recent as (
     from aged
     group by customer_id, as_of_at
     having min(age_days) < {{ feature_days() }}
+),
+
+-- Nothing is made of those who did not let it be made.
+recent as (
+    select * from summed where {{ consented('summed') }}
 ),
 
 -- What is older than the pieces: each identifier's sums up to one of its days hold until its next one.

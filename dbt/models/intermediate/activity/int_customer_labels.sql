@@ -10,6 +10,7 @@ with points as (
     select point.customer_id, point.as_of_at
     from {{ ref('int_customer_activity') }} as point
     where {{ x_add_days('point.as_of_at', horizon) }} <= {{ data_now() }} {{ condition }}
+        and {{ consented('point') }}
     {{ "union all" if not loop.last }}
     {%- endfor %}
 ),

@@ -90,7 +90,7 @@ narrowed as (
         classified.is_bot,
         coalesce(classified.is_internal, false) as is_internal,
         classified.device_type,
-        {{ counts_toward_journeys('classified.is_bot', 'coalesce(classified.is_internal, false)') }} as is_counted,
+        {{ counts_toward_journeys('classified.is_bot', 'coalesce(classified.is_internal, false)', is_consent_event('classified.consent_act')) }} as is_counted,
         {{ is_conversion('classified.event_type') }} as is_conversion_event,
         {{ goals_reached('classified.event_type') }} as goals,
         {{ micro_conversion('classified.event_type') }} as micro_conversion,

@@ -1,0 +1,94 @@
+{# What docs/consent.md says, in SQL. Every moment is read as (from, to]: what happened at an instant is known, and holds, for what comes after it. #}
+
+{# Is the event itself an act of consent, and no event of a journey? What ordinary events state beside makes them no such thing. #}
+{% macro is_consent_event(consent_act) -%} coalesce(not {{ consent_act }}.is_statement, false) {%- endmacro %}
+
+{# Of two acts of one instant the stricter stands. #}
+{% macro consent_strictness(action) -%} case {{ action }} when 'grant' then 0 when 'expire' then 1 when 'withdraw' then 2 end {%- endmacro %}
+
+{# Until when an act lets the scope be used: a grant to its expiry, for ever where it has none; the others not at all. #}
+{% macro consent_granted_until(action, expires_at) -%}
+    case when {{ action }} = 'grant' then coalesce({{ expires_at }}, timestamp '9999-12-31 00:00:00') else timestamp '0001-01-01 00:00:00' end
+{%- endmacro %}
+
+{#
+  CTEs told, compared and acts: one row per act, scope and identifier that it names. What ordinary events state is an act where it differs from what the same
+  source stated before of the same identifier: a page viewed with last year's cookie does not take back a withdrawal. condition: which identifiers, over `nodes`.
+#}
+{% macro consent_act_ctes(condition='true') -%}
+told as (
+    select
+        nodes.element as node_id,
+        event.event_id,
+        event.source,
+        event.occurred_at,
+        event.scope,
+        event.action,
+        {{ consent_strictness('event.action') }} as strictness,
+        {{ consent_granted_until('event.action', 'event.expires_at') }} as granted_until,
+        event.is_statement
+    from {{ ref('int_consent_events') }} as event
+    {{ x_unnest_with_position('event.node_ids', 'nodes') }}
+    where {{ condition }}
+),
+
+compared as (
+    select
+        *,
+        lag(action) over (
+            partition by source, node_id, scope, is_statement order by occurred_at asc nulls first, strictness asc nulls first, event_id asc nulls first
+        ) as action_before
+    from told
+),
+
+acts as (
+    select node_id, event_id, occurred_at, scope, action, strictness, granted_until
+    from compared
+    where not is_statement or action_before is null or action_before <> action
+)
+{%- endmacro %}
+
+{# Scopes whose absence is a denial somewhere, as (scope, jurisdiction, is_denied); no row where absence is granted everywhere. #}
+{% macro consent_absence_rules() -%}
+    {%- set rules = [] -%}
+    {%- for scope, places in var('consent_denied_when_absent').items() -%}
+        {%- for place, is_denied in places.items() -%} {%- do rules.append((scope, place, is_denied)) -%} {%- endfor -%}
+    {%- endfor -%}
+    {%- for scope, place, is_denied in rules %}
+    select {{ sql_text(scope) }} as scope, {{ sql_text(place) }} as jurisdiction, {{ is_denied | lower }} as is_denied {{ "union all" if not loop.last }}
+    {%- else %}
+    select cast(null as varchar) as scope, cast(null as varchar) as jurisdiction, false as is_denied where false
+    {%- endfor %}
+{%- endmacro %}
+
+{# The scope that the model's yml names in meta.consent_scope: the one place where it stands. A unit test, which is no model, overrides this macro. #}
+{% macro consent_scope_of_model() -%}
+    {%- if not execute -%} {{ return('') }} {%- endif -%}
+    {%- set scope = model.get('config', {}).get('meta', {}).get('consent_scope') -%}
+    {%- if not scope -%} {{ exceptions.raise_compiler_error("model " ~ model.name ~ " asks for consent, but its meta names no consent_scope") }} {%- endif -%}
+    {%- if scope not in var('consent_scopes') -%} {{ exceptions.raise_compiler_error("model " ~ model.name ~ " needs the consent scope '" ~ scope ~ "', which nobody can give: list it in consent.scopes of waymark.yml") }} {%- endif -%}
+    {{ return(scope) }}
+{%- endmacro %}
+
+{# Condition over rows (customer_id, as_of_at): the scope of the model's yml was valid at as_of_at, as known then. #}
+{% macro consented(alias) -%}
+    not exists (
+        select 1 from {{ ref('int_consent_denials') }} as denial
+        where denial.scope = {{ sql_text(consent_scope_of_model()) }}
+            and denial.customer_id = {{ alias }}.customer_id
+            and denial.valid_from < {{ alias }}.as_of_at
+            and (denial.valid_to is null or {{ alias }}.as_of_at <= denial.valid_to)
+    )
+{%- endmacro %}
+
+{# The same, and more: it is valid today too, by all that is known today of the person. #}
+{% macro consented_today(alias) -%}
+    {{ consented(alias) }}
+    and not exists (
+        select 1 from {{ ref('int_consent_denied_today') }} as denial
+        where denial.scope = {{ sql_text(consent_scope_of_model()) }}
+            and denial.customer_id = {{ alias }}.customer_id
+            and denial.valid_from < {{ alias }}.as_of_at
+            and (denial.valid_to is null or {{ alias }}.as_of_at <= denial.valid_to)
+    )
+{%- endmacro %}

@@ -1,0 +1,38 @@
+{{ config(materialized='incremental', incremental_strategy='restate') }}
+{%- set all_events, pending_events = ref('stg_events'), ref('stg_pending_events') %}
+{%- set arriving = pending_events if is_incremental() else all_events %}
+{#- Asked only where some jurisdiction's absence means something else than another's. #}
+{%- set places = var('consent_jurisdictions') if var('consent_denied_when_absent') else {} %}
+{%- set all_countries = [] %}
+{%- for countries in places.values() %} {%- do all_countries.extend(countries) %} {%- endfor %}
+
+with events as (
+    select event_id, source, occurred_at, identifiers, country, cast(null as varchar) as told
+    from {{ arriving }}
+    where identifiers is not null and country in ({{ sql_text_list(all_countries) }})
+    {%- if var('consent_denied_when_absent') %}
+    union all
+    select event_id, source, occurred_at, identifiers, cast(null as varchar), consent_act.jurisdiction
+    from {{ arriving }}
+    where identifiers is not null and consent_act.jurisdiction is not null
+    {%- endif %}
+),
+
+placed as (
+    select
+        event_id || '_' || case when told is null then 'country' else 'act' end as event_jurisdiction_id,
+        event_id,
+        source,
+        occurred_at,
+        {{ x_node_ids('identifiers') }} as node_ids,
+        coalesce(
+            told,
+            {%- for place, countries in places.items() %}
+            case when country in ({{ sql_text_list(countries) }}) then {{ sql_text(place) }} end,
+            {%- endfor %}
+            cast(null as varchar)
+        ) as jurisdiction
+    from events
+)
+
+select * from placed

@@ -1,0 +1,243 @@
+"""Negative evidence and operators' words against the definition in `reference`: what is refused, since when, and how sure the rest is."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import Event, Identifier, Said, minutes
+from warehouse_double import WarehouseDouble, rebuilt
+from warehouse_double import settings as project_settings
+from worlds import random_batches
+
+from waymark.identity import Word, preview_words, restated_rows
+
+DEVICE, TABLET = ("anonymous_id", "web:a"), ("anonymous_id", "web:b")
+ANN, BEN = ("user_id", "shop:1"), ("user_id", "shop:2")
+
+
+def event(number: int, at: float, *identifiers: Identifier, key: int | None = None, **more: object) -> Event:
+    return Event(f"{number:032x}", minutes(at), key, identifiers, **more)  # type: ignore[arg-type]
+
+
+def said(number: int, at: float, is_merge: bool, one: Identifier, other: Identifier) -> Said:
+    return Said(f"{0xF000 + number:032x}", minutes(at), number, is_merge, (one, other))
+
+
+def map_of(double: WarehouseDouble) -> dict[Identifier, str]:
+    found = double.connection.execute("select identifier_type, identifier_value, customer_id from identity.memberships join identity.nodes using (node_id)")
+    return {(kind, value): customer for kind, value, customer in found.fetchall()}
+
+
+def random_words(stream: random.Random, events: list[Event], count: int) -> list[Said]:
+    known = sorted({identifier for item in events for identifier in item.identifiers})
+    return [
+        said(number, stream.choice([stream.randrange(0, 600), 20 * stream.randrange(0, 30)]), stream.random() < 0.5, *stream.sample(known, 2))
+        for number in range(1, count + 1)
+    ]
+
+
+def check_world(seed: int, *, limit: int, batches: int, events: int, words: int) -> None:
+    """Increments equal a rebuild, and both equal the definition, now and at every instant."""
+    stream = random.Random(seed)
+    split = random_batches(stream, events=events, batches=batches, people=5, flips=0.2)
+    # Values, and order ids a day apart, so that reports of one order contradict each other.
+    split = [[replace(item, value=stream.choice([None, 10, 20])) for item in batch] for batch in split]
+    spoken = random_words(stream, [item for batch in split for item in batch], words)
+    double = WarehouseDouble(limit)
+    waiting = list(spoken)
+    stream.shuffle(waiting)
+    for batch in split:
+        double.put(batch)
+        while waiting and stream.random() < 0.6:
+            double.say(waiting.pop())
+        double.resolve()
+        if stream.random() < 0.8:
+            double.build_marts()
+            double.finish()
+    for word in waiting:
+        double.say(word)
+    double.resolve()
+    log = list(double.events.values())
+    assert double.identity() == rebuilt(log, limit, spoken).identity()
+    assert dict(double.table("memberships")) == reference.memberships(log, limit, spoken)
+    assert sorted(double.intervals(), key=lambda row: (row[0], row[2])) == reference.history(log, limit, spoken)
+    sure = dict(double.connection.execute("select node_id, confidence from identity.membership_history where valid_to is null").fetchall())
+    assert sure == pytest.approx(reference.confidences(log, limit, spoken), abs=2e-6)
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3, 6]), batches=st.integers(1, 4), events=st.integers(3, 40), words=st.integers(0, 6))
+def test_no_order_of_arrival_changes_what_is_refused(seed: int, limit: int, batches: int, events: int, words: int) -> None:
+    check_world(seed, limit=limit, batches=batches, events=events, words=words)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", range(120))
+def test_no_order_of_arrival_changes_what_is_refused_at_length(seed: int) -> None:
+    stream = random.Random(seed)
+    check_world(seed, limit=stream.choice([1, 2, 3, 6]), batches=stream.randrange(1, 7), events=stream.randrange(3, 90), words=stream.randrange(0, 12))
+
+
+def test_of_two_log_ins_in_one_session_the_later_one_is_refused_the_device() -> None:
+    double = WarehouseDouble()
+    double.run([event(1, 0, DEVICE, key=1), event(2, 5, DEVICE, ANN, key=1), event(3, 100, TABLET, BEN, key=2)])
+    assert len(set(map_of(double).values())) == 2
+    double.run([event(4, 20, DEVICE, BEN, key=1)])
+    found = map_of(double)
+    assert found[DEVICE] == found[ANN] == reference.node_customer_id(*DEVICE)
+    assert found[TABLET] == found[BEN] != found[ANN]
+    ((node_a, node_b, kind, since, until, source),) = double.table("negative_edges")
+    assert {node_a, node_b} == {reference.node_id(*ANN), reference.node_id(*BEN)}
+    assert (kind, since, until, source) == ("two_logins_in_one_session", minutes(20), None, f"{4:032x}")
+
+
+def test_two_log_ins_in_two_sessions_say_nothing_until_an_event_joins_the_sessions() -> None:
+    double = WarehouseDouble()
+    double.run([event(1, 0, DEVICE, ANN, key=1), event(2, 50, DEVICE, BEN, key=1)])
+    assert double.table("negative_edges") == [] and len(set(map_of(double).values())) == 1
+    double.run([event(3, 25, DEVICE, key=1)])
+    assert len(double.table("negative_edges")) == 1 and len(set(map_of(double).values())) == 2
+    double.run([replace(event(3, 25, DEVICE, key=1), is_counted=False)])
+    assert double.table("negative_edges") == [] and len(set(map_of(double).values())) == 1
+
+
+def order(number: int, at: float, value: int, *identifiers: Identifier) -> Event:
+    return event(number, at, *identifiers, is_conversion_event=True, order_id="o", value=value)
+
+
+def test_an_order_id_of_two_values_or_of_two_days_keeps_strangers_apart() -> None:
+    strangers = [event(1, 0, DEVICE, ANN), event(2, 1, TABLET, ANN)]
+    for reports, kept_apart in (
+        ([order(3, 10, 5, DEVICE), order(4, 20, 5, TABLET)], False),
+        ([order(3, 10, 5, DEVICE), order(4, 20, 6, TABLET)], True),
+        ([order(3, 10, 5, DEVICE), order(4, 10 + 24 * 60, 5, TABLET)], False),
+        ([order(3, 10, 5, DEVICE), order(4, 11 + 24 * 60, 5, TABLET)], True),
+        ([order(3, 10, 5, DEVICE, ANN), order(4, 20, 6, TABLET, ANN)], False),
+    ):
+        double = WarehouseDouble()
+        double.run([*strangers, *reports])
+        assert (map_of(double)[DEVICE] != map_of(double)[TABLET]) is kept_apart, reports
+
+
+def test_the_surest_link_wins_whichever_came_first() -> None:
+    """The mailbox of two people stays with the account that confirmed it; the form on the other's device yields."""
+    mailbox = ("email", "h")
+    double = WarehouseDouble()
+    double.run([event(1, 0, DEVICE, mailbox), event(2, 50, mailbox, ANN), event(3, 60, DEVICE, BEN, key=1), event(4, 61, DEVICE, ANN, key=1)])
+    found = map_of(double)
+    assert found[mailbox] == found[ANN] != found[BEN] == found[DEVICE]
+
+
+def test_a_merge_beats_the_evidence_and_a_split_beats_a_merge_until_the_next_word() -> None:
+    double = WarehouseDouble()
+    double.run([event(1, 0, DEVICE, ANN, key=1), event(2, 5, DEVICE, BEN, key=1)])
+    assert map_of(double)[ANN] != map_of(double)[BEN]
+    for number, (is_merge, customers) in enumerate([(True, 1), (False, 2), (True, 1), (True, 1), (False, 2)], start=1):
+        double.say(said(number, 100, is_merge, ANN, BEN))
+        double.run([])
+        assert len({map_of(double)[ANN], map_of(double)[BEN]}) == customers
+
+
+def test_what_an_operator_alone_joined_is_said_to_be_so() -> None:
+    double = WarehouseDouble()
+    double.run([event(1, 0, DEVICE), event(2, 5, TABLET, ANN)])
+    double.say(said(1, 50, True, DEVICE, TABLET))
+    double.run([])
+    found = double.connection.execute("""
+        select identifier_value, method, confidence from identity.membership_history join identity.nodes using (node_id)
+        where valid_to is null order by identifier_value
+    """)
+    assert found.fetchall() == [("shop:1", "operator", 0.99), ("web:a", "own", 1.0), ("web:b", "operator", 1.0)]
+
+
+def test_a_split_holds_against_every_way_round_it() -> None:
+    double = WarehouseDouble()
+    double.run([event(1, 0, DEVICE, ANN), event(2, 5, TABLET, ANN), event(3, 6, DEVICE, ("email", "h")), event(4, 7, TABLET, ("email", "h"))])
+    double.say(said(1, 50, False, DEVICE, TABLET))
+    double.run([])
+    found = map_of(double)
+    assert found[DEVICE] != found[TABLET]
+    assert {found[ANN], found["email", "h"]} <= {found[DEVICE], found[TABLET]}
+    known = reference.known_before(list(double.events.values()), 3, minutes(50), double.words)
+    assert len(set(known.values())) == 1, "as known before the word they were one"
+
+
+def check_announcement(seed: int) -> None:
+    stream = random.Random(seed)
+    double = WarehouseDouble(limit=3)
+    double.run([item for batch in random_batches(stream, events=60, batches=1, people=4) for item in batch])
+    word = random_words(stream, list(double.events.values()), 1)[0]
+    before = double.identity()
+    announced, rows = preview_words(
+        double.connection, [Word("operator_merge" if word.is_merge else "operator_split", *word.nodes, word.at, word.ordinal, word.event_id)],
+        settings=project_settings(3), customer_id_pads=reference.PADS,
+    )  # fmt: skip
+    assert double.identity() == before and double.table("restated_customers") == []
+    double.say(word)
+    double.resolve()
+    logged = double.connection.execute("select customer_before, customer_after, why, identifier_count from identity.restatements").fetchall()
+    assert logged == [(change.before, change.after, change.why, change.identifiers) for change in announced]
+    assert restated_rows(double.connection) == rows
+    moved = {node: (before_id, after_id) for node, before_id, after_id in _moved(dict(before["memberships"]), dict(double.table("memberships")))}
+    assert sorted(logged) == sorted(
+        (*pair, "operator_merge" if word.is_merge else "operator_split", list(moved.values()).count(pair)) for pair in set(moved.values())
+    )
+
+
+def test_what_is_announced_is_what_the_next_run_does() -> None:
+    for seed in range(4):
+        check_announcement(seed)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", range(4, 40))
+def test_what_is_announced_is_what_the_next_run_does_at_length(seed: int) -> None:
+    check_announcement(seed)
+
+
+def _moved(before: dict[int, str], after: dict[int, str]) -> list[tuple[int, str, str]]:
+    return [(node, customer, after[node]) for node, customer in before.items() if after[node] != customer]
+
+
+def test_the_log_says_why_a_customer_changed() -> None:
+    double = WarehouseDouble(limit=3)
+
+    def why() -> set[str]:
+        newest = "select why from identity.restatements where run_number = (select max(run_number) from identity.restatements)"
+        return {reason for (reason,) in double.connection.execute(newest).fetchall()}
+
+    double.run([event(1, 0, DEVICE), event(2, 1, TABLET)])
+    assert why() == set()
+    double.run([event(3, 10, DEVICE, ANN), event(4, 11, TABLET, ANN)])
+    assert why() == {"late_login"}
+    double.say(said(1, 50, False, DEVICE, TABLET))
+    double.run([])
+    assert why() == {"operator_split"}
+    double.say(said(2, 50, True, DEVICE, TABLET))
+    double.run([])
+    assert why() == {"operator_merge"}
+    double.run([event(number, number, ("anonymous_id", f"web:{number}"), ANN) for number in (20, 21)])
+    assert why() == {"guard_crossing"}
+    double.run([replace(event(20, 20), is_counted=False), replace(event(4, 11, TABLET), is_counted=True)])
+    assert "withdrawn_event" in why() or "guard_crossing" in why()
+
+
+def test_evidence_counts_events_and_names_the_first_and_the_last() -> None:
+    double = WarehouseDouble()
+    first = [event(1, 10, DEVICE, ANN), event(2, 10, DEVICE, ANN), event(3, 30, DEVICE, ANN)]
+    double.run(first)
+    double.put([event(4, 5, DEVICE, ANN)])
+    double.resolve()
+    double.put([event(5, 40, DEVICE, ANN)])
+    double.resolve()
+    double.build_marts()
+    double.finish()
+    columns = "event_count, first_event_id, last_event_id, probability, estimation_version"
+    assert double.connection.execute(f"select {columns} from identity.edges").fetchall() == [(5, f"{4:032x}", f"{5:032x}", 0.99, 0)]
+    double.run([replace(event(4, 5, DEVICE), is_counted=True), replace(event(5, 40, DEVICE, ANN), is_counted=False)])
+    assert double.connection.execute(f"select {columns} from identity.edges").fetchall() == [(3, f"{1:032x}", f"{3:032x}", 0.99, 0)]

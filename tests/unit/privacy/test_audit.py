@@ -1,0 +1,169 @@
+"""The audit log finds what was done to it, survives what cuts it short, and lets several processes write."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from waymark.core.errors import StorageError
+from waymark.core.home import Home
+from waymark.privacy.audit import NOTHING, Anchor, AuditLog
+from waymark.privacy.subjects import SubjectReferences
+
+WRITER = """
+import sys
+from pathlib import Path
+from waymark.core.home import Home
+from waymark.privacy.audit import AuditLog
+log = AuditLog(Home(Path(sys.argv[1])))
+for number in range(25):
+    log.append("sql", details={"query": f"select ? -- {sys.argv[2]} {number}"})
+"""
+
+
+def filled(folder: Path, entries: int = 6) -> AuditLog:
+    log = AuditLog(Home(folder))
+    for number in range(entries):
+        log.append("sql", details={"query": f"from marts.fct_sessions limit {number}"})
+    return log
+
+
+def test_entries_are_chained_owned_and_hold(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    verdict, head = log.verify(), log.head()
+    assert (verdict.entries, verdict.problems, verdict.notes) == (6, (), ())
+    assert (head.entries, head.digest, head.bytes) == (6, verdict.digest, log.path.stat().st_size) and log.holds(head)
+    entries = [entry for _, entry in log.lines() if entry]
+    assert [entry.previous for entry in entries] == [NOTHING, *(entry.digest for entry in entries[:-1])]
+    assert log.path.stat().st_mode & 0o777 == 0o600 and log.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_every_altered_byte_is_found(tmp_path: Path) -> None:
+    """Each byte in turn, as another one; line ends too. The anchor is what a manifest would know."""
+    log = filled(tmp_path, 3)
+    anchor = Anchor(log.head(), "the manifest")
+    content = log.path.read_bytes()
+    assert log.verify([anchor]).problems == ()
+    for position in range(len(content)):
+        log.path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        assert log.verify([anchor]).problems, position
+
+
+def test_a_removed_a_swapped_a_doubled_and_a_rewritten_entry_are_found(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    anchor = Anchor(log.head(), "the manifest")
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    for gone in range(6):
+        log.path.write_bytes(b"".join(lines[:gone] + lines[gone + 1 :]))
+        assert log.verify([anchor]).problems
+        assert gone == 5 or any("missing" in problem for problem in log.verify().problems)
+    log.path.write_bytes(b"".join([*lines[:2], lines[3], lines[2], *lines[4:]]))
+    assert log.verify().problems
+    log.path.write_bytes(b"".join([*lines[:3], lines[2], *lines[3:]]))
+    assert any("stands after" in problem for problem in log.verify().problems)
+    # An entry that holds by itself, in the place of another: the next one does not follow from it.
+    forged = AuditLog(Home(tmp_path / "forged"))
+    for _ in range(3):
+        forged.append("why")
+    log.path.write_bytes(b"".join([*lines[:2], forged.path.read_bytes().splitlines(keepends=True)[2], *lines[3:]]))
+    assert [problem for problem in log.verify().problems if "does not follow" in problem] != []
+    # Somebody writes the whole log anew, with a chain that holds: only the manifest knows better.
+    log.path.unlink()
+    for _ in range(6):
+        log.append("sql", details={"query": "from nothing"})
+    assert log.verify().problems == () and "written anew" in log.verify([anchor]).problems[0]
+
+
+def test_a_cut_tail_is_found_by_what_a_manifest_knows(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    head = log.head()
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    for kept in range(6):
+        log.path.write_bytes(b"".join(lines[:kept]))
+        assert log.verify().problems == ()
+        assert "its end was cut" in log.verify([Anchor(head, "the manifest")]).problems[0] and not log.holds(head)
+    log.path.unlink()
+    assert log.verify([Anchor(head, "the manifest")]).problems and not log.holds(head)
+
+
+def test_a_line_that_a_crash_cut_is_told_and_what_follows_holds(tmp_path: Path) -> None:
+    """Cut at every byte of the last line; then an entry is written, as the next command would."""
+    log = filled(tmp_path, 3)
+    content = log.path.read_bytes()
+    last = content[:-1].rfind(b"\n") + 1
+    for end in range(last + 1, len(content)):
+        log.path.write_bytes(content[:end])
+        is_whole = end == len(content) - 1  # only the end of the line is lacking, and nothing of the entry
+        assert bool(log.verify().problems) is not is_whole
+        assert log.head().entries == 2 or is_whole
+        log.append("why", subjects=["p_1"])
+        verdict = log.verify()
+        assert verdict.problems == () and verdict.entries == 4, (end, verdict)
+        assert bool(verdict.notes) is not is_whole
+        assert content[:end] in log.path.read_bytes(), "nothing is dropped"
+    # A whole line that is no entry is no crash, and no later entry excuses it.
+    log.path.write_bytes(content[:last] + b"nonsense\n")
+    log.append("why")
+    assert any("is no entry" in problem for problem in log.verify().problems)
+
+
+def test_a_write_that_fails_leaves_the_log_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = filled(tmp_path, 2)
+    before, write = log.path.read_bytes(), os.write
+
+    def half(handle: int, data: bytes) -> int:
+        write(handle, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(StorageError, match="audit log cannot be written"):
+        log.append("sql")
+    assert log.path.read_bytes() == before
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), name]) for name in "abcd"]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+    log = AuditLog(Home(tmp_path))
+    verdict = log.verify()
+    assert (verdict.entries, verdict.problems) == (100, ())
+    said = {str(entry.details["query"]) for _, entry in log.lines() if entry}
+    assert said == {f"select ? -- {name} {number}" for name in "abcd" for number in range(25)}
+
+
+def test_long_entries_are_found_from_the_end(tmp_path: Path) -> None:
+    log = AuditLog(Home(tmp_path))
+    for size in (10, 70_000, 200_000, 10):
+        log.append("sql", details={"query": "x" * size})
+    assert log.head().entries == 4 and log.verify().problems == ()
+
+
+def test_an_unknown_action_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no action"):
+        AuditLog(Home(tmp_path)).append("peek")
+
+
+def test_a_reference_is_random_stable_and_forgotten_for_good(tmp_path: Path) -> None:
+    subjects = SubjectReferences(Home(tmp_path))
+    assert subjects.known("c_1") is None and subjects.forget(["c_1"]) == 0
+    first, second = subjects.of(["c_1", "c_2"])
+    assert first != second and subjects.of(["c_2", "c_1"]) == [second, first] and subjects.known("c_1") == first
+    assert subjects.path.stat().st_mode & 0o777 == 0o600
+    content = subjects.path.read_bytes()
+    assert b"c_1" not in content and first.encode() in content
+    assert subjects.forget(["c_1", "c_nobody"]) == 1
+    assert first.encode() not in subjects.path.read_bytes(), "the row's bytes are overwritten"
+    assert subjects.known("c_1") is None and subjects.known("c_2") == second
+    assert subjects.of(["c_1"]) != [first]
+
+
+def test_no_entry_holds_what_it_should_not(tmp_path: Path) -> None:
+    log = AuditLog(Home(tmp_path))
+    entry = log.append("why", role="analyst", subjects=SubjectReferences(Home(tmp_path)).of(["c_3fa"]))
+    assert "c_3fa" not in log.path.read_text() and json.loads(log.path.read_text())["role"] == "analyst"
+    assert entry.actor and entry.at.endswith("Z")

@@ -1,0 +1,63 @@
+"""`waymark identity`: why two identifiers are one person's, and an operator's word that they are, or are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from waymark.cli.project import ProjectOption
+
+app = typer.Typer(no_args_is_help=True)
+One = Annotated[str, typer.Argument(metavar="A", help="An identifier, TYPE:VALUE, plain or keyed; a plain e-mail is hashed at once.", show_default=False)]
+Other = Annotated[str, typer.Argument(metavar="B", help="The other identifier.", show_default=False)]
+Because = Annotated[str, typer.Option("--because", help="Why; it is kept with the word.", show_default=False)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what it would change.")]
+
+
+@app.command()
+def explain(one: One, other: Other, project: ProjectOption = Path(".")) -> None:
+    """Print the evidence between two identifiers, or customers: ways that join them with probabilities and events, and what speaks against."""
+    from waymark.core.settings import load_project
+    from waymark.pipeline.explain import explain as explained
+
+    opened = load_project(project)
+    with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=_tell_wait):
+        lines = explained(opened, one, other)
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command()
+def split(one: One, other: Other, because: Because, project: ProjectOption = Path("."), dry_run: DryRun = False) -> None:
+    """Say that two identifiers are two people's: prints what changes, and the next run states it."""
+    _say("operator_split", (one, other), because, project, dry_run)
+
+
+@app.command()
+def merge(one: One, other: Other, because: Because, project: ProjectOption = Path("."), dry_run: DryRun = False) -> None:
+    """Say that two identifiers are one person's: prints what changes, and the next run states it."""
+    _say("operator_merge", (one, other), because, project, dry_run)
+
+
+def _say(word: str, pair: tuple[str, str], because: str, project: Path, dry_run: bool) -> None:
+    from waymark.cli.audit import log_read
+    from waymark.core.settings import load_project
+    from waymark.pipeline.operator_words import announce, say
+
+    opened = load_project(project)
+    with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=_tell_wait):
+        announcement = announce(opened, word, *pair)
+        for line in announcement.lines():
+            typer.echo(line)
+        if dry_run:
+            return
+        changed = {customer for change in announcement.changes for customer in (change.before, change.after) if customer}
+        log_read(opened, "override", subjects=changed, details={"word": word, "customers": len(changed)})
+        path = say(opened, announcement, because=because)
+    typer.echo(f"Said in {path.name}. The next run states it: waymark run")
+
+
+def _tell_wait(holder: str) -> None:
+    typer.echo(f"Waiting for {holder}.", err=True)

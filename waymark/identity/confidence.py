@@ -1,0 +1,169 @@
+"""How sure a membership is: the product of the probabilities of the links on the surest way from the cluster's earliest identifier.
+
+A chain of links holds if all of them do, and they are taken as independent, so a chain's probability is the product, and the surest way is a shortest path by
+-log p (Dijkstra, 1959). Two ways side by side make a membership surer than either; to say by how much is #P-hard (network reliability; Valiant, 1979), so the
+figure is a lower bound. Rounded, so that it is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array  # type: ignore[import-untyped, unused-ignore]
+from scipy.sparse.csgraph import connected_components, dijkstra  # type: ignore[import-untyped, unused-ignore]
+
+Integers = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+DIGITS = 6
+# By what a membership holds, the strongest that is enough for it.
+METHODS = ("own", "deterministic", "operator", "probabilistic")
+_OWN, _DETERMINISTIC, _OPERATOR, _PROBABILISTIC = range(4)
+# A link of probability 1 must not vanish from a sparse matrix.
+_LEAST_WEIGHT = 1e-12
+
+
+@dataclass(frozen=True)
+class WeighedLinks:
+    """Links with their times in force, (first, end] in µs. is_operators, is_estimated: what kind of evidence."""
+
+    node: Integers
+    other: Integers
+    first: Integers
+    end: Integers
+    probability: Doubles
+    is_operators: Flags
+    is_estimated: Flags
+
+
+@dataclass(frozen=True)
+class Memberships:
+    """Intervals (valid_from, valid_to] in which `node` was in the cluster whose earliest node is `label`; the greatest integer as valid_to: still is."""
+
+    node: Integers
+    label: Integers
+    valid_from: Integers
+    valid_to: Integers
+
+
+@dataclass(frozen=True)
+class Surety:
+    """One row per interval. method: index of METHODS."""
+
+    confidence: Doubles
+    method: Integers
+
+
+def surety(intervals: Memberships, links: WeighedLinks) -> Surety:
+    """Of each interval, by the links in force at its end, or now where it lasts.
+
+    An interval's cluster at its end is made of the intervals of the same label that hold at that instant.
+    """
+    node, label, valid_from, valid_to = intervals.node, intervals.label, intervals.valid_from, intervals.valid_to
+    confidence, method = np.ones(len(node)), np.full(len(node), _OWN, dtype=np.int64)
+    if not len(links.node):
+        return Surety(confidence, method)
+    vertices, group = _vertices(label, valid_from, valid_to)
+    of_vertex = _positions(group, node[vertices])
+    kept = _links_of_vertices(of_vertex, group, node[vertices], valid_to[vertices], links)
+    one, other, link = kept
+    weights = np.maximum(-np.log(links.probability[link]), _LEAST_WEIGHT)
+    size = len(vertices)
+    roots = np.flatnonzero(node[vertices] == label[vertices])
+    distance = dijkstra(_shortest(one, other, weights, size), directed=False, indices=roots, min_only=True)
+    root_of = np.full(int(group.max()) + 1, -1, dtype=np.int64)
+    root_of[group[roots]] = roots
+    found = np.full(size, _PROBABILISTIC, dtype=np.int64)
+    rank = np.where(links.is_estimated[link], _PROBABILISTIC, np.where(links.is_operators[link], _OPERATOR, _DETERMINISTIC))
+    for code in (_PROBABILISTIC, _OPERATOR, _DETERMINISTIC):
+        if code != _DETERMINISTIC and not (rank == code).any():
+            continue
+        part = rank <= code
+        pairs = csr_array((np.ones(int(part.sum()), dtype=np.int8), (one[part], other[part])), shape=(size, size))
+        piece = connected_components(pairs, directed=False)[1]
+        found[piece == piece[root_of[group]]] = code
+    found[roots] = _OWN
+    # A vertex stands for its interval only in the group that ends with it; in another it lends its links.
+    is_ending = _is_ending(group, valid_to, vertices)
+    confidence[vertices[is_ending]] = np.round(np.exp(-distance[is_ending]), DIGITS)
+    method[vertices[is_ending]] = found[is_ending]
+    return Surety(confidence, method)
+
+
+def _vertices(label: Integers, valid_from: Integers, valid_to: Integers) -> tuple[Integers, Integers]:
+    """(interval, group) of each vertex: a group is a label and an instant at which intervals of it end; its vertices are those that hold then."""
+    order = np.lexsort((valid_to, label))
+    sorted_label, sorted_to = label[order], valid_to[order]
+    is_new = np.concatenate(([True], (sorted_label[1:] != sorted_label[:-1]) | (sorted_to[1:] != sorted_to[:-1])))[: len(order)]
+    heads = np.flatnonzero(is_new)
+    group_label, group_to = sorted_label[heads], sorted_to[heads]
+    # Only intervals that end then or later can hold: those from the group's first on, up to the label's last.
+    ends = np.searchsorted(sorted_label, group_label, side="right")
+    lengths = ends - heads
+    group = np.repeat(np.arange(len(heads)), lengths)
+    offset = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    interval = order[np.repeat(heads, lengths) + offset]
+    holds = valid_from[interval] < group_to[group]
+    return interval[holds].astype(np.int64), group[holds].astype(np.int64)
+
+
+def _is_ending(group: Integers, valid_to: Integers, vertices: Integers) -> Flags:
+    """Whether a vertex's interval ends at its group's instant: the least end among the group's vertices."""
+    least = np.full(int(group.max()) + 1, np.iinfo(np.int64).max, dtype=np.int64)
+    np.minimum.at(least, group, valid_to[vertices])
+    return np.asarray(valid_to[vertices] == least[group])
+
+
+@dataclass(frozen=True)
+class _Positions:
+    """Finds the vertex of a group and node."""
+
+    keys: Integers
+    vertex: Integers
+    factor: int
+
+    def find(self, group: Integers, node: Integers) -> Integers:
+        """The vertex, or -1."""
+        wanted = group * self.factor + node
+        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[at] == wanted, self.vertex[at], -1)
+
+
+def _positions(group: Integers, node: Integers) -> _Positions:
+    factor = int(node.max()) + 1
+    keys = group * factor + node
+    order = np.argsort(keys, kind="stable")
+    return _Positions(keys[order], order.astype(np.int64), factor)
+
+
+def _links_of_vertices(
+    of_vertex: _Positions, group: Integers, node: Integers, valid_to: Integers, links: WeighedLinks
+) -> tuple[Integers, Integers, Integers]:
+    """(vertex, vertex, link) for each link in force at a group's instant between two of its vertices."""
+    instant = np.full(int(group.max()) + 1, np.iinfo(np.int64).max, dtype=np.int64)
+    np.minimum.at(instant, group, valid_to)
+    by_node = np.argsort(links.node, kind="stable")
+    starts, stops = np.searchsorted(links.node[by_node], node, side="left"), np.searchsorted(links.node[by_node], node, side="right")
+    lengths = stops - starts
+    vertex = np.repeat(np.arange(len(node)), lengths)
+    offset = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    link = by_node[np.repeat(starts, lengths) + offset]
+    in_force = (links.first[link] < instant[group[vertex]]) & (instant[group[vertex]] <= links.end[link])
+    vertex, link = vertex[in_force], link[in_force]
+    if not len(vertex):
+        return vertex, vertex, link
+    other = of_vertex.find(group[vertex], links.other[link])
+    met = other >= 0
+    return vertex[met], other[met], link[met]
+
+
+def _shortest(one: Integers, other: Integers, weights: Doubles, size: int) -> csr_array:
+    """A sparse matrix with the least weight of parallel links: its constructor would add them up."""
+    low, high = np.minimum(one, other), np.maximum(one, other)
+    order = np.lexsort((weights, high, low))
+    low, high, weights = low[order], high[order], weights[order]
+    is_first = np.concatenate(([True], (low[1:] != low[:-1]) | (high[1:] != high[:-1])))[: len(low)]
+    return csr_array((weights[is_first], (low[is_first], high[is_first])), shape=(size, size))

@@ -1,0 +1,144 @@
+"""Schema `identity`: who may be whom, brought up to date with the events; an increment gives what a rebuild would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from waymark.core.warehouse import Connection, rows
+from waymark.identity.linkage.candidates import pairs_sql
+from waymark.identity.linkage.comparisons import keys_sql, wide_sql
+from waymark.identity.linkage.estimation import Estimation
+from waymark.identity.linkage.records import FACTS, RECORDS, prepare_records, records_sql
+from waymark.identity.linkage.scoring import FREQUENCIES, prepare_frequencies, scored_sql, vectors_sql
+
+LINKS, KEYS, STATE = "identity.probable_links", "identity.comparable_keys", "identity.linkage_state"
+TABLES = {
+    # One row per pair of identifiers and interval (valid_from, valid_to], valid_to NULL for now, with at least LEAST_PROBABILITY; node_a < node_b.
+    LINKS: "node_a BIGINT, node_b BIGINT, probability DOUBLE, estimation_version INTEGER, valid_from TIMESTAMP, valid_to TIMESTAMP",
+    # One row per identifier and key by which candidates are found.
+    KEYS: "rule SMALLINT, key_1 BIGINT, key_2 BIGINT, node_id BIGINT",
+    # One row: the estimation that the links are of.
+    STATE: "estimation_version INTEGER",
+}
+LEAST_PROBABILITY = 0.5
+_TEMPORARY = (
+    "linkage_facts", "linkage_seen", "linkage_told", "linkage_changed", "linkage_keys", "linkage_crossed", "linkage_touched", "linkage_wide", FREQUENCIES,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LinkageReport:
+    """records: of now; links: of now; compared: pairs that were scored; touched: identifiers whose pairs were."""
+
+    records: int
+    links: int
+    compared: int
+    touched: int
+
+
+def link_records(connection: Connection, estimation: Estimation, facts: str, *, touched_events: str | None = None) -> LinkageReport:
+    """Brings the tables up to date, in the caller's transaction; repeating it changes nothing.
+
+    facts: SELECT of `records.facts_sql`. touched_events: a relation of event_ids that may have come, gone or changed since the last call; None, or another
+    estimation than the last call's: all are made anew.
+    """
+    is_full = touched_events is None or not _is_current(connection, estimation)
+    parts = [estimate.part for estimate in estimation.parts]
+    prepare_records(connection, anew=is_full)
+    for name, columns in TABLES.items():
+        connection.execute(f"create {'or replace table' if is_full else 'table if not exists'} {name} ({columns})")
+    if is_full:
+        connection.execute(f"insert into {FACTS} {facts}")
+        connection.execute(f"insert into {RECORDS} {records_sql(FACTS)}")
+        _make_wide(connection, estimation, RECORDS)
+        connection.execute(f"insert into {KEYS} by name {keys_sql('temp.linkage_wide', parts)}")
+        connection.execute(f"insert into {STATE} values ({estimation.number})")
+        compared = _add_links(connection, estimation, None)
+        touched = _count(connection, f"select count(distinct node_id) from {RECORDS}")
+    else:
+        _restate_records(connection, facts, str(touched_events))
+        _restate_keys(connection, estimation)
+        touched = _count(connection, "select count(*) from temp.linkage_touched")
+        nodes = "(select node_id from temp.linkage_touched)"
+        connection.execute(f"delete from {LINKS} where node_a in {nodes} or node_b in {nodes}")
+        _make_wide(connection, estimation, RECORDS)
+        compared = _add_links(connection, estimation, "temp.linkage_touched")
+    records, links = (_count(connection, f"select count(*) from {table} where valid_to is null") for table in (RECORDS, LINKS))
+    report = LinkageReport(records, links, compared, touched)
+    for name in _TEMPORARY:
+        connection.execute(f"drop table if exists temp.{name}")
+    return report
+
+
+def _is_current(connection: Connection, estimation: Estimation) -> bool:
+    there = rows(connection, "select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [STATE])
+    return bool(there) and rows(connection, f"select estimation_version from {STATE}") == [(estimation.number,)]
+
+
+def _make_wide(connection: Connection, estimation: Estimation, records: str) -> None:
+    wide = wide_sql(records, [estimate.part for estimate in estimation.parts])
+    connection.execute(f"create or replace temp table linkage_wide as select row_number() over () as record, * from ({wide})")
+
+
+def _add_links(connection: Connection, estimation: Estimation, touched: str | None) -> int:
+    prepare_frequencies(connection, estimation)
+    pairs = f"({pairs_sql(KEYS, 'temp.linkage_wide', estimation.block_limit, touched)})"
+    vectors = vectors_sql(pairs, "temp.linkage_wide", [estimate.part for estimate in estimation.parts])
+    connection.execute(f"create or replace temp table linkage_told as {scored_sql(vectors, estimation)}")
+    connection.execute(f"""
+        insert into {LINKS}
+        select node_a, node_b, probability, {estimation.number}, valid_from, valid_to from temp.linkage_told
+        where probability >= {LEAST_PROBABILITY} order by node_a, node_b, valid_from
+    """)
+    return _count(connection, "select count(*) from temp.linkage_told")
+
+
+def _restate_records(connection: Connection, facts: str, touched_events: str) -> None:
+    """Facts of the touched events, records of the identifiers that these were or are about. temp.linkage_changed: whose records are others now."""
+    events = f"(select event_id from {touched_events})"
+    connection.execute(f"create or replace temp table linkage_facts as select * from ({facts}) where event_id in {events}")
+    connection.execute(f"""
+        create or replace temp table linkage_seen as
+        select distinct node_id from {FACTS} where event_id in {events} union select node_id from temp.linkage_facts
+    """)
+    connection.execute(f"delete from {FACTS} where event_id in {events}")
+    connection.execute(f"insert into {FACTS} from temp.linkage_facts")
+    of_seen = "node_id in (select node_id from temp.linkage_seen)"
+    connection.execute(f"create or replace temp table linkage_told as {records_sql(f'(select * from {FACTS} where {of_seen})')}")
+    connection.execute(f"""
+        create or replace temp table linkage_changed as
+        with before as (select * from {RECORDS} where {of_seen})
+        select distinct node_id from ((from before except from temp.linkage_told) union all (from temp.linkage_told except from before))
+    """)
+    connection.execute(f"delete from {RECORDS} where node_id in (select node_id from temp.linkage_changed)")
+    connection.execute(f"insert into {RECORDS} select * from temp.linkage_told where node_id in (select node_id from temp.linkage_changed)")
+
+
+def _restate_keys(connection: Connection, estimation: Estimation) -> None:
+    """Keys of the changed identifiers. temp.linkage_touched: these, and whoever holds a key that became common, or is so no more."""
+    changed = f"(select * from {RECORDS} where node_id in (select node_id from temp.linkage_changed))"
+    _make_wide(connection, estimation, changed)
+    connection.execute(f"create or replace temp table linkage_keys as {keys_sql('temp.linkage_wide', [told.part for told in estimation.parts])}")
+    of_changed = f"select rule, key_1, key_2 from {KEYS} where node_id in (select node_id from temp.linkage_changed)"
+    concerned = f"({of_changed} union select rule, key_1, key_2 from temp.linkage_keys)"
+    concerned_keys = f"{KEYS} semi join temp.linkage_crossed using (rule, key_1, key_2)"
+    common = f"select rule, key_1, key_2 from {concerned_keys} group by all having count(*) > {estimation.block_limit}"
+    connection.execute(f"create or replace temp table linkage_crossed as select rule, key_1, key_2, false as was_common from {concerned}")
+    connection.execute(f"update temp.linkage_crossed c set was_common = true from ({common}) k where (c.rule, c.key_1, c.key_2) = (k.rule, k.key_1, k.key_2)")
+    connection.execute(f"delete from {KEYS} where node_id in (select node_id from temp.linkage_changed)")
+    connection.execute(f"insert into {KEYS} by name select * from temp.linkage_keys")
+    connection.execute(f"""
+        create or replace temp table linkage_touched as
+        with now_common as ({common}),
+        crossed as (
+            select c.rule, c.key_1, c.key_2 from temp.linkage_crossed c left join now_common n using (rule, key_1, key_2)
+            where c.was_common <> (n.rule is not null)
+        )
+        select node_id from temp.linkage_changed
+        union
+        select node_id from {KEYS} semi join crossed using (rule, key_1, key_2)
+    """)
+
+
+def _count(connection: Connection, sql: str) -> int:
+    return int(str(rows(connection, sql)[0][0]))

@@ -1,0 +1,84 @@
+"""Identifiers as people name them on the command line: TYPE:VALUE in plain or keyed form, or a customer id."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.people_settings import NAME_PATTERN
+from waymark.core.settings import Project
+from waymark.core.warehouse import Connection, rows
+from waymark.pipeline.code import build_digest
+from waymark.pipeline.steps import Run, preflight
+from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
+
+_OWN_TYPES = ("anonymous_id", "user_id")
+_CUSTOMER = re.compile(r"c_[0-9a-f]{24}")
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """A node of the identity graph. value: namespaced, or a keyed hash: never a plain address or number."""
+
+    node_id: int
+    kind: str
+    value: str
+
+    def __str__(self) -> str:
+        shown = f"{self.value[:12]}…" if re.fullmatch(r"[0-9a-f]{64}", self.value) else self.value
+        return f"{self.kind}:{shown}"
+
+
+def require_ended_run(project: Project) -> Run:
+    """The project, ready to be asked who is who.
+
+    Raises StorageError before the first run, after one that did not end, and where another version made the tables.
+    """
+    if not project.home.warehouse.exists():
+        raise StorageError("nothing has been run yet", where=str(project.home.root), remedy="Run `waymark run` first.")
+    run = preflight(project)
+    with run.open_warehouse() as connection:
+        is_there = rows(connection, "select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'build_state'")
+        ended = "select build_digest from raw.build_state where not full_refresh_needed and not exists (from raw.lake_files where is_pending)"
+        state = rows(connection, ended) if is_there else []
+    if not state or state[0][0] != build_digest(project):
+        raise StorageError(
+            "the last run did not come to its end, or another version made it, so who is who cannot be told", where=str(project.home.root), remedy="waymark run"
+        )
+    return run
+
+
+def find_identifier(connection: Connection, secret: Secret, text: str) -> Identifier:
+    """The identifier that a text names. A plain e-mail or number is hashed at once, and stands in no message.
+
+    A device or account may be named without its namespace where one source alone has it. A customer id stands for the identifier that it was made from.
+    Raises WaymarkError where nothing, or more than one thing, is meant.
+    """
+    if _CUSTOMER.fullmatch(text):
+        found = rows(connection, "select node_id, identifier_type, identifier_value from identity.nodes where node_customer_id = ?", [text])
+        if not found:
+            raise WaymarkError("no customer ever had this id", where=text, remedy="Those of today: waymark sql 'select customer_id from marts.dim_customers'")
+        return Identifier(int(str(found[0][0])), str(found[0][1]), str(found[0][2]))
+    kind, _, value = text.partition(":")
+    if not value or not NAME_PATTERN.match(kind):
+        raise WaymarkError(
+            "an identifier is named TYPE:VALUE", remedy="For example anonymous_id:web:17, user_id:shop:42, email:ann@example.org, or a customer id c_…."
+        )
+    nodes = "select node_id, identifier_type, identifier_value from identity.nodes where identifier_type = $kind and "
+    given = {"kind": kind, "value": value}
+    found = rows(connection, nodes + "identifier_value = $value", given)
+    if not found and kind in _OWN_TYPES:
+        protected = rows(connection, f"select {protected_id_sql('$value::varchar')}", {"value": value, **secret.parameters()})[0][0]
+        found = rows(connection, nodes + "ends_with(identifier_value, ':' || $value) order by identifier_value limit 5", {"kind": kind, "value": protected})
+    elif not found:
+        keyed = rows(connection, f"select {identifier_hash_sql(kind, '$value::varchar')}", {"value": value, **secret.parameters()})[0][0]
+        found = rows(connection, nodes + "identifier_value = $value", {"kind": kind, "value": keyed})
+    if not found:
+        raise WaymarkError(
+            f"no event that counts names this {kind}",
+            remedy="Look at its spelling and namespace (<source>:<id>), or for events that are still to be taken in: waymark run",
+        )
+    if len(found) > 1:
+        raise WaymarkError(f"several sources have this {kind}", remedy=f"Name one: {', '.join(f'{kind}:{value}' for _, _, value in found)}.")
+    return Identifier(int(str(found[0][0])), str(found[0][1]), str(found[0][2]))

@@ -1,0 +1,93 @@
+"""Probabilistic links in a project: estimated when somebody asks for it, brought up to date with the events."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from waymark.core.clock import wall_now
+from waymark.core.errors import MappingError, WaymarkError
+from waymark.core.home import Home
+from waymark.core.warehouse import Connection, rows
+from waymark.identity.linkage import (
+    EstimateReport,
+    LinkageReport,
+    Part,
+    current_estimation,
+    estimate,
+    facts_sql,
+    keep_estimation,
+    link_records,
+    records_sql,
+)  # fmt: skip
+from waymark.ingestion import Mapping as SourceMapping
+from waymark.ingestion.tables import comparables_sql
+from waymark.pipeline.steps import Run
+
+LOG = "estimations.jsonl"
+
+
+def compared_parts(mappings: Mapping[str, SourceMapping]) -> list[Part]:
+    """The parts that the sources compare, each once. Raises MappingError where two sources say different things of one."""
+    found: dict[str, tuple[Part, str]] = {}
+    for source, mapping in sorted(mappings.items()):
+        for name, compared in mapping.compare.items():
+            part = Part(name, compared.kind, compared.household)
+            known, other = found.setdefault(name, (part, source))
+            if known != part:
+                raise MappingError(
+                    f"compare.{name}: '{source}' and '{other}' say different things of it",
+                    where=str(mapping.path), remedy="Give it the same kind and household in both, or two names.",
+                )  # fmt: skip
+    return [part for part, _ in found.values()]
+
+
+def estimate_links(run: Run, progress: Callable[[str], None] | None = None) -> EstimateReport:
+    """Estimates from the events of the last run, keeps the artifact as the one in force, and appends to the home's log of estimations.
+
+    Raises WaymarkError where nothing is compared, too little is known, or no run has been finished.
+    """
+    with run.open_warehouse() as connection:
+        _require_events(connection)
+        connection.execute(f"create or replace temp table linkage_facts as {facts_sql(comparables_sql(connection))}")
+        connection.execute(f"create or replace temp table linkage_known as {records_sql('temp.linkage_facts')}")
+        report = estimate(connection, "temp.linkage_known", compared_parts(run.mappings), fingerprint=run.secret.fingerprint, progress=progress)
+    path = keep_estimation(run.project.home, report.estimation)
+    _log(run.project.home, path, report)
+    return report
+
+
+def update_links(run: Run, connection: Connection, *, pending_only: bool = False) -> LinkageReport | None:
+    """Brings identity.probable_links up to date in the caller's transaction; None where nothing was estimated yet, or nothing is compared.
+
+    pending_only: the events that no finished run has seen, and those of their ids that changed; else all.
+    """
+    parts = compared_parts(run.mappings)
+    estimation = current_estimation(run.project.home, run.secret.fingerprint) if parts else None
+    if estimation is None:
+        return None
+    if {told.part for told in estimation.parts} != set(parts):
+        raise WaymarkError(
+            "the mappings compare other parts than the estimation in force knows", where=", ".join(sorted(part.name for part in parts)),
+            remedy="Estimate anew: waymark identity estimate",
+        )  # fmt: skip
+    touched = "(select event_id from staging.stg_pending_events)" if pending_only else None
+    return link_records(connection, estimation, facts_sql(comparables_sql(connection)), touched_events=touched)
+
+
+def _require_events(connection: Connection) -> None:
+    if not rows(connection, "select 1 from duckdb_tables() where schema_name = 'intermediate' and table_name = 'int_events'"):
+        raise WaymarkError("no run has been finished, so nobody is known", where="intermediate.int_events", remedy="waymark run")
+
+
+def _log(home: Home, path: Path, report: EstimateReport) -> None:
+    line = {
+        "estimated_at": wall_now().isoformat(timespec="seconds"), "version": report.estimation.version, "number": report.estimation.number,
+        "records": report.records, "candidates": report.candidates, "matches": round(report.matches), "alike": [round(count) for count in report.alike],
+        "known": report.known,
+    }  # fmt: skip
+    handle = os.open(path.with_name(LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(json.dumps(line, sort_keys=True) + "\n")

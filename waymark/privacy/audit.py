@@ -1,0 +1,308 @@
+"""The audit log: who read what through Waymark's tools, and what was done to data about people.
+
+One file of JSON lines under the home, for its owner alone. Each entry holds the digest of the one before it and its own, so an altered, removed or swapped
+entry is seen by reading the file; a cut tail is seen by what each manifest says of the log's length and head (`Head`).
+
+Decision: plain SHA-256. Context: a key would lie beside the log, in the hands of whoever could write to it, and an auditor could not verify without it.
+Consequence: the chain proves order and wholeness up to the last head that somebody else keeps: copy the manifests to where the owner cannot write.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import pwd
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from waymark.core.clock import wall_now
+from waymark.core.errors import StorageError
+from waymark.core.home import Home, sync_folder
+
+ACTIONS = {
+    "sql": "the published tables were queried; the query's literals are not kept",
+    "why": "a customer's score was explained",
+    "trace": "a row was followed to its events and files",
+    "customer": "everything that is known of a customer was shown",
+    "quarantine_show": "refused rows were shown with their original text",
+    "override": "an operator said that two identifiers are, or are not, of one person",
+    "consent_changed": "consent was recorded by an operator",
+    "person_exported": "what is held about a person was handed out",
+    "person_erased": "a person was erased",
+    "retention": "events older than their retention were removed",
+    "publish": "a snapshot, and a file for each role, was put out",
+    "torn_line": "a line that a crash cut short was found before the next entry was written",
+}
+NOTHING = "0" * 64  # what the first entry has before it
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Entry:
+    """sequence: from 1. at: UTC, by the wall clock. actor: the system's user. role: whose file was read, empty for the whole snapshot.
+    subjects: references of `SubjectReferences`, never identifiers. previous, digest: SHA-256 of the entry before, and of this one without its digest."""
+
+    sequence: int
+    at: str
+    actor: str
+    role: str
+    action: str
+    subjects: list[str]
+    details: dict[str, object]
+    previous: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a manifest keeps of the log: how many entries it had, the digest of the last one, and the file's length in bytes."""
+
+    entries: int
+    digest: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A head that was written down, and where."""
+
+    head: Head
+    where: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """entries: that could be read; digest: of the last; problems: what does not hold, in words; notes: torn lines that a later entry tells of."""
+
+    entries: int
+    digest: str
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class AuditLog:
+    """The log of one home, or that of the reads of a role's file, which the role's group can write. Appending waits for other processes and is durable."""
+
+    def __init__(self, home: Home, role: str = "") -> None:
+        self.path = home.role_file(role).with_name("reads.jsonl") if role else home.root / "audit" / "log.jsonl"
+        self.folder = self.path.parent
+
+    def append(self, action: str, *, role: str = "", subjects: Sequence[str] = (), details: Mapping[str, object] | None = None) -> Entry:
+        """Writes an entry; all of it, or none.
+
+        details: counts, names of tables and rules; never an identifier or a literal of a query. Raises ValueError for an unknown action, StorageError
+        where the log cannot be written: then what was to be logged must not happen.
+        """
+        if action not in ACTIONS:
+            raise ValueError(f"'{action}' is no action of the audit log")
+        try:
+            with self._locked() as handle:
+                size = os.fstat(handle).st_size
+                last, torn = _tail(handle, size)
+                lines = [b""] if torn else []
+                if torn and (whole := _parsed(torn)):  # it lacks nothing but its end of line
+                    last = whole
+                elif torn:  # the fragment stays where it is, on a line of its own, and the next entry tells of it
+                    last = _entry(last, "torn_line", "", (), {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()})
+                    lines.append(_line(last))
+                entry = _entry(last, action, role, subjects, dict(details or {}))
+                self._write(handle, size, b"\n".join([*lines, _line(entry), b""]))
+                return entry
+        except OSError as error:
+            raise StorageError(
+                f"the audit log cannot be written ({error.strerror})", where=str(self.path),
+                remedy="Run as the home's owner, or as one of the role's group with --role; or free space.",
+            ) from error  # fmt: skip
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        is_new = not self.path.exists()
+        if is_new:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if is_new:
+                sync_folder(self.folder)
+                sync_folder(self.folder.parent)
+            yield handle
+        finally:
+            os.close(handle)
+
+    @staticmethod
+    def _write(handle: int, size: int, data: bytes) -> None:
+        try:
+            done = 0
+            while done < len(data):
+                done += os.write(handle, data[done:])
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, size)  # a full disk: what is there stays whole
+            raise
+
+    def head(self) -> Head:
+        """The log's head as it stands; of no entries where there is no log yet."""
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return Head(0, NOTHING, 0)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            size = os.fstat(handle).st_size
+            last, torn = _tail(handle, size)
+            return Head(last.sequence, last.digest, size - len(torn)) if last else Head(0, NOTHING, 0)
+        finally:
+            os.close(handle)
+
+    def holds(self, head: Head) -> bool:
+        """Whether the entry that a head speaks of still ends where it ended. Looks at that entry alone: `verify` looks at all."""
+        if head.entries == 0:
+            return True
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            if os.fstat(handle).st_size < head.bytes:
+                return False
+            last, torn = _tail(handle, head.bytes)
+            return last is not None and not torn and (last.sequence, last.digest) == (head.entries, head.digest) and _is_whole(last)
+        finally:
+            os.close(handle)
+
+    def lines(self) -> Iterator[tuple[bytes, Entry | None]]:
+        """Each line as it stands, and the entry that it is; None for one that is none."""
+        try:
+            with open(self.path, "rb") as file:
+                for line in file:
+                    yield line, _parsed(line)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(
+                f"the audit log cannot be read ({error.strerror})", where=str(self.path), remedy="Only the home's owner can: run as that user."
+            ) from error
+
+    def verify(self, anchors: Sequence[Anchor] = ()) -> Verdict:
+        """Reads the whole log and says what does not hold: of each entry by itself, of each beside the one before, of the log beside the anchors."""
+        problems: list[str] = []
+        notes: list[str] = []
+        wanted = {anchor.head.entries for anchor in anchors}
+        digests = {0: NOTHING}
+        last: Entry | None = None
+        fragment: tuple[int, bytes] | None = None
+        for number, (line, entry) in enumerate(self.lines(), 1):
+            if entry is None:
+                if fragment:
+                    problems.append(f"line {fragment[0]} is no entry")
+                fragment = (number, line.removesuffix(b"\n"))
+                continue
+            if fragment:
+                told = entry.details if entry.action == "torn_line" else {}
+                is_told = told.get("sha256") == hashlib.sha256(fragment[1]).hexdigest()
+                (notes if is_told else problems).append(
+                    f"line {fragment[0]} was cut short by a crash; entry {entry.sequence} tells of it" if is_told else f"line {fragment[0]} is no entry"
+                )
+                fragment = None
+            problems += [f"line {number}: {problem}" for problem in _problems(line, entry, last)]
+            last = entry
+            if entry.sequence in wanted:
+                digests[entry.sequence] = entry.digest
+        if fragment:
+            problems.append(f"line {fragment[0]}, the last, is cut short: by a crash while it was written, or by hand")
+        for anchor in anchors:
+            found = digests.get(anchor.head.entries)
+            if found is None:
+                there = last.sequence if last else 0
+                problems.append(f"{anchor.where} knows {anchor.head.entries} entries, the log has {there}: its end was cut, or entries were removed")
+            elif found != anchor.head.digest:
+                problems.append(f"entry {anchor.head.entries} is not the one that {anchor.where} knows: the log was written anew")
+        return Verdict(last.sequence if last else 0, last.digest if last else NOTHING, tuple(problems), tuple(notes))
+
+
+def actor() -> str:
+    """The system's user that this process runs as."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"
+
+
+def _entry(last: Entry | None, action: str, role: str, subjects: Sequence[str], details: dict[str, object]) -> Entry:
+    sequence, previous = (last.sequence + 1, last.digest) if last else (1, NOTHING)
+    at = wall_now().isoformat(timespec="microseconds") + "Z"
+    entry = Entry(sequence, at, actor(), role, action, sorted(subjects), details, previous, "")
+    return Entry(**{**asdict(entry), "digest": _digest(entry)})
+
+
+def _canonical(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _line(entry: Entry) -> bytes:
+    return _canonical(asdict(entry))
+
+
+def _digest(entry: Entry) -> str:
+    return hashlib.sha256(_canonical({key: value for key, value in asdict(entry).items() if key != "digest"})).hexdigest()
+
+
+def _is_whole(entry: Entry) -> bool:
+    return entry.digest == _digest(entry)
+
+
+_KINDS = {"sequence": int, "subjects": list, "details": dict}
+
+
+def _parsed(line: bytes) -> Entry | None:
+    try:
+        document = json.loads(line)
+        if not isinstance(document, dict) or not all(isinstance(document.get(name), _KINDS.get(name, str)) for name in Entry.__dataclass_fields__):
+            return None
+        return Entry(**document)
+    except (ValueError, TypeError):
+        return None
+
+
+def _problems(line: bytes, entry: Entry, last: Entry | None) -> Iterator[str]:
+    if not _is_whole(entry) or line.removesuffix(b"\n") != _line(entry):
+        yield f"entry {entry.sequence} was altered"
+    expected = last.sequence + 1 if last else 1
+    if entry.sequence > expected:
+        yield f"entries {expected} to {entry.sequence - 1} are missing" if entry.sequence > expected + 1 else f"entry {expected} is missing"
+    elif entry.sequence < expected:
+        yield f"entry {entry.sequence} stands after entry {expected - 1}"
+    elif entry.previous != (last.digest if last else NOTHING):
+        yield f"entry {entry.sequence} does not follow from the one before it, which was altered or put in its place"
+
+
+def _tail(handle: int, size: int) -> tuple[Entry | None, bytes]:
+    """The last entry in the file's first `size` bytes, and what stands after its last whole line: a line cut short, or nothing."""
+    start, data = size, b""
+    while start > 0:
+        step = min(_CHUNK, start)
+        start -= step
+        data = _read(handle, step, start) + data
+        whole, newline, torn = data.rpartition(b"\n")
+        if not newline:
+            continue
+        lines = whole.split(b"\n")
+        # Where the data does not begin with the file, its first line may lack its beginning.
+        for line in reversed(lines if start == 0 else lines[1:]):
+            if entry := _parsed(line):
+                return entry, torn
+    return None, data.rpartition(b"\n")[2]
+
+
+def _read(handle: int, length: int, offset: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        more = os.pread(handle, length - len(data), offset + len(data))
+        if not more:
+            raise OSError(errno.EIO, "the file is shorter than it was")
+        data += more
+    return data
