@@ -48,6 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, deliveries: list[Delivery]) 
         yield project_in_batches(tmp_path_factory.mktemp("season") / "batches", deliveries)
 
 
+@pytest.mark.prove
 def test_the_features_were_made_in_slices(built: Stepwise) -> None:
     compiled = next((built.directory / ".waymark" / "dbt" / "target" / "compiled").rglob("int_customer_activity.sql")).read_text()
     assert int(re.findall("slice 1 of ([0-9]+)", compiled)[0]) > 2
@@ -110,6 +111,7 @@ def compare(project: Stepwise, log: Log, *, most: int | None, seed: int) -> int:
     return len(tried)
 
 
+@pytest.mark.prove
 def test_the_season_holds_what_the_comparison_is_for(log: Log) -> None:
     """A comparison of logs in which nothing happens would say nothing."""
     assert (log.data_now.weekday(), log.data_now.hour) != (0, 0)
@@ -128,14 +130,17 @@ def test_the_season_holds_what_the_comparison_is_for(log: Log) -> None:
     assert {event.device_type for event in counted} >= {"desktop", "mobile", "tablet", None}
 
 
+@pytest.mark.prove
 def test_features_and_labels_are_what_a_brute_force_finds(built: Stepwise, log: Log) -> None:
     compare(built, log, most=500, seed=SEED)
 
 
+@pytest.mark.prove
 def test_months_of_batches_give_what_one_rebuild_gives(built: Stepwise, rebuilt: Stepwise) -> None:
     assert_equal(built, rebuilt)
 
 
+@pytest.mark.prove
 def test_columns_have_the_types_that_the_yml_states(built: Stepwise) -> None:
     for table in [*(view.table for view in VIEWS.values()), LABEL]:
         (model,) = yaml.safe_load((REPOSITORY / "dbt" / "models" / f"{table.replace('.', '/')}.yml").read_text(encoding="utf-8"))["models"]
