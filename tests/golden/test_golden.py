@@ -101,6 +101,7 @@ def test_a_run_with_nothing_new_changes_nothing(golden: TinyWarehouse, in_batche
     assert golden.pure_tables() == before
 
 
+@pytest.mark.prove
 def test_a_journey_lapses_when_only_the_clock_moves(golden: TinyWarehouse, in_batches: Path) -> None:
     _pure_tables(golden, in_batches)
     before = dict(golden.read("select journey, status from tiny.labelled_journeys where goal = 'purchase'"))
@@ -111,6 +112,7 @@ def test_a_journey_lapses_when_only_the_clock_moves(golden: TinyWarehouse, in_ba
     assert after["journey_timeout/k1"] == "lapsed"
 
 
+@pytest.mark.prove
 def test_no_data_gives_empty_tables(golden: TinyWarehouse) -> None:
     golden.reset([])
     golden.run(full_refresh=True)

@@ -62,6 +62,7 @@ def built(golden: TinyWarehouse, logs: dict[str, list[Event]], tmp_path_factory:
     return golden
 
 
+@pytest.mark.prove
 def test_sessions_equal_brute_force_on_a_hundred_random_logs(built: TinyWarehouse, logs: dict[str, list[Event]]) -> None:
     ids = dict(built.read("select label, event_id from tiny.labels"))
     expected = {tuple(session) for events in logs.values() for session in _brute_force([(at, ids[f"random/{name}"]) for name, at in events])}

@@ -277,6 +277,7 @@ def check_history(models: Models, owners: Sequence[Sequence[tuple[int, str | Non
 COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
 
+@pytest.mark.prove
 @settings(max_examples=50, derandomize=True, **COMMON)  # type: ignore[arg-type]
 @given(owners=st.lists(OWNERS, min_size=3, max_size=3), drawn=ACTS, seen=SEEN, now=DAYS)
 def test_any_history_of_acts_and_links_denies_what_the_rule_denies(models: Models, owners: Any, drawn: Any, seen: Any, now: int) -> None:

@@ -34,6 +34,7 @@ def check(seed: int, *, cells: int, batches: int) -> None:
             pytest.fail(f"seed {seed}: cells {wrong}\n" + "\n".join(map(str, found)) + f"\nAll of {wrong[:1]}:\n{told(shown)}")
 
 
+@pytest.mark.prove
 @settings(max_examples=1, derandomize=True, **COMMON)  # type: ignore[arg-type]
 @given(seed=st.integers(0, 2**32), batches=st.integers(2, 3))
 def test_random_batches_give_what_one_rebuild_gives(seed: int, batches: int) -> None:

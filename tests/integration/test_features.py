@@ -52,6 +52,7 @@ def made_by(project: Stepwise, model: str, *, folder: str = "compiled") -> str:
     return next((project.home.dbt / "target" / folder).rglob(f"{model}.sql")).read_text()
 
 
+@pytest.mark.prove
 def test_the_features_were_made_in_slices(built: Stepwise) -> None:
     assert int(re.findall("slice 1 of ([0-9]+)", made_by(built, "int_customer_activity"))[0]) > 2
 
@@ -124,6 +125,7 @@ def compare(project: Stepwise, log: Log, *, most: int | None, seed: int) -> int:
     return len(tried)
 
 
+@pytest.mark.prove
 def test_the_season_holds_what_the_comparison_is_for(log: Log) -> None:
     """A comparison of logs in which nothing happens would say nothing."""
     assert (log.data_now.weekday(), log.data_now.hour) != (0, 0)
@@ -142,14 +144,17 @@ def test_the_season_holds_what_the_comparison_is_for(log: Log) -> None:
     assert {event.device_type for event in counted} >= {"desktop", "mobile", "tablet", None}
 
 
+@pytest.mark.prove
 def test_features_and_labels_are_what_a_brute_force_finds(built: Stepwise, log: Log) -> None:
     compare(built, log, most=500, seed=SEED)
 
 
+@pytest.mark.prove
 def test_months_of_batches_give_what_one_rebuild_gives(built: Stepwise, rebuilt: Stepwise) -> None:
     assert_equal(built, rebuilt)
 
 
+@pytest.mark.prove
 def test_columns_have_the_types_that_the_yml_states(built: Stepwise) -> None:
     for table in [*(view.table for view in VIEWS.values()), LABEL]:
         (model,) = yaml.safe_load((REPOSITORY / "dbt" / "models" / f"{table.replace('.', '/')}.yml").read_text(encoding="utf-8"))["models"]

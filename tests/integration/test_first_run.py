@@ -164,6 +164,7 @@ def test_true_sessions_are_recovered_exactly(demo: Ran) -> None:
     assert both > 1_000
 
 
+@pytest.mark.prove
 def test_no_plain_email_or_phone_outside_landing_and_quarantine(demo: Ran) -> None:
     with connect() as connection:
         people = connection.execute(f"select email, phone from read_parquet('{demo.directory / 'truth' / 'truth_persons.parquet'}')").fetchall()

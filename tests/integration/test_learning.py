@@ -90,6 +90,7 @@ def test_why_leads_to_files_and_lines(demo: Ran) -> None:
     assert unknown.returncode == 1 and "has no score" in unknown.stderr
 
 
+@pytest.mark.prove
 def test_feature_values_can_be_derived_again_from_the_events_that_why_names(demo: Ran) -> None:
     """An independent second way: plain Python over the published events, all fields, 200 customers."""
     project, fields = load_project(demo.directory), model_fields(VIEWS)

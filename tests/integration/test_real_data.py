@@ -22,6 +22,7 @@ def _shop_rows(data: Path) -> list[dict[str, str]]:
     return found
 
 
+@pytest.mark.prove
 def test_shop_rows_are_all_accounted_for(shop: Ran, shared_data: Path) -> None:
     read, accepted, duplicate, quarantined = shop.rows(
         "select sum(rows_read), sum(rows_accepted), sum(rows_duplicate), sum(rows_quarantined) from raw.ingestion_log"
@@ -32,6 +33,7 @@ def test_shop_rows_are_all_accounted_for(shop: Ran, shared_data: Path) -> None:
     assert shop.value("select count(*) from raw.ingestion_log") == 10
 
 
+@pytest.mark.prove
 def test_shop_conversions_are_worth_what_the_files_say_to_the_cent(shop: Ran) -> None:
     count, value, distinct_orders = shop.rows("select count(*), sum(value), count(distinct order_id) from marts.fct_conversions")[0]
     assert (count, Decimal(str(value)), distinct_orders) == (213, Decimal("209178.40"), 210)
@@ -46,6 +48,7 @@ def test_no_shop_customer_is_joined_by_an_order_id(shop: Ran) -> None:
     assert all(conversions == customers for _, conversions, customers in repeated)
 
 
+@pytest.mark.prove
 def test_shop_crawlers_stay_events_and_get_no_session(shop: Ran, shared_data: Path) -> None:
     crawlers = sum(1 for row in _shop_rows(shared_data) if CRAWLER.search(row["user_agent"] or ""))
     assert crawlers == 4_414
@@ -55,6 +58,7 @@ def test_shop_crawlers_stay_events_and_get_no_session(shop: Ran, shared_data: Pa
     assert bots - crawlers < 400  # type: ignore[operator]
 
 
+@pytest.mark.prove
 def test_shop_renamed_and_vanished_columns_are_shown_in_the_log(shop: Ran) -> None:
     query = "select parse_filename(file), columns_renamed, columns_missing, rows_accepted from raw.ingestion_log"
     log = {str(file): (str(renamed or ""), str(missing or ""), accepted) for file, renamed, missing, accepted in shop.rows(query)}
@@ -65,6 +69,7 @@ def test_shop_renamed_and_vanished_columns_are_shown_in_the_log(shop: Ran) -> No
     assert shop.value("select count(*) from marts.fct_events where anonymous_id is not null and occurred_at >= '2025-02-27'") > 15_000  # type: ignore[operator]
 
 
+@pytest.mark.prove
 def test_shop_emails_link_cookies_and_are_nowhere_in_the_open(shop: Ran) -> None:
     assert shop.value("select count(*) from marts.fct_events where properties like '%user_email%'") == 0
     assert shop.value("select max(anonymous_id_count) from marts.dim_customers") >= 2  # type: ignore[operator]

@@ -131,6 +131,17 @@ def merge_negatives(connection: Connection, *, gap_us: int) -> None:
         where node_id not in (select node_id from temp.seed_nodes)
         """
     )
+    # A word on identifiers that were not there, or were over-shared, comes into force when they are or no longer are: both its ends are looked at.
+    connection.execute(
+        """
+        insert into temp.seed_nodes
+        select node_id from (
+            select unnest([node_a, node_b]) as node_id from identity.operator_links
+            where node_a in (select node_id from temp.seed_nodes) or node_b in (select node_id from temp.seed_nodes)
+        )
+        except select node_id from temp.seed_nodes
+        """
+    )
 
 
 def _add_evidence(connection: Connection, keys: str, orders: str, gap_us: int) -> None:

@@ -85,6 +85,7 @@ def check_unfinished_runs(seed: int, limit: int) -> None:
     assert double.identity() == rebuilt(double.events.values(), limit).identity()
 
 
+@pytest.mark.prove
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 4]))
 def test_runs_that_never_finish_leave_nothing_stale(seed: int, limit: int) -> None:

@@ -158,6 +158,7 @@ def check_unfinished_runs(seed: int, limit: int) -> None:
                 unfinished_since, built = after, []
 
 
+@pytest.mark.prove
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3]))
 def test_every_change_is_in_scope_over_runs_that_did_not_finish(seed: int, limit: int) -> None:

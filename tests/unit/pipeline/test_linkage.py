@@ -62,6 +62,7 @@ def make_run(folder: Path, count: int) -> tuple[Run, dict[str, int]]:
     return Run(project, {"shop": mapping}, secret, cast(Any, None), project.home.warehouse), {str(node): who for node, who in person.items()}
 
 
+@pytest.mark.prove
 def test_files_become_links_when_somebody_asks(tmp_path: Path) -> None:
     run, person = make_run(tmp_path, 400)
     with run.open_warehouse() as connection:

@@ -57,6 +57,7 @@ def test_no_household_is_told_apart_where_there_is_none() -> None:
     assert found.shares == () and abs(found.match - 1500 / 26_500) < 0.003
 
 
+@pytest.mark.prove
 def test_an_estimation_depends_on_the_records_alone(report: EstimateReport) -> None:
     again = made()
     assert again.estimation == report.estimation and again.estimation.version == report.estimation.version
@@ -64,6 +65,7 @@ def test_an_estimation_depends_on_the_records_alone(report: EstimateReport) -> N
     assert 1 <= report.estimation.number < 2**31
 
 
+@pytest.mark.prove
 def test_few_links_are_wrong_and_most_are_found() -> None:
     forms, person = forms_of(400, seed=8)
     with connect() as connection:

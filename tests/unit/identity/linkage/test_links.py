@@ -167,6 +167,7 @@ def test_splink_weighs_every_pair_alike(connection: Connection, estimated: Estim
     assert max(abs(weights[pair] - expected[pair]) for pair in expected) < 1e-6
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("seed", range(4))
 def test_an_increment_gives_what_a_rebuild_gives(connection: Connection, estimated: EstimateReport, seed: int) -> None:
     """Batches in any order, with a content that changes and a form that goes; keys cross the limit both ways."""
