@@ -65,7 +65,6 @@ def replay(
     project: ProjectOption = Path(),
 ) -> None:
     """Try refused rows again under the mapping as it is now. What passes joins the events; the next run publishes it."""
-    from waymark.core.home import write_atomically
     from waymark.core.settings import load_project
     from waymark.core.warehouse import connect
     from waymark.ingestion import load_mapping, prepare_raw
@@ -82,7 +81,7 @@ def replay(
         connect(opened.home.warehouse, engine=settings.engine, scratch=opened.home.scratch) as connection,
     ):
         prepare_raw(connection, {name: load_mapping(opened.mapping_path(name)) for name in settings.sources}, opened.home)
-        write_atomically(opened.home.unpublished, "")  # before it: a run after a crash must not say "nothing new"
+        opened.home.mark_unpublished()  # before it
         report = quarantine_replay(opened, source, connection, secret)
     typer.echo(
         f"{source}: {report.rows_tried:,} rows tried, {report.rows_accepted:,} accepted, {report.rows_duplicate:,} duplicate, "

@@ -50,6 +50,11 @@ class Home:
         """The published file of a role; there is one where the settings name the role."""
         return self.published_dir / role / "waymark.duckdb"
 
+    def mark_unpublished(self) -> None:
+        """From here until a snapshot is out, the warehouse may hold what no reader sees; a later run must not say "nothing new"."""
+        if not self.unpublished.exists():
+            write_atomically(self.unpublished, "")
+
     def ensure(self, *, upgrading: bool = False) -> None:
         """Makes the folders.
 

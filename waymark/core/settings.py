@@ -76,10 +76,25 @@ class CountingSettings(_Strict):
     bot_user_agents: list[str] = Field(default_factory=list, description="further substrings that mark a crawler, lower case")
 
 
+class IdentityThresholds(_Strict):
+    """How sure a link must be for each use: a probability, 0.5 to 1."""
+
+    analysis: float = Field(0.95, ge=0.5, le=1, description="a probable link of less joins nobody")
+    scoring: float = Field(0.95, ge=0.5, le=1, description="an identifier whose membership is less sure counts for no feature and no score")
+    sending: float = Field(0.99, ge=0.5, le=1, description="an identifier whose membership is less sure is not written to in its customer's name")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> IdentityThresholds:
+        if not self.analysis <= self.scoring <= self.sending:
+            raise ValueError("thresholds must not fall from analysis over scoring to sending: what is sent to must be sure enough to be analysed")
+        return self
+
+
 class IdentitySettings(_Strict):
     """Who is linked to whom."""
 
     max_neighbours: int = Field(20, ge=1, description="an identifier linked to more than this many others merges nobody")
+    thresholds: IdentityThresholds = IdentityThresholds()
 
 
 class MoneySettings(_Strict):

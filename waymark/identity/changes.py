@@ -15,7 +15,7 @@ from waymark.identity.probabilities import OPERATOR_MERGE, OPERATOR_SPLIT
 from waymark.identity.tables import LOG_TABLE
 
 # Why, the first that holds for the clusters an identifier was in or is in.
-REASONS = (OPERATOR_SPLIT, OPERATOR_MERGE, "guard_crossing", "withdrawn_event", "negative_evidence", "late_login")
+REASONS = (OPERATOR_SPLIT, OPERATOR_MERGE, "guard_crossing", "withdrawn_event", "negative_evidence", "probable_link", "late_login")
 # Tables with a customer's rows, counted under the customer before.
 CUSTOMER_TABLES = ("marts.dim_customers", "marts.fct_conversions", "marts.fct_events", "marts.fct_journeys", "marts.fct_sessions", "marts.fct_touchpoints")
 _PLACED = """t.event_id in (select event_id from identity.restated_placements) and t.occurred_at in (select occurred_at from identity.restated_placements)"""
@@ -75,6 +75,8 @@ def log_changes(connection: Connection) -> None:
             select node_id, 3 from temp.withdrawn_nodes
             union all
             select unnest([node_a, node_b]), 4 from temp.changed_negatives where kind <> '{OPERATOR_SPLIT}'
+            union all
+            select unnest([node_a, node_b]), 5 from temp.moved_links
         ),
 
         -- A cause and what it changed were in one cluster, or are.

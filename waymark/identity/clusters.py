@@ -9,8 +9,10 @@ import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
 
 from waymark.core.warehouse import Connection
 from waymark.identity.confidence import METHODS, Integers
+from waymark.identity.evidence import IS_OBSERVED
 from waymark.identity.history import NEVER, Constraints, Evidence, LinkGraph, interval_surety, linked_clusters, membership_intervals
-from waymark.identity.probabilities import OPERATOR_MERGE, OPERATOR_PROBABILITY, OPERATOR_SPLIT
+from waymark.identity.linkage.links import LINKS
+from waymark.identity.probabilities import OPERATOR_PROBABILITY, OPERATOR_SPLIT
 from waymark.identity.tables import drop_temporary
 
 _HISTORY = "node_id, customer_id, valid_from, valid_to, method, confidence"
@@ -32,23 +34,23 @@ def find_affected(connection: Connection) -> None:
     )
 
 
-def rebuild_memberships(connection: Connection) -> None:
-    """Fills clusters, membership_history and memberships, all empty, for all nodes."""
-    _compute_history(connection, affected_only=False)
+def rebuild_memberships(connection: Connection, *, threshold: float) -> None:
+    """Fills clusters, membership_history and memberships, all empty, for all nodes. threshold: a probable link is as sure as that."""
+    _compute_history(connection, affected_only=False, threshold=threshold)
     connection.execute("insert into identity.clusters select node_id, cluster_id from temp.fresh_clusters")
     connection.execute(f"insert into identity.membership_history select {_HISTORY} from temp.fresh_history")
     connection.execute("insert into identity.memberships select node_id, customer_id from temp.fresh_history where valid_to is null")
     drop_temporary(connection, ("fresh_clusters", "fresh_history"))
 
 
-def restate_memberships(connection: Connection) -> None:
+def restate_memberships(connection: Connection, *, threshold: float) -> None:
     """Brings clusters, membership_history and memberships up to date for the affected nodes, writing only what differs.
 
     Leaves temp tables: stale_clusters and fresh_clusters (node_id, cluster_id: of the affected nodes, before and now); changed_history
     (node_id, customer_id: each customer id in the old or new history of a node whose history changed) and changed_memberships
     (node_id, customer_before, customer_now: NULL = had none, has none).
     """
-    _compute_history(connection, affected_only=True)
+    _compute_history(connection, affected_only=True, threshold=threshold)
     connection.execute(
         """
         create or replace temp table stale_clusters as
@@ -97,7 +99,7 @@ def restate_memberships(connection: Connection) -> None:
     connection.execute("insert into identity.memberships select node_id, customer_now from temp.changed_memberships where customer_now is not null")
 
 
-def _compute_history(connection: Connection, *, affected_only: bool) -> None:
+def _compute_history(connection: Connection, *, affected_only: bool, threshold: float) -> None:
     """Makes temp tables fresh_clusters (node_id, cluster_id) and fresh_history (as membership_history), of all nodes or of the affected ones.
 
     Nodes that were never linked are settled in SQL; NumPy sees only the others, as positions and microseconds.
@@ -114,10 +116,23 @@ def _compute_history(connection: Connection, *, affected_only: bool) -> None:
             where {affected.format("links.node_a")}
         ),
 
+        supposed as (
+            select links.node_a, links.node_b, greatest(links.valid_from, a.first_seen_at, b.first_seen_at) as first_seen_at,
+                links.valid_to as in_force_until, links.probability, links.estimation_version
+            from {LINKS} links
+            join identity.nodes a on a.node_id = links.node_a
+            join identity.nodes b on b.node_id = links.node_b
+            where links.probability >= {threshold} and {affected.format("links.node_a")}
+        ),
+
         found as (
             select node_a, node_b, first_seen_at, cast(null as timestamp) as in_force_until, probability, estimation_version, false as is_operators
             from identity.edges
-            where evidence_kind <> '{OPERATOR_MERGE}' and {affected.format("node_a")}
+            where {IS_OBSERVED} and {affected.format("node_a")}
+            union all
+            select node_a, node_b, first_seen_at, in_force_until, probability, estimation_version, false
+            from supposed
+            where in_force_until is null or first_seen_at < in_force_until
             union all
             select node_a, node_b, first_seen_at, in_force_until, {OPERATOR_PROBABILITY}, 0, true
             from asserted

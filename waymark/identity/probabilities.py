@@ -13,6 +13,8 @@ OPERATOR_MERGE = "operator_merge"
 OPERATOR_SPLIT = "operator_split"
 TWO_LOGINS = "two_logins_in_one_session"
 ORDER_CONFLICT = "order_conflict"
+# A link that was estimated from what people typed of themselves (linkage/).
+PROBABLE = "probable"
 
 # `<type>-<type>` in alphabetical order: both identifiers stood in one event.
 LINK_PROBABILITIES = {

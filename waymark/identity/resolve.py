@@ -14,7 +14,9 @@ from waymark.identity.changes import CustomerChange, changes_of_last_run, log_ch
 from waymark.identity.clusters import find_affected, rebuild_memberships, restate_memberships
 from waymark.identity.customer_id import pad_parameters
 from waymark.identity.evidence import merge_evidence, read_pending, rebuild_evidence
+from waymark.identity.linkage.links import MOVED
 from waymark.identity.negatives import merge_negatives, rebuild_negatives
+from waymark.identity.probable import Link, merge_probable, rebuild_probable
 from waymark.identity.report import IdentityReport, counts, customer_count
 from waymark.identity.restatement import add_restatements
 from waymark.identity.tables import drop_temporary, prepare_identity, replace_identity
@@ -29,18 +31,20 @@ _TEMPORARY = (
     *("withdrawn_nodes", "withdrawn_pairs", "witnesses", "node_updates", "edge_updates", "relinked_nodes", "relinked_edges", "seed_nodes", "affected_nodes"),
     *("fresh_clusters", "fresh_history", "stale_history", "changed_nodes", "changed_history", "changed_memberships", "changed_node_events"),
     *("operator_words", "word_spells", "judged_keys", "judged_orders", "shared_keys", "negatives_before", "links_before", "changed_negatives", "changed_words"),
-    *("stale_clusters", "changes_of_customers"),
+    *("stale_clusters", "changes_of_customers", MOVED),
     *("run_orders", "order_events", "moved_conversions", "run_events", "run_session_keys", "all_session_keys", "active_nodes"),
 )
 
 
 def resolve_identities(
-    connection: Connection, *, settings: Settings, customer_id_pads: tuple[bytes, bytes], full_refresh: bool, progress: Progress | None = None
+    connection: Connection, *, settings: Settings, customer_id_pads: tuple[bytes, bytes], full_refresh: bool, link: Link | None = None,
+    progress: Progress | None = None,
 ) -> IdentityReport:
     """Brings schema `identity` up to date with `intermediate.int_events`, in one transaction; repeating it changes nothing.
 
     customer_id_pads: (inner, outer) padded key blocks of HMAC-SHA-256, 64 bytes each. full_refresh: rebuild from all events and empty the restated
-    tables; else use the pending events alone and add to the restated tables. progress: called with a sentence before each step.
+    tables; else use the pending events alone and add to the restated tables. link: brings probable links up to date, where any are
+    estimated. progress: called with a sentence before each step.
     Raises WaymarkError where an input table is missing, SecretError where the pads are not key blocks.
     """
     started = monotonic()
@@ -49,7 +53,7 @@ def resolve_identities(
     _require(connection, _FULL_INPUTS if full_refresh else _INCREMENT_INPUTS)
     connection.begin()
     try:
-        changed = _rebuild(connection, rules, pads, progress) if full_refresh else _increment(connection, rules, pads, progress)
+        changed = _rebuild(connection, rules, pads, link, progress) if full_refresh else _increment(connection, rules, pads, link, progress)
         report = IdentityReport(*counts(connection), changed_clusters=changed, full_refresh=full_refresh, seconds=monotonic() - started)
         drop_temporary(connection, _TEMPORARY)
         connection.commit()
@@ -63,18 +67,19 @@ def resolve_identities(
 
 @dataclass(frozen=True)
 class _Rules:
-    """limit: neighbours of an identifier; gap_us: a longer gap ends a session."""
+    """limit: neighbours of an identifier; gap_us: a longer gap ends a session; threshold: a probable link is as sure as that."""
 
     limit: int
     gap_us: int
+    threshold: float
 
 
 def _rules(settings: Settings) -> _Rules:
-    return _Rules(settings.identity.max_neighbours, settings.time.session_gap_minutes * 60_000_000)
+    return _Rules(settings.identity.max_neighbours, settings.time.session_gap_minutes * 60_000_000, settings.identity.thresholds.analysis)
 
 
 def preview_words(
-    connection: Connection, words: Sequence[Word], *, settings: Settings, customer_id_pads: tuple[bytes, bytes]
+    connection: Connection, words: Sequence[Word], *, settings: Settings, customer_id_pads: tuple[bytes, bytes], link: Link | None = None
 ) -> tuple[list[CustomerChange], dict[str, int]]:
     """What the next run will do if these words are said: changes of customers, and standing rows by table that it will state again.
 
@@ -84,26 +89,27 @@ def preview_words(
     _require(connection, _INCREMENT_INPUTS)
     connection.begin()
     try:
-        _increment(connection, _rules(settings), pad_parameters(customer_id_pads), None, and_also=words)
+        _increment(connection, _rules(settings), pad_parameters(customer_id_pads), link, None, and_also=words)
         return changes_of_last_run(connection), restated_rows(connection)
     finally:
         connection.rollback()
 
 
-def _rebuild(connection: Connection, rules: _Rules, pads: dict[str, object], progress: Progress | None) -> int:
+def _rebuild(connection: Connection, rules: _Rules, pads: dict[str, object], link: Link | None, progress: Progress | None) -> int:
     _tell(progress, "identity: links from all events")
     replace_identity(connection)
     rebuild_evidence(connection, limit=rules.limit, pads=pads)
     read_words(connection)
     rebuild_negatives(connection, gap_us=rules.gap_us)
+    rebuild_probable(connection, link, threshold=rules.threshold)
     drop_temporary(connection, ("node_evidence", "pair_evidence", "degrees"))
     _tell(progress, "identity: customers")
-    rebuild_memberships(connection)
+    rebuild_memberships(connection, threshold=rules.threshold)
     return customer_count(connection)
 
 
 def _increment(
-    connection: Connection, rules: _Rules, pads: dict[str, object], progress: Progress | None, *, and_also: Sequence[Word] = ()
+    connection: Connection, rules: _Rules, pads: dict[str, object], link: Link | None, progress: Progress | None, *, and_also: Sequence[Word] = ()
 ) -> int:
     _tell(progress, "identity: links from pending events")
     prepare_identity(connection)
@@ -111,9 +117,10 @@ def _increment(
     merge_evidence(connection, limit=rules.limit, pads=pads)
     read_words(connection, and_also=and_also)
     merge_negatives(connection, gap_us=rules.gap_us)
+    merge_probable(connection, link, threshold=rules.threshold)
     _tell(progress, "identity: customers whose links changed")
     find_affected(connection)
-    restate_memberships(connection)
+    restate_memberships(connection, threshold=rules.threshold)
     _tell(progress, "identity: what must be re-stated")
     add_restatements(connection)
     log_changes(connection)

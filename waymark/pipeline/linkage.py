@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import MappingError, WaymarkError
@@ -22,9 +23,12 @@ from waymark.identity.linkage import (
     link_records,
     records_sql,
 )  # fmt: skip
+from waymark.identity.probable import Link
 from waymark.ingestion import Mapping as SourceMapping
 from waymark.ingestion.tables import comparables_sql
-from waymark.pipeline.steps import Run
+
+if TYPE_CHECKING:
+    from waymark.pipeline.steps import Run
 
 LOG = "estimations.jsonl"
 
@@ -45,7 +49,8 @@ def compared_parts(mappings: Mapping[str, SourceMapping]) -> list[Part]:
 
 
 def estimate_links(run: Run, progress: Callable[[str], None] | None = None) -> EstimateReport:
-    """Estimates from the events of the last run, keeps the artifact as the one in force, and appends to the home's log of estimations.
+    """Estimates from the events of the last run, keeps the artifact as the one in force, and appends to the home's log of estimations. The next run links by
+    it, whether or not it has new files.
 
     Raises WaymarkError where nothing is compared, too little is known, or no run has been finished.
     """
@@ -54,9 +59,15 @@ def estimate_links(run: Run, progress: Callable[[str], None] | None = None) -> E
         connection.execute(f"create or replace temp table linkage_facts as {facts_sql(comparables_sql(connection))}")
         connection.execute(f"create or replace temp table linkage_known as {records_sql('temp.linkage_facts')}")
         report = estimate(connection, "temp.linkage_known", compared_parts(run.mappings), fingerprint=run.secret.fingerprint, progress=progress)
+    run.project.home.mark_unpublished()
     path = keep_estimation(run.project.home, report.estimation)
     _log(run.project.home, path, report)
     return report
+
+
+def links_of(run: Run) -> Link:
+    """`update_links` as identity calls it."""
+    return lambda connection, pending_only: update_links(run, connection, pending_only=pending_only)
 
 
 def update_links(run: Run, connection: Connection, *, pending_only: bool = False) -> LinkageReport | None:

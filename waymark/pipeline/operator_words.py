@@ -22,6 +22,7 @@ from waymark.core.warehouse import Connection, rows
 from waymark.identity import CustomerChange, Word, preview_words
 from waymark.identity.words import EVENT_TYPES, node_letters, node_of_letters, read_words
 from waymark.pipeline.identifiers import Identifier, find_identifier, require_ended_run
+from waymark.pipeline.linkage import links_of
 from waymark.privacy import redact_text
 
 _EVENTS = {word: event for event, word in EVENT_TYPES.items()}
@@ -68,7 +69,7 @@ def announce(project: Project, word: str, one: str, other: str) -> Announcement:
         waiting = _waiting(project, connection)
         ordinal = _said(project) + 1
         spoken = Word(word, first.node_id, second.node_id, now, ordinal, _event_id(_word_id(ordinal)))
-        changes, counted = preview_words(connection, [*waiting, spoken], settings=project.settings, customer_id_pads=run.secret.pads)
+        changes, counted = preview_words(connection, [*waiting, spoken], settings=project.settings, customer_id_pads=run.secret.pads, link=links_of(run))
     return Announcement(spoken, first, second, changes, counted, len(waiting))
 
 

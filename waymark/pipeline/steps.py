@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from waymark.core.errors import AuditError, SettingsError, WaymarkError
-from waymark.core.home import Home, read_json, write_atomically
+from waymark.core.home import read_json
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows, storage_problem
 from waymark.identity import IdentityReport, clear_restatements, prepare_identity, request_days, resolve_identities
@@ -32,6 +32,7 @@ from waymark.ingestion import (
 )
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
+from waymark.pipeline.linkage import links_of
 from waymark.pipeline.progress import Stage, notice, refuse, tell
 from waymark.pipeline.retention import apply_retention
 from waymark.pipeline.role_files import close_to_others
@@ -90,7 +91,7 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
 
     Raises SettingsError if a setting changed that needs `--full-refresh` and it was not given.
     """
-    mark_unpublished(run.project.home)
+    run.project.home.mark_unpublished()
     with run.open_warehouse() as connection:
         prepare_raw(connection, run.mappings, run.project.home)
         purge_expired(connection, run.project.home, run.project.settings.ingestion.quarantine_days)
@@ -126,12 +127,6 @@ def refuse_changed_settings(project: Project) -> None:
     manifest = read_json(project.home.manifest) if project.home.published.exists() and not project.home.unpublished.exists() else None
     if manifest and manifest.get("settings_digest") != project.refresh_digest:
         raise _settings_changed(project)
-
-
-def mark_unpublished(home: Home) -> None:
-    """From here until a snapshot is out, the warehouse may hold what no reader sees; a later run must not say "nothing new"."""
-    if not home.unpublished.exists():
-        write_atomically(home.unpublished, "")
 
 
 def restate_days(run: Run, first: date, last: date) -> int:
@@ -211,7 +206,8 @@ def resolve(run: Run, *, quiet: bool = False) -> IdentityReport:
     full_refresh = rebuilding(run)
     with Stage("identity", quiet=quiet) as stage, run.open_warehouse() as connection:
         report = resolve_identities(
-            connection, settings=run.project.settings, customer_id_pads=run.secret.pads, full_refresh=full_refresh, progress=tell,
+            connection, settings=run.project.settings, customer_id_pads=run.secret.pads, full_refresh=full_refresh,
+            link=links_of(run), progress=tell,
         )  # fmt: skip
         stage.rows = report.nodes
         stage.detail = f"{report.customers:,} customers, {report.edges:,} links, {report.over_shared:,} identifiers shared by too many"

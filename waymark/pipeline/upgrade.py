@@ -90,7 +90,7 @@ def upgrade(project: Project, *, migrations: Mapping[int, Migration] = MIGRATION
         snapshot: Snapshot | None = None
         done: tuple[str, ...] = ()
         if home.warehouse.exists():
-            steps.mark_unpublished(home)
+            home.mark_unpublished()
             done = _carry_over(run, [migrations[version] for version in range(found, homes.SCHEMA_VERSION)])
             snapshot = _rebuild(run)
         home.write_version()

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import combinations, pairwise
 
@@ -51,6 +51,20 @@ class Said:
     @property
     def nodes(self) -> tuple[int, int]:
         return node_id(*self.pair[0]), node_id(*self.pair[1])
+
+
+@dataclass(frozen=True)
+class Supposed:
+    """A probable link: in force in (valid_from, valid_to], None: still."""
+
+    pair: tuple[Identifier, Identifier]
+    probability: float
+    valid_from: datetime
+    valid_to: datetime | None
+
+    @property
+    def nodes(self) -> list[int]:
+        return sorted(node_id(*identifier) for identifier in self.pair)
 
 
 def minutes(count: float) -> datetime:
@@ -130,7 +144,7 @@ def first_links(events: list[Event]) -> dict[frozenset[Identifier], datetime]:
     return found
 
 
-def graph_in_force(events: list[Event], limit: int, words: list[Said]) -> nx.Graph:
+def graph_in_force(events: list[Event], limit: int, words: list[Said], supposed: list[Supposed]) -> nx.Graph:
     """Identifiers and the links that join them, those in force between identifiers that are together anyway among them; `p` is an edge's probability."""
     seen, excluded = first_sights(events), over_shared(events, limit)
     graph = nx.Graph()
@@ -139,6 +153,8 @@ def graph_in_force(events: list[Event], limit: int, words: list[Said]) -> nx.Gra
     candidates = [(True, probability(link), at, link) for link, at in first_links(events).items()]
     merges = [(pair, word) for pair, word in standing_words(words).items() if word.is_merge and pair <= set(seen)]
     candidates += [(False, 1.0, max(word.at, *(seen[end] for end in pair)), pair) for pair, word in merges]
+    now = [link for link in supposed if link.valid_to is None and set(link.pair) <= set(seen)]
+    candidates += [(True, link.probability, max(link.valid_from, *(seen[end] for end in link.pair)), frozenset(link.pair)) for link in now]
     candidates.sort(key=lambda item: (item[0], -item[1], item[2], sorted(item[3])))
     for is_evidence, sure, _, link in candidates:
         one, other = sorted(link)
@@ -152,20 +168,20 @@ def graph_in_force(events: list[Event], limit: int, words: list[Said]) -> nx.Gra
     return graph
 
 
-def memberships(events: list[Event], limit: int, words: list[Said] | None = None) -> dict[int, str]:
-    """The map that these events and words, and no others, show."""
+def memberships(events: list[Event], limit: int, words: list[Said] | None = None, supposed: list[Supposed] | None = None) -> dict[int, str]:
+    """The map that these events, words and probable links, and no others, show."""
     seen = first_sights(events)
     result = {}
-    for component in nx.connected_components(graph_in_force(events, limit, words or [])):
+    for component in nx.connected_components(graph_in_force(events, limit, words or [], supposed or [])):
         earliest = min(component, key=lambda identifier: (seen[identifier], *identifier))
         result.update({node_id(*identifier): node_customer_id(*earliest) for identifier in component})
     return result
 
 
-def confidences(events: list[Event], limit: int, words: list[Said] | None = None) -> dict[int, float]:
+def confidences(events: list[Event], limit: int, words: list[Said] | None = None, supposed: list[Supposed] | None = None) -> dict[int, float]:
     """By node, the product of probabilities along the surest way from the earliest identifier of its customer."""
     seen = first_sights(events)
-    graph = graph_in_force(events, limit, words or [])
+    graph = graph_in_force(events, limit, words or [], supposed or [])
     result = {}
     for component in nx.connected_components(graph):
         earliest = min(component, key=lambda identifier: (seen[identifier], *identifier))
@@ -175,17 +191,21 @@ def confidences(events: list[Event], limit: int, words: list[Said] | None = None
     return result
 
 
-def known_before(events: list[Event], limit: int, at: datetime, words: list[Said] | None = None) -> dict[int, str]:
-    return memberships([event for event in events if event.occurred_at < at], limit, [word for word in words or [] if word.at < at])
+def known_before(
+    events: list[Event], limit: int, at: datetime, words: list[Said] | None = None, supposed: list[Supposed] | None = None
+) -> dict[int, str]:
+    now = [replace(link, valid_to=None) for link in supposed or [] if link.valid_from < at and (link.valid_to is None or at <= link.valid_to)]
+    return memberships([event for event in events if event.occurred_at < at], limit, [word for word in words or [] if word.at < at], now)
 
 
-def history(events: list[Event], limit: int, words: list[Said] | None = None) -> list[Interval]:
+def history(events: list[Event], limit: int, words: list[Said] | None = None, supposed: list[Supposed] | None = None) -> list[Interval]:
     """The map between any two instants at which something was first seen, laid end to end."""
-    instants = sorted({event.occurred_at for event in events} | {word.at for word in words or []})
+    ends = {at for link in supposed or [] for at in (link.valid_from, link.valid_to) if at is not None}
+    instants = sorted({event.occurred_at for event in events} | {word.at for word in words or []} | ends)
     open_since: dict[int, tuple[str, datetime]] = {}
     intervals: list[Interval] = []
     for at in instants:
-        known = known_before(events, limit, at + timedelta(microseconds=1), words)
+        known = known_before(events, limit, at + timedelta(microseconds=1), words, supposed)
         for node, (customer, since) in list(open_since.items()):
             if known.get(node) != customer:
                 intervals.append((node, customer, since, at))

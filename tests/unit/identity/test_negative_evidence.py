@@ -9,7 +9,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import Event, Identifier, Said, minutes
+from reference import Event, Identifier, Said, Supposed, minutes
 from warehouse_double import WarehouseDouble, rebuilt
 from warehouse_double import settings as project_settings
 from worlds import random_batches
@@ -41,13 +41,27 @@ def random_words(stream: random.Random, events: list[Event], count: int) -> list
     ]
 
 
-def check_world(seed: int, *, limit: int, batches: int, events: int, words: int) -> None:
+def random_links(stream: random.Random, events: list[Event], count: int) -> list[Supposed]:
+    """Of each pair up to two intervals, one after the other, as sure as the threshold or surer."""
+    known = sorted({identifier for item in events for identifier in item.identifiers})
+    found: dict[frozenset[Identifier], list[Supposed]] = {}
+    for _ in range(count):
+        pair = (one, other) = tuple(stream.sample(known, 2))
+        since, middle, until = (minutes(at) for at in sorted(stream.sample(range(0, 620, 20), 3)))
+        first = Supposed((one, other), stream.choice([0.95, 0.97, 0.985, 0.995]), since, stream.choice([None, middle]))
+        second = Supposed((one, other), stream.choice([0.96, 0.99]), middle, stream.choice([None, until]))
+        found[frozenset(pair)] = [first] if first.valid_to is None or stream.random() < 0.5 else [first, second]
+    return [link for links in found.values() for link in links]
+
+
+def check_world(seed: int, *, limit: int, batches: int, events: int, words: int, links: int = 0) -> None:
     """Increments equal a rebuild, and both equal the definition, now and at every instant."""
     stream = random.Random(seed)
     split = random_batches(stream, events=events, batches=batches, people=5, flips=0.2)
     # Values, and order ids a day apart, so that reports of one order contradict each other.
     split = [[replace(item, value=stream.choice([None, 10, 20])) for item in batch] for batch in split]
     spoken = random_words(stream, [item for batch in split for item in batch], words)
+    supposed = random_links(stream, [item for batch in split for item in batch], links) if links else []
     double = WarehouseDouble(limit)
     waiting = list(spoken)
     stream.shuffle(waiting)
@@ -55,19 +69,22 @@ def check_world(seed: int, *, limit: int, batches: int, events: int, words: int)
         double.put(batch)
         while waiting and stream.random() < 0.6:
             double.say(waiting.pop())
+        # What is supposed changes with what is known: links come, and go again.
+        double.supposed = [link for link in supposed if stream.random() < 0.7]
         double.resolve()
         if stream.random() < 0.8:
             double.build_marts()
             double.finish()
     for word in waiting:
         double.say(word)
+    double.supposed = supposed
     double.resolve()
     log = list(double.events.values())
-    assert double.identity() == rebuilt(log, limit, spoken).identity()
-    assert dict(double.table("memberships")) == reference.memberships(log, limit, spoken)
-    assert sorted(double.intervals(), key=lambda row: (row[0], row[2])) == reference.history(log, limit, spoken)
+    assert double.identity() == rebuilt(log, limit, spoken, supposed).identity()
+    assert dict(double.table("memberships")) == reference.memberships(log, limit, spoken, supposed)
+    assert sorted(double.intervals(), key=lambda row: (row[0], row[2])) == reference.history(log, limit, spoken, supposed)
     sure = dict(double.connection.execute("select node_id, confidence from identity.membership_history where valid_to is null").fetchall())
-    assert sure == pytest.approx(reference.confidences(log, limit, spoken), abs=2e-6)
+    assert sure == pytest.approx(reference.confidences(log, limit, spoken, supposed), abs=2e-6)
 
 
 @settings(max_examples=5, deadline=None)

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable
 
 import reference
-from reference import PADS, Event
+from reference import PADS, Event, Supposed
 
 from waymark.core.settings import Settings
 from waymark.core.warehouse import Connection, connect
 from waymark.identity import IdentityReport, clear_restatements, node_letters, prepare_identity, resolve_identities
+from waymark.identity.linkage.links import LINKS, MOVED
 
 IDENTITY_TABLES = (
     *("nodes", "edges", "memberships", "membership_history", "clusters", "over_shared_since"),
@@ -29,6 +30,7 @@ class WarehouseDouble:
     def __init__(self, limit: int = 3) -> None:
         self.limit = limit
         self.events: dict[str, Event] = {}
+        self.supposed: list[Supposed] = []
         self.words: list[reference.Said] = []
         self.connection: Connection = connect()
         self.connection.execute("set threads = 1")
@@ -75,12 +77,25 @@ class WarehouseDouble:
         self.words.append(word)
 
     def resolve(self, *, full_refresh: bool = False) -> IdentityReport:
-        return resolve_identities(self.connection, settings=settings(self.limit), customer_id_pads=PADS, full_refresh=full_refresh)
+        return resolve_identities(self.connection, settings=settings(self.limit), customer_id_pads=PADS, full_refresh=full_refresh, link=self._link)
+
+    def _link(self, connection: Connection, pending_only: bool) -> None:
+        """What linkage does with the links that are supposed now."""
+        connection.execute(f"create or replace temp table supposed_before as from {LINKS}")
+        connection.execute(f"delete from {LINKS}")
+        for told in self.supposed:
+            connection.execute(f"insert into {LINKS} values (?, ?, ?, 1, ?, ?)", [*told.nodes, told.probability, told.valid_from, told.valid_to])
+        if pending_only:
+            connection.execute(f"""
+                insert into temp.{MOVED} select distinct node_a, node_b from (
+                    (from {LINKS} except from temp.supposed_before) union all (from temp.supposed_before except from {LINKS})
+                )
+            """)
 
     def build_marts(self) -> None:
         """What dbt's second selection leaves: the old state, as the next run finds it."""
         events = list(self.events.values())
-        known, placed = reference.memberships(events, self.limit, self.words), reference.sessions(events)
+        known, placed = reference.memberships(events, self.limit, self.words, self.supposed), reference.sessions(events)
         self.connection.execute("delete from intermediate.int_events_sessionized; delete from marts.fct_sessions")
         if not events:
             return
@@ -129,10 +144,11 @@ class WarehouseDouble:
         return {name: self.table(name) for name in IDENTITY_TABLES}
 
 
-def rebuilt(events: Iterable[Event], limit: int, words: Iterable[reference.Said] = ()) -> WarehouseDouble:
+def rebuilt(events: Iterable[Event], limit: int, words: Iterable[reference.Said] = (), supposed: Iterable[Supposed] = ()) -> WarehouseDouble:
     """A second warehouse with the same events, resolved from scratch."""
     double = WarehouseDouble(limit)
     double.put(events)
+    double.supposed = list(supposed)
     for word in words:
         double.say(word)
     double.resolve(full_refresh=True)

@@ -21,8 +21,11 @@ TABLES = {
     STATE: "estimation_version INTEGER",
 }
 LEAST_PROBABILITY = 0.5
+# Temporary, where it is there before: the pairs whose links are not what they were.
+MOVED = "moved_links"
 _TEMPORARY = (
     "linkage_facts", "linkage_seen", "linkage_told", "linkage_changed", "linkage_keys", "linkage_crossed", "linkage_touched", "linkage_wide", FREQUENCIES,
+    "linkage_before",
 )  # fmt: skip
 
 
@@ -36,18 +39,27 @@ class LinkageReport:
     touched: int
 
 
+def prepare_links(connection: Connection, *, anew: bool) -> None:
+    """Makes the tables, empty; anew: also where they are there."""
+    prepare_records(connection, anew=anew)
+    for name, columns in TABLES.items():
+        connection.execute(f"create {'or replace table' if anew else 'table if not exists'} {name} ({columns})")
+
+
 def link_records(connection: Connection, estimation: Estimation, facts: str, *, touched_events: str | None = None) -> LinkageReport:
-    """Brings the tables up to date, in the caller's transaction; repeating it changes nothing.
+    """Brings the tables up to date, in the caller's transaction; repeating it changes nothing. Adds to temp table MOVED where it is there.
 
     facts: SELECT of `records.facts_sql`. touched_events: a relation of event_ids that may have come, gone or changed since the last call; None, or another
     estimation than the last call's: all are made anew.
     """
     is_full = touched_events is None or not _is_current(connection, estimation)
     parts = [estimate.part for estimate in estimation.parts]
-    prepare_records(connection, anew=is_full)
-    for name, columns in TABLES.items():
-        connection.execute(f"create {'or replace table' if is_full else 'table if not exists'} {name} ({columns})")
+    prepare_links(connection, anew=False)
+    tells_moved = bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'main' and temporary and table_name = ?", [MOVED]))
     if is_full:
+        if tells_moved:
+            connection.execute(f"create or replace temp table linkage_before as from {LINKS}")
+        prepare_links(connection, anew=True)
         connection.execute(f"insert into {FACTS} {facts}")
         connection.execute(f"insert into {RECORDS} {records_sql(FACTS)}")
         _make_wide(connection, estimation, RECORDS)
@@ -60,9 +72,19 @@ def link_records(connection: Connection, estimation: Estimation, facts: str, *, 
         _restate_keys(connection, estimation)
         touched = _count(connection, "select count(*) from temp.linkage_touched")
         nodes = "(select node_id from temp.linkage_touched)"
-        connection.execute(f"delete from {LINKS} where node_a in {nodes} or node_b in {nodes}")
+        of_touched = f"node_a in {nodes} or node_b in {nodes}"
+        if tells_moved:
+            connection.execute(f"create or replace temp table linkage_before as from {LINKS} where {of_touched}")
+        connection.execute(f"delete from {LINKS} where {of_touched}")
         _make_wide(connection, estimation, RECORDS)
         compared = _add_links(connection, estimation, "temp.linkage_touched")
+    if tells_moved:
+        now = f"(from {LINKS})" if is_full else f"(from {LINKS} where {of_touched})"
+        connection.execute(f"""
+            insert into temp.{MOVED}
+            select distinct node_a, node_b from (({now} except from temp.linkage_before) union all (from temp.linkage_before except {now}))
+            except from temp.{MOVED}
+        """)
     records, links = (_count(connection, f"select count(*) from {table} where valid_to is null") for table in (RECORDS, LINKS))
     report = LinkageReport(records, links, compared, touched)
     for name in _TEMPORARY:
