@@ -16,7 +16,7 @@ def register(group: typer.Typer) -> None:
 
 
 def estimate(project: ProjectOption = Path(".")) -> None:
-    """Estimate anew how alike one person's records are, and strangers'; the next run links by it. Every probability changes, so do it knowingly; it is logged."""
+    """Estimate anew how alike one person's records are, and strangers'; the next run links by it. Every probability changes: do it knowingly; it is logged."""
     from waymark.core.settings import load_project, quiet_libraries
 
     quiet_libraries()

@@ -10,7 +10,7 @@ import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
 from waymark.core.warehouse import Connection
 from waymark.identity.confidence import METHODS, Integers
 from waymark.identity.evidence import IS_OBSERVED
-from waymark.identity.history import NEVER, Constraints, Evidence, LinkGraph, interval_surety, linked_clusters, membership_intervals
+from waymark.identity.history import NEVER, Constraints, Evidence, LinkGraph, linked_clusters, membership_intervals, weigh_intervals
 from waymark.identity.linkage.links import LINKS
 from waymark.identity.probabilities import OPERATOR_PROBABILITY, OPERATOR_SPLIT
 from waymark.identity.tables import drop_temporary
@@ -202,8 +202,7 @@ def _compute_linked_history(connection: Connection) -> None:
     )
     cluster = linked_clusters(graph)
     graph = replace(graph, constraints=_constraints(connection, graph, cluster, np.asarray(links["link_until"], dtype=np.int64)))
-    intervals = membership_intervals(graph, cluster)
-    sure = interval_surety(graph, intervals)
+    intervals, sure = weigh_intervals(graph, cluster, membership_intervals(graph, cluster))
     node_id = np.asarray(nodes["node_id"], dtype=np.int64)
     least = np.full(int(cluster.max()) + 1 if len(cluster) else 0, NEVER, dtype=np.int64)
     np.minimum.at(least, cluster, node_id)

@@ -121,14 +121,60 @@ def membership_intervals(graph: LinkGraph, cluster: Integers) -> Intervals:
     return _as_intervals(happened)
 
 
-def interval_surety(graph: LinkGraph, intervals: Intervals) -> Surety:
-    """How sure each interval is (`confidence.surety`). The graph must have its evidence."""
+def weigh_intervals(graph: LinkGraph, cluster: Integers, intervals: Intervals) -> tuple[Intervals, Surety]:
+    """The intervals, and how sure each is (`confidence.surety`). The graph must have its evidence.
+
+    In clusters with an estimated link an interval holds as long as it is as sure as that: whoever asks for a threshold asks as known then, and must not learn
+    of a link that came later.
+    """
     assert graph.evidence is not None
     until = graph.constraints.link_until if graph.constraints else np.full(len(graph.link_a), NEVER, dtype=np.int64)
     end = np.minimum(until, np.minimum(graph.dropped[graph.link_a], graph.dropped[graph.link_b]))
     evidence = graph.evidence
     links = WeighedLinks(graph.link_a, graph.link_b, graph.link_first, end, evidence.probability, evidence.is_operators, evidence.is_estimated)
-    return surety(Memberships(intervals.node, intervals.label, intervals.valid_from, intervals.valid_to), links)
+    cut = _cut_where_links_change(graph, cluster, end, intervals)
+    sure = surety(Memberships(cut.node, cut.label, cut.valid_from, cut.valid_to), links)
+    return (intervals, sure) if cut is intervals else _joined(cut, sure)
+
+
+def _cut_where_links_change(graph: LinkGraph, cluster: Integers, end: Integers, intervals: Intervals) -> Intervals:
+    """The intervals of clusters with an estimated link, cut at each instant at which a link of the cluster comes or goes; the others as they are."""
+    assert graph.evidence is not None
+    is_estimated = np.zeros(int(cluster.max()) + 1 if len(cluster) else 0, dtype=np.bool_)
+    is_estimated[cluster[graph.link_a[graph.evidence.is_estimated]]] = True
+    of_link = np.flatnonzero(is_estimated[cluster[graph.link_a]])
+    if not len(of_link):
+        return intervals
+    at = np.concatenate((graph.link_first[of_link], end[of_link]))
+    of_cluster, at = np.tile(cluster[graph.link_a[of_link]], 2)[at != NEVER], at[at != NEVER]
+    instants, rank = np.unique(at, return_inverse=True)
+    # Cluster and instant as one number, so that the instants within an interval are found by bisection.
+    changes = np.unique(of_cluster * (len(instants) + 1) + rank)
+    base = cluster[intervals.node] * (len(instants) + 1)
+    first = np.searchsorted(changes, base + np.searchsorted(instants, intervals.valid_from, side="right"))
+    last = np.searchsorted(changes, base + np.searchsorted(instants, intervals.valid_to, side="left"))
+    cuts = np.maximum(last - first, 0)
+    pieces = cuts + 1
+    of_piece = np.repeat(np.arange(len(pieces)), pieces)
+    number = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    valid_from, valid_to = intervals.valid_from[of_piece], intervals.valid_to[of_piece]
+    following, preceding = number < cuts[of_piece], number > 0
+    valid_to[following] = instants[changes[(first[of_piece] + number)[following]] % (len(instants) + 1)]
+    valid_from[preceding] = instants[changes[(first[of_piece] + number - 1)[preceding]] % (len(instants) + 1)]
+    return Intervals(intervals.node[of_piece], intervals.label[of_piece], valid_from, valid_to)
+
+
+def _joined(cut: Intervals, sure: Surety) -> tuple[Intervals, Surety]:
+    """Pieces that follow each other and are alike, as one. Pieces of a node stand in order of time."""
+    is_head = np.ones(len(cut.node), dtype=np.bool_)
+    is_head[1:] = (
+        (cut.node[1:] != cut.node[:-1]) | (cut.label[1:] != cut.label[:-1]) | (cut.valid_from[1:] != cut.valid_to[:-1])
+        | (sure.confidence[1:] != sure.confidence[:-1]) | (sure.method[1:] != sure.method[:-1])
+    )  # fmt: skip
+    heads = np.flatnonzero(is_head)
+    tails = np.append(heads[1:], len(cut.node)) - 1
+    joined = Intervals(cut.node[heads], cut.label[heads], cut.valid_from[heads], cut.valid_to[tails])
+    return joined, Surety(sure.confidence[heads], sure.method[heads])
 
 
 def _constrained_clusters(graph: LinkGraph, cluster: Integers, count: int) -> Flags:

@@ -63,6 +63,7 @@ def dbt_vars(project: Project) -> dict[str, Any]:
         "consent_scopes": list(settings.consent.all_scopes),
         "consent_denied_when_absent": settings.consent.denials(),
         "consent_jurisdictions": {place: sorted(countries) for place, countries in sorted(settings.consent.jurisdictions.items())},
+        "identity_thresholds": settings.identity.thresholds.model_dump(include={"scoring", "sending"}),
         "horizon_days": settings.learning.horizon_days,
         "events_in_a_slice": max(1, settings.engine.memory_bytes // _BYTES_AN_EVENT),
         "node_days_in_a_slice": max(1, settings.engine.memory_bytes // _BYTES_A_NODE_DAY),

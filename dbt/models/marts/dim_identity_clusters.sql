@@ -22,7 +22,8 @@ clusters as (
         memberships.valid_from,
         memberships.valid_to,
         memberships.method,
-        memberships.confidence
+        memberships.confidence,
+        {{ sure_enough('memberships', 'sending') }} as is_sure_for_sending
     from memberships
     inner join nodes on nodes.node_id = memberships.node_id
 )

@@ -194,8 +194,20 @@ def confidences(events: list[Event], limit: int, words: list[Said] | None = None
 def known_before(
     events: list[Event], limit: int, at: datetime, words: list[Said] | None = None, supposed: list[Supposed] | None = None
 ) -> dict[int, str]:
+    return memberships(*_known(events, limit, at, words, supposed))
+
+
+def confidences_before(
+    events: list[Event], limit: int, at: datetime, words: list[Said] | None = None, supposed: list[Supposed] | None = None
+) -> dict[int, float]:
+    return confidences(*_known(events, limit, at, words, supposed))
+
+
+def _known(
+    events: list[Event], limit: int, at: datetime, words: list[Said] | None, supposed: list[Supposed] | None
+) -> tuple[list[Event], int, list[Said], list[Supposed]]:
     now = [replace(link, valid_to=None) for link in supposed or [] if link.valid_from < at and (link.valid_to is None or at <= link.valid_to)]
-    return memberships([event for event in events if event.occurred_at < at], limit, [word for word in words or [] if word.at < at], now)
+    return [event for event in events if event.occurred_at < at], limit, [word for word in words or [] if word.at < at], now
 
 
 def history(events: list[Event], limit: int, words: list[Said] | None = None, supposed: list[Supposed] | None = None) -> list[Interval]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import Event, Identifier, Said, Supposed, minutes
+from reference import Event, Identifier, Interval, Said, Supposed, minutes
 from warehouse_double import WarehouseDouble, rebuilt
 from warehouse_double import settings as project_settings
 from worlds import random_batches
@@ -82,9 +83,32 @@ def check_world(seed: int, *, limit: int, batches: int, events: int, words: int,
     log = list(double.events.values())
     assert double.identity() == rebuilt(log, limit, spoken, supposed).identity()
     assert dict(double.table("memberships")) == reference.memberships(log, limit, spoken, supposed)
-    assert sorted(double.intervals(), key=lambda row: (row[0], row[2])) == reference.history(log, limit, spoken, supposed)
+    assert joined(double.intervals()) == reference.history(log, limit, spoken, supposed)
     sure = dict(double.connection.execute("select node_id, confidence from identity.membership_history where valid_to is null").fetchall())
     assert sure == pytest.approx(reference.confidences(log, limit, spoken, supposed), abs=2e-6)
+    check_as_known_then(double, log, limit, spoken, supposed)
+
+
+def joined(intervals: list[Interval]) -> list[Interval]:
+    """Of one customer's intervals that follow each other and are differently sure, one."""
+    found: list[Interval] = []
+    for node, customer, since, until in sorted(intervals, key=lambda row: (row[0], row[2])):
+        follows = bool(found) and found[-1][:2] == (node, customer) and found[-1][3] == since
+        found.append((node, customer, found.pop()[2] if follows else since, until))
+    return found
+
+
+def check_as_known_then(double: WarehouseDouble, log: list[Event], limit: int, spoken: list[Said], supposed: list[Supposed]) -> None:
+    """How sure memberships in clusters with a probable link were, as known at each instant: of no link that came later."""
+    clusters = dict(double.table("clusters"))
+    concerned = {clusters[link.nodes[0]] for link in supposed if link.nodes[0] in clusters}
+    told = double.connection.execute("select node_id, valid_from, valid_to, confidence from identity.membership_history").fetchall()
+    told = [row for row in told if clusters.get(row[0]) in concerned]
+    for at in sorted({at for _, since, until, _ in told for at in (since, until) if at}):
+        then = at + timedelta(microseconds=1)
+        known = reference.confidences_before(log, limit, then, spoken, supposed)
+        found = {node: sure for node, since, until, sure in told if since < then and (until is None or then <= until)}
+        assert found == pytest.approx({node: known[node] for node in found}, abs=2e-6)
 
 
 @settings(max_examples=5, deadline=None)

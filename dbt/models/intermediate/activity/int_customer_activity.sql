@@ -30,8 +30,9 @@ with history as (
     select history.node_id, history.customer_id, history.valid_from, history.valid_to
     from {{ source('identity', 'membership_history') }} as history
     {{ slice_mark(slices) }}
+    where {{ sure_enough('history', 'scoring') }}
     {%- if slices > 1 %}
-    where {{ in_slice('history.customer_id', 0, slices) }}
+        and {{ in_slice('history.customer_id', 0, slices) }}
     {%- endif %}
 ),
 

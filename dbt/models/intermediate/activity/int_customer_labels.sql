@@ -16,7 +16,9 @@ with points as (
 ),
 
 history as (
-    select node_id, customer_id, valid_from, valid_to from {{ source('identity', 'membership_history') }}
+    select history.node_id, history.customer_id, history.valid_from, history.valid_to
+    from {{ source('identity', 'membership_history') }} as history
+    where {{ sure_enough('history', 'scoring') }}
 ),
 
 conversions as (
