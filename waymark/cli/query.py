@@ -1,4 +1,4 @@
-"""`waymark sql` and `waymark trace`: reading what is published, also while a run is writing."""
+"""`waymark sql`, `waymark trace` and `waymark customer`: reading what is published, also while a run is writing."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ _TABLE_ROWS = 50
 def register(app: typer.Typer) -> None:
     app.command()(sql)
     app.command()(trace)
+    app.command()(customer)
 
 
 def sql(
@@ -122,3 +123,47 @@ def trace(
         writer.writerows(records)
     else:
         typer.echo(json.dumps([dict(zip(TRACE_COLUMNS, record, strict=True)) for record in records], default=_json_value, indent=1))
+
+
+def customer(
+    who: Annotated[str, typer.Argument(metavar="ID", help="A customer_id, of today or before, or an identifier TYPE:VALUE; a plain e-mail is hashed at once.")],
+    project: ProjectOption = Path("."),
+    limit: Annotated[int, typer.Option(min=1, help="At most so many touches, the latest; CSV and JSON have all.")] = 50,
+    format: FormatOption = Format.table,
+) -> None:
+    """Show all that is known of a person: identifiers and how sure they are, figures, consent, and every touch in order."""
+    from waymark.cli.audit import log_read
+    from waymark.pipeline.customer import TOUCH_COLUMNS, customer_view
+
+    opened = load_project(project)
+    found = customer_view(opened, who, limit=limit if format is Format.table else None)
+    log_read(opened, "customer", subjects=[found.customer_id])
+    if format is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(TOUCH_COLUMNS)
+        writer.writerows(found.touches)
+        return
+    if format is Format.json:
+        identifiers = [dict(zip(("type", "value", "method", "confidence", "since"), told, strict=True)) for told in found.identifiers]
+        consent = [dict(zip(("scope", "state", "since"), told, strict=True)) for told in found.consent]
+        touches = [dict(zip(TOUCH_COLUMNS, touch, strict=True)) for touch in found.touches]
+        told = {"customer_id": found.customer_id, **found.figures, "identifiers": identifiers, "consent": consent, "touches": touches}
+        typer.echo(json.dumps(told, default=_json_value, ensure_ascii=False, indent=1))
+        return
+    typer.echo(f"{found.customer_id}" + (f", whom {who} names" if who != found.customer_id else ""))
+    print_table(["", ""], [(name, value) for name, value in found.figures.items() if value is not None])
+    typer.echo("\nIdentifiers")
+    print_table(["type", "value", "by", "confidence", "since"], [(kind, _short(value), *more) for kind, value, *more in found.identifiers])
+    if found.consent:
+        typer.echo("\nConsent")
+        print_table(["scope", "state", "since"], found.consent)
+    shown = len(found.touches)
+    typer.echo("\nTouches" + (f", the latest {shown:,} of {found.touch_count:,} (--limit, or --format csv)" if shown < found.touch_count else f", {shown:,}"))
+    columns = [name for place, name in enumerate(TOUCH_COLUMNS) if any(touch[place] is not None for touch in found.touches)]
+    print_table(columns, [tuple(_short(touch[TOUCH_COLUMNS.index(name)]) for name in columns) for touch in found.touches])
+
+
+def _short(value: object) -> object:
+    """A keyed hash or digest is known by its beginning."""
+    text = str(value)
+    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else value

@@ -49,14 +49,15 @@ def require_ended_run(project: Project) -> Run:
     return run
 
 
-def find_identifier(connection: Connection, secret: Secret, text: str) -> Identifier:
+def find_identifier(connection: Connection, secret: Secret, text: str, *, nodes: str = "identity.nodes") -> Identifier:
     """The identifier that a text names. A plain e-mail or number is hashed at once, and stands in no message.
 
     A device or account may be named without its namespace where one source alone has it. A customer id stands for the identifier that it was made from.
+    nodes: where identifiers stand, a relation with the columns of identity.nodes.
     Raises WaymarkError where nothing, or more than one thing, is meant.
     """
     if _CUSTOMER.fullmatch(text):
-        found = rows(connection, "select node_id, identifier_type, identifier_value from identity.nodes where node_customer_id = ?", [text])
+        found = rows(connection, f"select node_id, identifier_type, identifier_value from {nodes} where node_customer_id = ?", [text])
         if not found:
             raise WaymarkError("no customer ever had this id", where=text, remedy="Those of today: waymark sql 'select customer_id from marts.dim_customers'")
         return Identifier(int(str(found[0][0])), str(found[0][1]), str(found[0][2]))
@@ -65,15 +66,15 @@ def find_identifier(connection: Connection, secret: Secret, text: str) -> Identi
         raise WaymarkError(
             "an identifier is named TYPE:VALUE", remedy="For example anonymous_id:web:17, user_id:shop:42, email:ann@example.org, or a customer id c_…."
         )
-    nodes = "select node_id, identifier_type, identifier_value from identity.nodes where identifier_type = $kind and "
+    named = f"select node_id, identifier_type, identifier_value from {nodes} where identifier_type = $kind and "
     given = {"kind": kind, "value": value}
-    found = rows(connection, nodes + "identifier_value = $value", given)
+    found = rows(connection, named + "identifier_value = $value", given)
     if not found and kind in _OWN_TYPES:
         protected = rows(connection, f"select {protected_id_sql('$value::varchar')}", {"value": value, **secret.parameters()})[0][0]
-        found = rows(connection, nodes + "ends_with(identifier_value, ':' || $value) order by identifier_value limit 5", {"kind": kind, "value": protected})
+        found = rows(connection, named + "ends_with(identifier_value, ':' || $value) order by identifier_value limit 5", {"kind": kind, "value": protected})
     elif not found:
         keyed = rows(connection, f"select {identifier_hash_sql(kind, '$value::varchar')}", {"value": value, **secret.parameters()})[0][0]
-        found = rows(connection, nodes + "identifier_value = $value", {"kind": kind, "value": keyed})
+        found = rows(connection, named + "identifier_value = $value", {"kind": kind, "value": keyed})
     if not found:
         raise WaymarkError(
             f"no event that counts names this {kind}",

@@ -26,6 +26,8 @@ from waymark.pipeline.steps import Run, audit
 
 PUBLISHED_RAW = ("ingestion_log", "removals")
 # Depends on which model was trained when, and on when runs were.
+# Views of several tables, as large as all events: to count or digest their rows at each publication would be to compute them.
+COMPUTED = ("marts.customer_timeline",)
 LOG_TABLES = ("marts.fct_propensity_scores", "marts.fct_identity_restatements")
 _COMMENTS = """
     select column_name, comment from duckdb_columns()
@@ -88,8 +90,8 @@ def _swap_in(connection: Connection, run: Run, run_id: str, digests: dict[str, s
 
 
 def pure_marts(connection: Connection) -> list[str]:
-    """All marts but those that are logs."""
-    return [name for name in (f"marts.{table}" for table in _tables(connection, "marts")) if name not in LOG_TABLES]
+    """All marts but those that are logs, and those that are computed when somebody asks."""
+    return [name for name in (f"marts.{table}" for table in _tables(connection, "marts")) if name not in (*LOG_TABLES, *COMPUTED)]
 
 
 def _tables(connection: Connection, schema: str) -> list[str]:
@@ -116,6 +118,7 @@ def _complete(connection: Connection, path: Path, snapshot_id: str, run: Run, ru
             [snapshot_id, wall_now(), waymark.__version__, run_id, run.project.refresh_digest, run.secret.fingerprint],
         )
         named = [f"{schema}.{name}" for schema in OUTPUT_SCHEMAS for name in _tables(connection, schema)] + [f"raw.{name}" for name in PUBLISHED_RAW]
+        named = [name for name in named if name not in COMPUTED]
         return {name: int(str(rows(connection, f"select count(*) from snapshot.{name}")[0][0])) for name in named}
     finally:
         connection.execute("detach snapshot")

@@ -103,7 +103,10 @@ doubtful_nodes as (
 ),
 
 settled as (
-    select doubtful_nodes.node_ids, min_by(memberships.customer_id, doubtful_nodes.position) as customer_id
+    select
+        doubtful_nodes.node_ids,
+        min_by(memberships.customer_id, doubtful_nodes.position) as customer_id,
+        min(doubtful_nodes.position) as position
     from doubtful_nodes
     inner join memberships on memberships.node_id = doubtful_nodes.node_id
     group by doubtful_nodes.node_ids
@@ -118,6 +121,11 @@ sessionized as (
         cast(placed.event_number as integer) as event_number,
         placed.session_started_at,
         case when events.is_counted then coalesce(memberships.customer_id, settled.customer_id) end as customer_id,
+        cast(case
+            when not events.is_counted then null
+            when memberships.node_id is not null then 1
+            else settled.position
+        end as smallint) as identifier_number,
         events.node_ids,
         events.channel,
         events.stage,
@@ -185,6 +193,7 @@ widened as (
         sessionized.customer_id,
         sessionized.session_key_id,
         sessionized.node_ids,
+        sessionized.identifier_number,
         sessionized.reporting_date
     from described
     inner join sessionized on sessionized.event_id = described.event_id
