@@ -138,15 +138,18 @@ def weigh_intervals(graph: LinkGraph, cluster: Integers, intervals: Intervals) -
 
 
 def _cut_where_links_change(graph: LinkGraph, cluster: Integers, end: Integers, intervals: Intervals) -> Intervals:
-    """The intervals of clusters with an estimated link, cut at each instant at which a link of the cluster comes or goes; the others as they are."""
+    """The intervals of clusters with an estimated link, cut at each instant at which a link or member of the cluster comes or goes; the others as they are."""
     assert graph.evidence is not None
     is_estimated = np.zeros(int(cluster.max()) + 1 if len(cluster) else 0, dtype=np.bool_)
     is_estimated[cluster[graph.link_a[graph.evidence.is_estimated]]] = True
     of_link = np.flatnonzero(is_estimated[cluster[graph.link_a]])
     if not len(of_link):
         return intervals
-    at = np.concatenate((graph.link_first[of_link], end[of_link]))
-    of_cluster, at = np.tile(cluster[graph.link_a[of_link]], 2)[at != NEVER], at[at != NEVER]
+    # A member that goes takes its links along, though they last.
+    of_interval = np.flatnonzero(is_estimated[cluster[intervals.node]])
+    at = np.concatenate((graph.link_first[of_link], end[of_link], intervals.valid_from[of_interval], intervals.valid_to[of_interval]))
+    of_cluster = np.concatenate((np.tile(cluster[graph.link_a[of_link]], 2), np.tile(cluster[intervals.node[of_interval]], 2)))
+    of_cluster, at = of_cluster[at != NEVER], at[at != NEVER]
     instants, rank = np.unique(at, return_inverse=True)
     # Cluster and instant as one number, so that the instants within an interval are found by bisection.
     changes = np.unique(of_cluster * (len(instants) + 1) + rank)

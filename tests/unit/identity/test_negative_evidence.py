@@ -99,9 +99,14 @@ def joined(intervals: list[Interval]) -> list[Interval]:
 
 
 def check_as_known_then(double: WarehouseDouble, log: list[Event], limit: int, spoken: list[Said], supposed: list[Supposed]) -> None:
-    """How sure memberships in clusters with a probable link were, as known at each instant: of no link that came later."""
-    clusters = dict(double.table("clusters"))
-    concerned = {clusters[link.nodes[0]] for link in supposed if link.nodes[0] in clusters}
+    """How sure memberships in clusters with a probable link that was ever in force were, as known at each instant: of no link that came later."""
+    clusters, seen, until = dict(double.table("clusters")), reference.first_sights(log), dict(double.table("over_shared_since"))
+    concerned = set()
+    for link in supposed:
+        since = max([link.valid_from, *(seen[end] for end in link.pair if end in seen)])
+        ends = [link.valid_to, *(until.get(node) for node in link.nodes)]
+        if set(link.pair) <= set(seen) and all(end is None or since < end for end in ends):
+            concerned.add(clusters[link.nodes[0]])
     told = double.connection.execute("select node_id, valid_from, valid_to, confidence from identity.membership_history").fetchall()
     told = [row for row in told if clusters.get(row[0]) in concerned]
     for at in sorted({at for _, since, until, _ in told for at in (since, until) if at}):
