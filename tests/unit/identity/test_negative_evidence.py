@@ -46,7 +46,7 @@ def random_links(stream: random.Random, events: list[Event], count: int) -> list
     """Of each pair up to two intervals, one after the other, as sure as the threshold or surer."""
     known = sorted({identifier for item in events for identifier in item.identifiers})
     found: dict[frozenset[Identifier], list[Supposed]] = {}
-    for _ in range(count):
+    for _ in range(count if len(known) > 1 else 0):
         pair = (one, other) = tuple(stream.sample(known, 2))
         since, middle, until = (minutes(at) for at in sorted(stream.sample(range(0, 620, 20), 3)))
         first = Supposed((one, other), stream.choice([0.95, 0.97, 0.985, 0.995]), since, stream.choice([None, middle]))
