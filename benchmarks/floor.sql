@@ -157,7 +157,8 @@ create temp table lists as
 select
     cast(row_number() over () as integer) as list_number,
     identifiers,
-    list_transform(identifiers, lambda one: cast(md5_number_lower(one.type || '|' || one.value) >> 1 as bigint)) as node_ids,
+    list_concat(list_filter(identifiers, lambda one: one.type = 'user_id'), list_filter(identifiers, lambda one: one.type <> 'user_id')) as ordered,
+    list_transform(ordered, lambda one: cast(md5_number_lower(one.type || '|' || one.value) >> 1 as bigint)) as node_ids,
     first_seen_at,
     last_seen_at
 from (
@@ -171,7 +172,7 @@ from (
 -- statement: nodes
 create temp table nodes as
 with seen as (
-    select unnest(node_ids) as node_id, unnest(identifiers) as identifier, first_seen_at, last_seen_at from lists
+    select unnest(node_ids) as node_id, unnest(ordered) as identifier, first_seen_at, last_seen_at from lists
 ),
 
 grouped as (

@@ -151,7 +151,7 @@ def known(events: Iterable[Event], names: dict[int, tuple[str, str, str]], max_n
     """Components of identifiers that were seen together, without those that have too many neighbours; named after the earliest identifier.
 
     Links join one by one, the surest first, then the earliest; one that would bring together two accounts of one session, or people whose reports of one
-    order contradict each other, joins nobody.
+    order contradict each other, joins nobody; nor does one bring together two accounts of one source.
     """
     events = list(events)
     first_seen: dict[int, datetime] = {}
@@ -176,7 +176,8 @@ def known(events: Iterable[Event], names: dict[int, tuple[str, str, str]], max_n
         if one not in component or other not in component or component[one] is component[other]:
             continue
         here, there = component[one], component[other]
-        if not any(apart.get(node, set()) & there for node in here):
+        sources = [{names[node][1].split(":")[0] for node in side if names[node][0] == "user_id"} for side in (here, there)]
+        if not sources[0] & sources[1] and not any(apart.get(node, set()) & there for node in here):
             here |= there
             component.update(dict.fromkeys(there, here))
     found = Known({})

@@ -94,6 +94,9 @@ class IdentitySettings(_Strict):
     """Who is linked to whom."""
 
     max_neighbours: int = Field(20, ge=1, description="an identifier linked to more than this many others merges nobody")
+    one_account: bool = Field(
+        True, description="two accounts of one source are one person's by an operator's word or an estimated link alone; false: also by what they share"
+    )
     thresholds: IdentityThresholds = IdentityThresholds()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
@@ -14,6 +14,15 @@ from waymark.identity.history import NEVER, Constraints, Evidence, LinkGraph, li
 from waymark.identity.linkage.links import LINKS
 from waymark.identity.probabilities import OPERATOR_PROBABILITY, OPERATOR_SPLIT
 from waymark.identity.tables import drop_temporary
+
+
+@dataclass(frozen=True)
+class JoinRules:
+    """threshold: a probable link of less joins nobody; one_account: what two accounts of one source share joins them not (`constrained`)."""
+
+    threshold: float
+    one_account: bool
+
 
 _HISTORY = "node_id, customer_id, valid_from, valid_to, method, confidence"
 
@@ -34,23 +43,23 @@ def find_affected(connection: Connection) -> None:
     )
 
 
-def rebuild_memberships(connection: Connection, *, threshold: float) -> None:
-    """Fills clusters, membership_history and memberships, all empty, for all nodes. threshold: a probable link is as sure as that."""
-    _compute_history(connection, affected_only=False, threshold=threshold)
+def rebuild_memberships(connection: Connection, rules: JoinRules) -> None:
+    """Fills clusters, membership_history and memberships, all empty, for all nodes."""
+    _compute_history(connection, rules, affected_only=False)
     connection.execute("insert into identity.clusters select node_id, cluster_id from temp.fresh_clusters")
     connection.execute(f"insert into identity.membership_history select {_HISTORY} from temp.fresh_history")
     connection.execute("insert into identity.memberships select node_id, customer_id from temp.fresh_history where valid_to is null")
     drop_temporary(connection, ("fresh_clusters", "fresh_history"))
 
 
-def restate_memberships(connection: Connection, *, threshold: float) -> None:
+def restate_memberships(connection: Connection, rules: JoinRules) -> None:
     """Brings clusters, membership_history and memberships up to date for the affected nodes, writing only what differs.
 
     Leaves temp tables: stale_clusters and fresh_clusters (node_id, cluster_id: of the affected nodes, before and now); changed_history
     (node_id, customer_id: each customer id in the old or new history of a node whose history changed) and changed_memberships
     (node_id, customer_before, customer_now: NULL = had none, has none).
     """
-    _compute_history(connection, affected_only=True, threshold=threshold)
+    _compute_history(connection, rules, affected_only=True)
     connection.execute(
         """
         create or replace temp table stale_clusters as
@@ -99,7 +108,7 @@ def restate_memberships(connection: Connection, *, threshold: float) -> None:
     connection.execute("insert into identity.memberships select node_id, customer_now from temp.changed_memberships where customer_now is not null")
 
 
-def _compute_history(connection: Connection, *, affected_only: bool, threshold: float) -> None:
+def _compute_history(connection: Connection, rules: JoinRules, *, affected_only: bool) -> None:
     """Makes temp tables fresh_clusters (node_id, cluster_id) and fresh_history (as membership_history), of all nodes or of the affected ones.
 
     Nodes that were never linked are settled in SQL; NumPy sees only the others, as positions and microseconds.
@@ -122,7 +131,7 @@ def _compute_history(connection: Connection, *, affected_only: bool, threshold: 
             from {LINKS} links
             join identity.nodes a on a.node_id = links.node_a
             join identity.nodes b on b.node_id = links.node_b
-            where links.probability >= {threshold} and {affected.format("links.node_a")}
+            where links.probability >= {rules.threshold} and {affected.format("links.node_a")}
         ),
 
         found as (
@@ -156,7 +165,7 @@ def _compute_history(connection: Connection, *, affected_only: bool, threshold: 
         where node_id in (select node_a from temp.links union all select node_b from temp.links)
         """
     )
-    _compute_linked_history(connection)
+    _compute_linked_history(connection, rules)
     connection.execute(
         f"""
         insert into temp.fresh_history
@@ -169,7 +178,7 @@ def _compute_history(connection: Connection, *, affected_only: bool, threshold: 
     drop_temporary(connection, ("links", "linked_nodes"))
 
 
-def _compute_linked_history(connection: Connection) -> None:
+def _compute_linked_history(connection: Connection, rules: JoinRules) -> None:
     nodes = connection.execute(
         """
         select node_id, epoch_us(first_seen_at) as first_seen, coalesce(epoch_us(over_shared_from), $never) as dropped
@@ -201,7 +210,7 @@ def _compute_linked_history(connection: Connection) -> None:
         ),
     )
     cluster = linked_clusters(graph)
-    graph = replace(graph, constraints=_constraints(connection, graph, cluster, np.asarray(links["link_until"], dtype=np.int64)))
+    graph = replace(graph, constraints=_constraints(connection, rules, graph, cluster, np.asarray(links["link_until"], dtype=np.int64)))
     intervals, sure = weigh_intervals(graph, cluster, membership_intervals(graph, cluster))
     node_id = np.asarray(nodes["node_id"], dtype=np.int64)
     least = np.full(int(cluster.max()) + 1 if len(cluster) else 0, NEVER, dtype=np.int64)
@@ -230,7 +239,7 @@ def _compute_linked_history(connection: Connection) -> None:
         connection.unregister("waymark_intervals")
 
 
-def _constraints(connection: Connection, graph: LinkGraph, cluster: Integers, link_until: Integers) -> Constraints | None:
+def _constraints(connection: Connection, rules: JoinRules, graph: LinkGraph, cluster: Integers, link_until: Integers) -> Constraints | None:
     """What forbids or ends links; None where nothing does. Ranks are given to the nodes of the clusters concerned."""
     pairs = connection.execute(
         f"""
@@ -245,7 +254,8 @@ def _constraints(connection: Connection, graph: LinkGraph, cluster: Integers, li
     ).fetchnumpy()
     pair_a, pair_b, since, until = (np.asarray(pairs[name], dtype=np.int64) for name in ("pair_a", "pair_b", "pair_since", "pair_until"))
     together = cluster[pair_a] == cluster[pair_b]
-    concerned = np.union1d(cluster[pair_a[together]], cluster[graph.link_a[link_until != NEVER]])
+    account_of = _accounts(connection, cluster) if rules.one_account else np.zeros(len(cluster), dtype=np.int64)
+    concerned = np.unique(np.concatenate((cluster[pair_a[together]], cluster[graph.link_a[link_until != NEVER]], cluster[np.flatnonzero(account_of)])))
     if not len(concerned):
         return None
     positions = np.flatnonzero(np.isin(cluster, concerned))
@@ -262,7 +272,23 @@ def _constraints(connection: Connection, graph: LinkGraph, cluster: Integers, li
     rank = np.zeros(len(cluster), dtype=np.int64)
     rank[np.asarray(ranks["position"], dtype=np.int64)] = ranks["rank"]
     said = np.asarray(pairs["is_operators"], dtype=np.bool_)
-    return Constraints(rank, link_until, pair_a[together], pair_b[together], since[together], until[together], said[together])
+    return Constraints(rank, link_until, pair_a[together], pair_b[together], since[together], until[together], said[together], account_of)
+
+
+def _accounts(connection: Connection, cluster: Integers) -> Integers:
+    """Of each node the number of the source whose account it is, where its cluster has several of one source; else 0."""
+    found = connection.execute(
+        """
+        select position, dense_rank() over (order by split_part(identifier_value, ':', 1)) as source
+        from temp.linked_nodes join identity.nodes using (node_id) where identifier_type = 'user_id'
+        """
+    ).fetchnumpy()
+    position, source = np.asarray(found["position"], dtype=np.int64), np.asarray(found["source"], dtype=np.int64)
+    _, place, counts = np.unique(cluster[position] * (int(source.max(initial=0)) + 1) + source, return_inverse=True, return_counts=True)
+    is_one_of_several = counts[place] > 1
+    account_of = np.zeros(len(cluster), dtype=np.int64)
+    account_of[position[is_one_of_several]] = source[is_one_of_several]
+    return account_of
 
 
 def _table(**columns: Integers) -> pa.Table:

@@ -63,6 +63,8 @@ class Constraints:
     pair_since: Integers
     pair_until: Integers
     pair_is_operators: Flags
+    # Of each node the number of the source whose account it is, in clusters with several accounts of one source; 0 for all others.
+    account_of: Integers
 
 
 @dataclass(frozen=True)
@@ -181,12 +183,13 @@ def _joined(cut: Intervals, sure: Surety) -> tuple[Intervals, Surety]:
 
 
 def _constrained_clusters(graph: LinkGraph, cluster: Integers, count: int) -> Flags:
-    """By cluster, whether a forbidden pair lies in it, or a link of it ends."""
+    """By cluster, whether a forbidden pair or two accounts of one source lie in it, or a link of it ends."""
     found = np.zeros(count, dtype=np.bool_)
     if (constraints := graph.constraints) is not None:
         together = cluster[constraints.pair_a] == cluster[constraints.pair_b]
         found[cluster[constraints.pair_a[together]]] = True
         found[cluster[graph.link_a[constraints.link_until != NEVER]]] = True
+        found[cluster[np.flatnonzero(constraints.account_of)]] = True
     return found
 
 
@@ -205,7 +208,8 @@ def _replay_constrained(graph: LinkGraph, cluster: Integers, order: Integers, ha
         links = [_link(graph, graph.evidence, constraints, link) for link in order[start:end].tolist()]
         nodes = sorted({node for link in links for node in (link.node, link.other)})
         spans = {node: (int(graph.first_seen[node]), int(graph.dropped[node])) for node in nodes}
-        changes = replay_constrained(spans, links, pairs.get(int(link_cluster[start]), []), NEVER)
+        accounts = {node: source for node in nodes if (source := int(constraints.account_of[node]))}
+        changes = replay_constrained(spans, links, pairs.get(int(link_cluster[start]), []), NEVER, accounts)
         at, node, label = (np.array([change[part] for change in changes], dtype=np.int64) for part in range(3))
         happened.add(node, label, at)
 
@@ -215,7 +219,7 @@ def _link(graph: LinkGraph, evidence: Evidence, constraints: Constraints, link: 
     low, high = sorted((int(constraints.rank[a]), int(constraints.rank[b])))
     return Link(
         a, b, int(graph.link_first[link]), int(constraints.link_until[link]), float(evidence.probability[link]), bool(evidence.is_operators[link]),
-        low, high,
+        low, high, bool(constraints.account_of[a]) and constraints.account_of[a] == constraints.account_of[b],
     )  # fmt: skip
 
 

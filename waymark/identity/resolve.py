@@ -11,7 +11,7 @@ from waymark.core.errors import WaymarkError
 from waymark.core.settings import Settings
 from waymark.core.warehouse import Connection, rows
 from waymark.identity.changes import CustomerChange, changes_of_last_run, log_changes, restated_rows
-from waymark.identity.clusters import find_affected, rebuild_memberships, restate_memberships
+from waymark.identity.clusters import JoinRules, find_affected, rebuild_memberships, restate_memberships
 from waymark.identity.customer_id import pad_parameters
 from waymark.identity.evidence import merge_evidence, read_pending, rebuild_evidence
 from waymark.identity.linkage.links import MOVED
@@ -67,15 +67,16 @@ def resolve_identities(
 
 @dataclass(frozen=True)
 class _Rules:
-    """limit: neighbours of an identifier; gap_us: a longer gap ends a session; threshold: a probable link is as sure as that."""
+    """limit: neighbours of an identifier; gap_us: a longer gap ends a session."""
 
     limit: int
     gap_us: int
-    threshold: float
+    joins: JoinRules
 
 
 def _rules(settings: Settings) -> _Rules:
-    return _Rules(settings.identity.max_neighbours, settings.time.session_gap_minutes * 60_000_000, settings.identity.thresholds.analysis)
+    identity = settings.identity
+    return _Rules(identity.max_neighbours, settings.time.session_gap_minutes * 60_000_000, JoinRules(identity.thresholds.analysis, identity.one_account))
 
 
 def preview_words(
@@ -101,10 +102,10 @@ def _rebuild(connection: Connection, rules: _Rules, pads: dict[str, object], lin
     rebuild_evidence(connection, limit=rules.limit, pads=pads)
     read_words(connection)
     rebuild_negatives(connection, gap_us=rules.gap_us)
-    rebuild_probable(connection, link, threshold=rules.threshold)
+    rebuild_probable(connection, link, threshold=rules.joins.threshold)
     drop_temporary(connection, ("node_evidence", "pair_evidence", "degrees"))
     _tell(progress, "identity: customers")
-    rebuild_memberships(connection, threshold=rules.threshold)
+    rebuild_memberships(connection, rules.joins)
     return customer_count(connection)
 
 
@@ -117,10 +118,10 @@ def _increment(
     merge_evidence(connection, limit=rules.limit, pads=pads)
     read_words(connection, and_also=and_also)
     merge_negatives(connection, gap_us=rules.gap_us)
-    merge_probable(connection, link, threshold=rules.threshold)
+    merge_probable(connection, link, threshold=rules.joins.threshold)
     _tell(progress, "identity: customers whose links changed")
     find_affected(connection)
-    restate_memberships(connection, threshold=rules.threshold)
+    restate_memberships(connection, rules.joins)
     _tell(progress, "identity: what must be re-stated")
     add_restatements(connection)
     log_changes(connection)

@@ -17,7 +17,7 @@ INSTANTS = "(values (timestamp '1969-12-31 23:59:59.999999'), (timestamp '2025-0
 TEXTS = "(select case when i = 0 then null when i = 1 then '' else 'anonymous_id|käse' || i end as said from range(300) r(i)) as t"
 LISTS = "(values (['b', 'a']), (['c']), (cast([] as varchar[])), (null)) as t(texts)"
 PERSON, LOGIN = "[{'type': 'anonymous_id', 'value': 'web:1'}, {'type': 'email', 'value': 'ff'}]", "[{'type': 'user_id', 'value': 'u'}]"
-IDENTIFIERS = f"(values ({PERSON}), ({LOGIN}), (null)) as t(identifiers)"
+IDENTIFIERS = f"(values ({PERSON}), ({LOGIN}), (list_concat({PERSON}, {LOGIN})), (null)) as t(identifiers)"
 ROWS = "(values (1, 'x', 2), (1, 'y', 1), (1, null, 3), (2, 'z', 1)) as t(grouped, said, place)"
 
 # name: (macro, twin) over rows; the twins are plain SQL, or the macro's own default form where this engine can read it.
@@ -31,6 +31,14 @@ PAIRS: dict[str, tuple[str, str]] = {
     "x_node_ids": (
         f"select unnest({{{{ x_node_ids('identifiers') }}}}) from {IDENTIFIERS}",
         f"select {{{{ waymark.default__x_visitor_key(\"one.type || '|' || one.value\") }}}} from (select unnest(identifiers) as one from {IDENTIFIERS})",
+    ),
+    "x_accounts_first": (
+        f"select cast({{{{ x_accounts_first('identifiers') }}}} as varchar) from {IDENTIFIERS}",
+        f"""
+        select cast(list_transform(list_sort(list_transform(
+            identifiers, lambda one, place: {{'rank': if(one.type = 'user_id', 0, 1), 'place': place, 'one': one}}
+        )), lambda found: found.one) as varchar) from {IDENTIFIERS}
+        """,
     ),
     "x_string_list": ("select unnest({{ x_string_list(['a', \"b'c\"]) }})", "select * from (values ('a'), ('b''c'))"),
     "x_list_contains": (

@@ -162,7 +162,10 @@ def graph_in_force(events: list[Event], limit: int, words: list[Said], supposed:
             continue
         here, there = (nx.node_connected_component(graph, end) for end in (one, other))
         across = [by_operator for pair, by_operator in pairs.items() if pair & here and pair & there and not pair <= here]
-        is_in_force = one in there or not any(by_operator or is_evidence for by_operator in across)
+        are_accounts = one[0] == other[0] == "user_id" and one[1].split(":")[0] == other[1].split(":")[0]
+        sources = [{value.split(":")[0] for kind, value in side if kind == "user_id"} for side in (here, there)]
+        shared_only = is_evidence and not are_accounts and bool(sources[0] & sources[1])
+        is_in_force = one in there or not (shared_only or any(by_operator or is_evidence for by_operator in across))
         if is_in_force and (not graph.has_edge(one, other) or graph[one][other]["p"] < sure):
             graph.add_edge(one, other, p=sure)
     return graph
