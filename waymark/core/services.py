@@ -104,5 +104,8 @@ def _read(path: Path, *, is_held: bool) -> RunningServices | None:
 
 
 def _write(handle: int, text: str) -> None:
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, text.encode(), 0)
+    """In one step, with blanks up to the end of a longer note before it: a reader, or who comes after a kill, must not find an empty one."""
+    if text:
+        os.pwrite(handle, text.encode().ljust(os.fstat(handle).st_size), 0)
+    else:
+        os.ftruncate(handle, 0)
