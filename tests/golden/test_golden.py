@@ -106,6 +106,7 @@ def test_a_journey_lapses_when_only_the_clock_moves(golden: TinyWarehouse, in_ba
     assert after["journey_timeout/k1"] == "lapsed"
 
 
+@pytest.mark.prove
 def test_no_data_gives_empty_tables(golden: TinyWarehouse) -> None:
     golden.reset([])
     golden.run(full_refresh=True)

@@ -99,6 +99,7 @@ def test_trace_knows_every_mart(demo: Ran) -> None:
         assert trace_row(load_project(demo.directory), table, key), table
 
 
+@pytest.mark.prove
 def test_verify_finds_the_altered_table_and_every_other_equal(demo: Ran) -> None:
     refused = sorted(demo.home.quarantine.rglob("*.parquet"))
     with connect(demo.home.warehouse) as connection:
@@ -158,6 +159,7 @@ def test_true_sessions_are_recovered_exactly(demo: Ran) -> None:
     assert both > 1_000
 
 
+@pytest.mark.prove
 def test_no_plain_email_or_phone_outside_landing_and_quarantine(demo: Ran) -> None:
     with connect() as connection:
         people = connection.execute(f"select email, phone from read_parquet('{demo.directory / 'truth' / 'truth_persons.parquet'}')").fetchall()

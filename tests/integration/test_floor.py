@@ -38,6 +38,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stepwise]:
     yield project
 
 
+@pytest.mark.prove
 def test_the_floor_counts_for_whom_the_models_count(busy: Stepwise, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.floor._DAYS_IN_A_BUCKET", 500)  # several buckets
     assert busy.rows("select data_now from raw.run_clock where data_now <> date_trunc('week', data_now)")

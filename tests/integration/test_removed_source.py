@@ -68,6 +68,7 @@ def test_tables_are_those_of_a_project_that_never_or_always_had_the_source(tmp_p
     ]  # fmt: skip
 
 
+@pytest.mark.prove
 def test_the_published_log_tells_of_the_sources_that_are_published_and_the_warehouses_of_all(tmp_path: Path) -> None:
     given(tmp_path, "desk", "web")
     alone = project(tmp_path, "web")
@@ -78,6 +79,7 @@ def test_the_published_log_tells_of_the_sources_that_are_published_and_the_wareh
         assert rows(connection, "select (select count(*) from marts.fct_events) = (select sum(rows_accepted) from raw.ingestion_log)") == [(True,)]
 
 
+@pytest.mark.prove
 def test_refused_rows_of_a_removed_source_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = given(tmp_path, "desk", "web")
     [refused] = both.home.quarantine.rglob("*.parquet")
