@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from waymark.core.home import Home
+from waymark.core.services import noted_services
 
 DAGSTER, MLFLOW, DOCS = "Dagster's UI", "MLflow", "Tables' documentation"
 # On an idle machine of two cores it is up in 20 s; this is for one that has other work.
@@ -41,7 +42,7 @@ class Dev:
 
     @property
     def mark(self) -> str:
-        return str(json.loads((self.home.services / "dev.lock").read_text())["mark"])
+        return noted_services(self.home)[0].mark
 
     @property
     def seconds_until_up(self) -> int:

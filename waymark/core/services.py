@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import LockHeldError
@@ -21,6 +22,8 @@ from waymark.core.processes import alive
 MARKER = "WAYMARK_SERVICES"
 # The pages that others link to, as a note names them.
 MLFLOW_PAGE, TABLES_PAGE = "MLflow", "Tables' documentation"
+# A note is read in one call of the system, so that it is not put together from two.
+_MOST_BYTES, _READS, _PAUSE_SECONDS = 1 << 16, 20, 0.002
 
 
 @dataclass(frozen=True)
@@ -93,16 +96,28 @@ def noted_services(home: Home) -> list[RunningServices]:
 
 
 def _read(path: Path, *, is_held: bool) -> RunningServices | None:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return RunningServices(
-            str(document["command"]), int(document["pid"]), str(document["since"]), str(document["mark"]), [int(pid) for pid in document["sessions"]],
-            {str(name): str(url) for name, url in document["pages"].items()}, is_held,
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    """None where nothing is noted. A note that is read in the instant in which it is written anew is no JSON: it is read again."""
+    for _ in range(_READS):
+        try:
+            with path.open("rb", buffering=0) as file:
+                text = file.read(_MOST_BYTES)
+            if not text.strip():
+                return None
+            document = json.loads(text)
+            return RunningServices(
+                str(document["command"]), int(document["pid"]), str(document["since"]), str(document["mark"]), [int(pid) for pid in document["sessions"]],
+                {str(name): str(url) for name, url in document["pages"].items()}, is_held,
+            )  # fmt: skip
+        except ValueError:
+            sleep(_PAUSE_SECONDS)
+        except (OSError, KeyError, TypeError, AttributeError):
+            return None
+    return None
 
 
 def _write(handle: int, text: str) -> None:
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, text.encode(), 0)
+    """In one step, with blanks up to the end of a longer note before it: a reader, or who comes after a kill, must not find an empty one."""
+    if text:
+        os.pwrite(handle, text.encode().ljust(os.fstat(handle).st_size), 0)
+    else:
+        os.ftruncate(handle, 0)
