@@ -142,8 +142,30 @@ def test_of_two_log_ins_in_one_session_the_later_one_is_refused_the_device() -> 
     assert (kind, since, until, source) == ("two_logins_in_one_session", minutes(20), None, f"{4:032x}")
 
 
-def test_two_log_ins_in_two_sessions_say_nothing_until_an_event_joins_the_sessions() -> None:
+def test_two_accounts_of_one_source_are_two_people_whatever_they_share() -> None:
+    mailbox, there = ("email", "hash"), ("user_id", "till:2")
     double = WarehouseDouble()
+    double.run([event(1, 0, DEVICE, ANN, key=1), event(2, 50, DEVICE, BEN, key=1), event(3, 60, ANN, mailbox), event(4, 70, BEN, mailbox)])
+    found = map_of(double)
+    assert double.table("negative_edges") == [] and found[ANN] == found[DEVICE] == found[mailbox] != found[BEN]
+    double.run([event(5, 80, there, mailbox)])
+    assert map_of(double)[there] == found[ANN], "another source's account says nothing of theirs"
+    double.supposed = [reference.Supposed((ANN, BEN), 0.96, minutes(0), None)]
+    double.run([])
+    assert len(set(map_of(double).values())) == 1, "an estimated link is about the two themselves"
+    double.supposed = []
+    double.run([])
+    assert len(set(map_of(double).values())) == 2
+    double.say(said(1, 100, True, ANN, BEN))
+    double.run([])
+    assert len(set(map_of(double).values())) == 1
+    shared = WarehouseDouble(one_account=False)
+    shared.run([event(1, 0, DEVICE, ANN, key=1), event(2, 50, DEVICE, BEN, key=1)])
+    assert len(set(map_of(shared).values())) == 1
+
+
+def test_two_log_ins_in_two_sessions_say_nothing_until_an_event_joins_the_sessions() -> None:
+    double = WarehouseDouble(one_account=False)
     double.run([event(1, 0, DEVICE, ANN, key=1), event(2, 50, DEVICE, BEN, key=1)])
     assert double.table("negative_edges") == [] and len(set(map_of(double).values())) == 1
     double.run([event(3, 25, DEVICE, key=1)])

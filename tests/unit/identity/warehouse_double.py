@@ -20,15 +20,16 @@ IDENTITY_TABLES = (
 _IDENTIFIERS = 'STRUCT("type" VARCHAR, "value" VARCHAR)[]'
 
 
-def settings(limit: int) -> Settings:
-    return Settings.model_validate({"name": "test", "sources": {"shop": {"mapping": "shop.yml", "files": ["*.csv"]}}, "identity": {"max_neighbours": limit}})
+def settings(limit: int, *, one_account: bool = True) -> Settings:
+    identity = {"max_neighbours": limit, "one_account": one_account}
+    return Settings.model_validate({"name": "test", "sources": {"shop": {"mapping": "shop.yml", "files": ["*.csv"]}}, "identity": identity})
 
 
 class WarehouseDouble:
     """`events` is what is in the lake; `put` adds pending ones (an id that is there already flips); `resolve` and `finish` are a run's steps."""
 
-    def __init__(self, limit: int = 3) -> None:
-        self.limit = limit
+    def __init__(self, limit: int = 3, *, one_account: bool = True) -> None:
+        self.limit, self.one_account = limit, one_account
         self.events: dict[str, Event] = {}
         self.supposed: list[Supposed] = []
         self.words: list[reference.Said] = []
@@ -77,7 +78,7 @@ class WarehouseDouble:
         self.words.append(word)
 
     def resolve(self, *, full_refresh: bool = False) -> IdentityReport:
-        return resolve_identities(self.connection, settings=settings(self.limit), customer_id_pads=PADS, full_refresh=full_refresh, link=self._link)
+        return resolve_identities(self.connection, settings=settings(self.limit, one_account=self.one_account), customer_id_pads=PADS, full_refresh=full_refresh, link=self._link)
 
     def _link(self, connection: Connection, pending_only: bool) -> None:
         """What linkage does with the links that are supposed now."""
