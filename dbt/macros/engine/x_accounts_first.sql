@@ -7,8 +7,8 @@
     ) end
 {%- endmacro %}
 {% macro default__x_accounts_first(identifiers) -%}
-    concat(
+    flatten(array(
         filter({{ identifiers }}, identifier -> identifier.type = 'user_id'),
         filter({{ identifiers }}, identifier -> identifier.type <> 'user_id')
-    )
+    ))
 {%- endmacro %}

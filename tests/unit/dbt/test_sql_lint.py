@@ -27,7 +27,7 @@ BANNED = re.compile(
 )
 UNORDERED_LIST = re.compile(r"(?<![\w.])(list|array_agg|string_agg|group_concat)\s*\((?![^()]*\border by\b)", re.I)
 ENGINE_ONLY = re.compile(
-    r"::|\b(date_diff|datediff|date_sub|epoch_us|epoch_ms|list_transform|list_filter|list_extract|list_contains|lambda|unnest|generate_subscripts|md5_number\w*|regexp_matches|array_to_string|strptime|struct_pack)\b"
+    r"::|\b(date_diff|datediff|date_sub|epoch_us|epoch_ms|list_transform|list_filter|list_concat|list_extract|list_contains|lambda|unnest|generate_subscripts|md5_number\w*|regexp_matches|array_to_string|strptime|struct_pack)\b"
     r"|\bexclude\s*\(|\bgroup by all\b|\border by all\b|\bis_nan\b|\bread_\w+\(",
     re.I,
 )

@@ -78,7 +78,8 @@ class WarehouseDouble:
         self.words.append(word)
 
     def resolve(self, *, full_refresh: bool = False) -> IdentityReport:
-        return resolve_identities(self.connection, settings=settings(self.limit, one_account=self.one_account), customer_id_pads=PADS, full_refresh=full_refresh, link=self._link)
+        found = settings(self.limit, one_account=self.one_account)
+        return resolve_identities(self.connection, settings=found, customer_id_pads=PADS, full_refresh=full_refresh, link=self._link)
 
     def _link(self, connection: Connection, pending_only: bool) -> None:
         """What linkage does with the links that are supposed now."""
