@@ -20,7 +20,6 @@ OWNERS = {
     "landing": "team:data-engineering", "ingestion": "team:data-engineering", "identity": "team:data-engineering", "restatement": "team:data-engineering",
     "training": "team:data-science", "scoring": "team:data-science", "publishing": "team:data-engineering", "quality": "team:data-engineering",
 }  # fmt: skip
-KINDS = {"identity": {"python"}, "restatement": {"python"}}
 PROMISED_FRESH = (dg.AssetKey(["published", "snapshot"]),)
 LONGEST_HISTORY = timedelta(days=3650)
 
@@ -56,14 +55,14 @@ FOLLOWS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_dep
 
 
 def with_policies(definitions: dg.Definitions) -> dg.Definitions:
-    """The same definitions with owner, tags, kinds, freshness and automation of each asset's stage."""
+    """The same definitions with owner, tags, freshness and automation of each asset's stage."""
     return definitions.permissive_map_resolved_asset_specs(func=_with_policies, selection=None)
 
 
 def _with_policies(spec: dg.AssetSpec) -> dg.AssetSpec:
     group = spec.group_name or "default"
     owners = spec.owners or [OWNERS[group]]
-    laid: dict[str, Any] = {"owners": owners, "tags": {**spec.tags, "waymark/stage": group}, "kinds": spec.kinds | KINDS.get(group, set())}
+    laid: dict[str, Any] = {"owners": owners, "tags": {**spec.tags, "waymark/stage": group}}
     if group not in ("landing", "ingestion", "quality"):
         laid["automation_condition"] = FOLLOWS
     if spec.key in PROMISED_FRESH:

@@ -150,11 +150,21 @@ class Home:
                         on_wait(holder)
                         told = True
                     sleep(0.1)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()}, since {wall_now().isoformat(timespec='seconds')}Z".encode(), 0)
+            note_holder(handle, f"process {os.getpid()}, since {wall_now().isoformat(timespec='seconds')}Z")
             yield
         finally:
             os.close(handle)
+
+
+def note_holder(handle: int, text: str) -> None:
+    """Writes into a lock file what its holder says of itself; "": nothing any more.
+
+    In one step, with blanks up to the end of a longer note before it: a reader, or who comes after a kill, must not find an empty one.
+    """
+    if text:
+        os.pwrite(handle, text.encode().ljust(os.fstat(handle).st_size), 0)
+    else:
+        os.ftruncate(handle, 0)
 
 
 def lock_holder(path: Path) -> str | None:

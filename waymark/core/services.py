@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import LockHeldError
-from waymark.core.home import Home, lock_holder
+from waymark.core.home import Home, lock_holder, note_holder
 from waymark.core.processes import alive
 
 MARKER = "WAYMARK_SERVICES"
@@ -58,7 +59,7 @@ class Claim:
         text = json.dumps(
             {"command": self._command, "pid": os.getpid(), "since": since, "mark": self._mark, "sessions": sorted(sessions), "pages": dict(pages)}
         )
-        _write(self._handle, text)
+        note_holder(self._handle, text)
 
 
 @contextmanager
@@ -81,7 +82,7 @@ def claim(home: Home, command: str, mark: str) -> Iterator[Claim]:
                 where=str(home.root), remedy="Use that one, or stop it with Ctrl-C in its terminal.",
             ) from error  # fmt: skip
         yield Claim(handle, command, mark)
-        _write(handle, "")
+        note_holder(handle, "")
     finally:
         os.close(handle)
 
@@ -101,13 +102,7 @@ def _read(path: Path, *, is_held: bool) -> RunningServices | None:
         try:
             with path.open("rb", buffering=0) as file:
                 text = file.read(_MOST_BYTES)
-            if not text.strip():
-                return None
-            document = json.loads(text)
-            return RunningServices(
-                str(document["command"]), int(document["pid"]), str(document["since"]), str(document["mark"]), [int(pid) for pid in document["sessions"]],
-                {str(name): str(url) for name, url in document["pages"].items()}, is_held,
-            )  # fmt: skip
+            return _noted(json.loads(text), is_held) if text.strip() else None
         except ValueError:
             sleep(_PAUSE_SECONDS)
         except (OSError, KeyError, TypeError, AttributeError):
@@ -115,9 +110,8 @@ def _read(path: Path, *, is_held: bool) -> RunningServices | None:
     return None
 
 
-def _write(handle: int, text: str) -> None:
-    """In one step, with blanks up to the end of a longer note before it: a reader, or who comes after a kill, must not find an empty one."""
-    if text:
-        os.pwrite(handle, text.encode().ljust(os.fstat(handle).st_size), 0)
-    else:
-        os.ftruncate(handle, 0)
+def _noted(document: Any, is_held: bool) -> RunningServices:
+    return RunningServices(
+        str(document["command"]), int(document["pid"]), str(document["since"]), str(document["mark"]), [int(pid) for pid in document["sessions"]],
+        {str(name): str(url) for name, url in document["pages"].items()}, is_held,
+    )  # fmt: skip

@@ -16,6 +16,9 @@ IDENTITY_TABLES = {
     "negative_edges": "One row per pair of identifiers that must not be one person's, kind of evidence and interval.",
     "memberships": "One row per identifier that links people: the customer it belongs to now. Over-shared identifiers are absent.",
     "membership_history": "One row per identifier and interval of event time: the customer it was known to belong to.",
+}
+# What identity tells its reader of a run: not a function of the events, so nothing compares it.
+IDENTITY_LOGS = {
     "restatements": "A log: one row per run, customer before and after, and why: identifiers that went from one customer to another.",
 }
 # What identity tells the models of this run: what they must compute again, and what the next run compares itself with.
@@ -47,7 +50,7 @@ def sources_document(source_names: Sequence[str]) -> dict[str, Any]:
         )
         raw_tables.append({"name": f"{name}_pending", "description": f"The rows of {name}_events from batches that no finished run has seen yet."})
     raw_tables.extend({"name": name, "description": text} for name, text in _LOG_TABLES.items())
-    identity_tables = [{"name": name, "description": text} for name, text in (IDENTITY_TABLES | RESTATEMENT_TABLES).items()]
+    identity_tables = [{"name": name, "description": text} for name, text in (IDENTITY_TABLES | IDENTITY_LOGS | RESTATEMENT_TABLES).items()]
     return {
         "version": 2,
         "sources": [

@@ -13,11 +13,11 @@ from waymark.core.warehouse import Connection, attach_another, rows
 from waymark.identity import prepare_identity
 from waymark.ingestion import open_raw, restate_clock
 from waymark.pipeline.dbt_project import DbtProject
+from waymark.pipeline.dbt_sources import IDENTITY_TABLES
 from waymark.pipeline.kept_digests import kept_sums
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.steps import Run, preflight, resolve, transform_events, transform_marts
 
-IDENTITY_TABLES = ("identity.nodes", "identity.edges", "identity.negative_edges", "identity.memberships", "identity.membership_history")
 _RAW_STATE = ("ingestion_log", "event_conflicts", "lake_files", "lake_columns", "quarantine_files", "run_clock", "removals")
 
 
@@ -50,7 +50,7 @@ def pure_tables(dbt: DbtProject) -> list[str]:
     """Tables declared `meta.kind: pure`, with the identity tables, as schema.table, sorted."""
     nodes = [node for node in dbt.manifest().nodes.values() if str(node.resource_type) == "model"]
     models = [f"{node.schema}.{node.name}" for node in nodes if node.config.meta.get("kind") == "pure" and node.config.materialized != "view"]
-    return sorted([*models, *IDENTITY_TABLES])
+    return sorted([*models, *(f"identity.{name}" for name in IDENTITY_TABLES)])
 
 
 def verify_project(project: Project) -> list[ComparedTable]:

@@ -15,7 +15,7 @@ from waymark.pipeline.dbt_sources import IDENTITY_TABLES, RESTATEMENT_TABLES
 
 @dg.multi_asset(
     specs=[
-        dg.AssetSpec(["identity", name], group_name=group, kinds={"duckdb"}, deps=[["intermediate", "int_events"]], description=text, skippable=True)
+        dg.AssetSpec(["identity", name], group_name=group, kinds={"duckdb", "python"}, deps=[["intermediate", "int_events"]], description=text, skippable=True)
         for group, tables in (("identity", IDENTITY_TABLES), ("restatement", RESTATEMENT_TABLES))
         for name, text in tables.items()
     ],
