@@ -58,7 +58,11 @@ def setting_groups() -> list[SettingGroup]:
 
 def _fields(prefix: str, model: type[BaseModel]) -> Iterator[SettingField]:
     for name, field in model.model_fields.items():
-        yield _field(f"{prefix}.{name}", field)
+        inner = _model_of(field.annotation)
+        if inner is not None and inner is field.annotation:
+            yield from _fields(f"{prefix}.{name}", inner)
+        else:
+            yield _field(f"{prefix}.{name}", field)
 
 
 def _field(path: str, field: FieldInfo) -> SettingField:

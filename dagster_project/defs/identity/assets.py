@@ -10,13 +10,13 @@ from dagster_project.lib.figures import figures
 from dagster_project.lib.policies import DAILY
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline import stated, steps
-from waymark.pipeline.dbt_sources import IDENTITY_TABLES, RESTATEMENT_TABLES
+from waymark.pipeline.dbt_sources import IDENTITY_LOGS, IDENTITY_TABLES, RESTATEMENT_TABLES
 
 
 @dg.multi_asset(
     specs=[
         dg.AssetSpec(["identity", name], group_name=group, kinds={"duckdb", "python"}, deps=[["intermediate", "int_events"]], description=text, skippable=True)
-        for group, tables in (("identity", IDENTITY_TABLES), ("restatement", RESTATEMENT_TABLES))
+        for group, tables in (("identity", IDENTITY_TABLES | IDENTITY_LOGS), ("restatement", RESTATEMENT_TABLES))
         for name, text in tables.items()
     ],
     can_subset=True,
