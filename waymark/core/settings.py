@@ -97,7 +97,10 @@ class IdentitySettings(_Strict):
     one_account: bool = Field(
         True, description="two accounts of one source are one person's by an operator's word or an estimated link alone; false: also by what they share"
     )
-    thresholds: IdentityThresholds = IdentityThresholds()
+    thresholds: IdentityThresholds = Field(
+        IdentityThresholds(), description="how sure a link must be, 0.5 to 1: for `analysis` (a probable link of less joins nobody), for `scoring` (an identifier "
+        "whose membership is less sure counts for no feature and no score), for `sending` (it is not written to in its customer's name)",
+    )  # fmt: skip
 
 
 class MoneySettings(_Strict):

@@ -58,11 +58,7 @@ def setting_groups() -> list[SettingGroup]:
 
 def _fields(prefix: str, model: type[BaseModel]) -> Iterator[SettingField]:
     for name, field in model.model_fields.items():
-        inner = _model_of(field.annotation)
-        if inner is not None and inner is field.annotation:
-            yield from _fields(f"{prefix}.{name}", inner)
-        else:
-            yield _field(f"{prefix}.{name}", field)
+        yield _field(f"{prefix}.{name}", field)
 
 
 def _field(path: str, field: FieldInfo) -> SettingField:
@@ -89,7 +85,7 @@ def _kind(annotation: Any) -> str:
         return "one of " + ", ".join(f"`{argument}`" for argument in arguments)
     if origin is list:
         return "list" if _model_of(arguments[0]) else f"list of {_kind(arguments[0])}"
-    if origin is dict:
+    if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return "one of " + ", ".join(f"`{member.value}`" for member in annotation)
