@@ -143,12 +143,14 @@ def _purged(points: Sequence[datetime], first_of_next: datetime, horizon_days: i
 
 
 def load_dataset(
-    connection: Connection, fields: Sequence[Field], *, horizon_days: int, min_positives: int, max_training_rows: int, seed: int, maturity_days: int = 0
+    connection: Connection, fields: Sequence[Field], *, horizon_days: int, min_positives: int, max_training_rows: int, seed: int, maturity_days: int = 0,
+    as_of: datetime | None = None,
 ) -> Dataset:
     """Reads the feature views joined to the label, and splits them by time.
 
     maturity_days: labels of the last so many days before data_now are left out, because late events may still change them. Where a split holds more than
-    max_training_rows rows, customers are left out of all splits by a digest of their id and the seed.
+    max_training_rows rows, customers are left out of all splits by a digest of their id and the seed. as_of: an earlier clock (UTC) than data_now: the points
+    are those that had ripened by then, their rows as they are known today.
     Raises NotEnoughHistoryError where a table is missing, points are too few, or a split has fewer than min_positives converting rows.
     """
     known = {f"{schema}.{name}" for schema, name in rows(connection, "select table_schema, table_name from information_schema.tables")}
@@ -156,9 +158,9 @@ def load_dataset(
         raise NotEnoughHistoryError([f"the table {name} does not exist" for name in missing])
     ripe = rows(connection, f"""
         select as_of_at, count(*) from {LABEL.training_table}
-        where as_of_at + to_days(cast({int(horizon_days + maturity_days)} as integer)) <= (select data_now from raw.run_clock)
+        where as_of_at + to_days(cast({int(horizon_days + maturity_days)} as integer)) <= (select least(data_now, $as_of::timestamp) from raw.run_clock)
         group by as_of_at order by as_of_at
-    """)  # fmt: skip
+    """, {"as_of": as_of})  # fmt: skip
     counted = {_instant(point): int(str(count)) for point, count in ripe}
     plan = plan_splits(list(counted), horizon_days)
     largest = max(sum(counted[point] for point in points) for points in plan.points.values())
@@ -175,11 +177,11 @@ def load_dataset(
     return assemble(loaded, fields, horizon_days=horizon_days, seed=seed, sampled=sampled, asked=asked)
 
 
-def load_for(connection: Connection, settings: LearningSettings, fields: Sequence[Field]) -> Dataset:
+def load_for(connection: Connection, settings: LearningSettings, fields: Sequence[Field], *, as_of: datetime | None = None) -> Dataset:
     """`load_dataset` by the settings of a project."""
     return load_dataset(
         connection, fields, horizon_days=settings.horizon_days, min_positives=settings.min_positives, max_training_rows=settings.max_training_rows,
-        seed=settings.seed, maturity_days=settings.maturity_days,
+        seed=settings.seed, maturity_days=settings.maturity_days, as_of=as_of,
     )  # fmt: skip
 
 

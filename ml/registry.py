@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,6 +104,54 @@ def _found(home: Home, model: str, condition: str, wanted: str) -> Champion | No
         return None
     clock = _read(home, "select value from tags where run_uuid = ? and key = 'waymark.data_now'", (found[1],))
     return Champion(str(found[0]), str(found[1]), artifacts_of(home, found[1]) / MODEL_FOLDER / "data" / data_folder(model), str(clock[0]) if clock else "")
+
+
+def forget_trainings(home: Home, model: str, since: str) -> list[str]:
+    """Deletes every training that looked at data of `since` (UTC, as text) or later: runs with what lies under them, versions, aliases, files; for good.
+
+    Returns the versions that went; their numbers are not given again. Raises StorageError where MLflow's store is in use.
+
+    Decision: runs are deleted by SQL. Context: MLflow's own deletion keeps a run's rows until `mlflow gc`, which removes files by the path that they had when
+    they were written, wherever the home stands today. Consequence: whatever table names a run loses its rows.
+    """
+    store = home.mlflow / "mlflow.db"
+    if not store.exists():
+        return []
+    ours = "select r.run_uuid from runs r join experiments e using (experiment_id) where e.name = ?"
+    dated = f"{ours} and exists (select 1 from tags t where t.run_uuid = r.run_uuid and t.key = 'waymark.data_now' and t.value >= ?)"
+    undated = f"{ours} and not exists (select 1 from tags t where t.run_uuid = r.run_uuid and t.key in ('waymark.data_now', 'mlflow.parentRunId'))"
+    connection = sqlite3.connect(store, timeout=60, isolation_level=None)
+    try:
+        connection.execute("pragma secure_delete = on")
+        connection.execute("begin immediate")
+        runs = [str(run) for (run,) in connection.execute(f"{dated} union {undated}", (model, since, model))]
+        for run in runs:  # grows by the runs that lie under each
+            runs += [str(nested) for (nested,) in connection.execute("select run_uuid from tags where key = 'mlflow.parentRunId' and value = ?", (run,))]
+        versions = [str(number) for run in runs for (number,) in connection.execute("select version from model_versions where run_id = ?", (run,))]
+        tables = [str(table) for (table,) in connection.execute("select name from sqlite_master where type = 'table' order by name")]
+        for run in runs:
+            for table in tables:
+                named = {"run_uuid", "destination_id"} & {str(column[1]) for column in connection.execute(f'pragma table_info("{table}")')}
+                for column in named:
+                    connection.execute(f'delete from "{table}" where {column} = ?', (run,))
+        for version in versions:
+            gone = "stage = 'Deleted_Internal', description = null, source = 'erased', run_id = 'erased', run_link = null, storage_location = null"
+            connection.execute(f"update model_versions set current_{gone} where name = ? and version = ?", (model, version))
+            connection.execute("delete from model_version_tags where name = ? and version = ?", (model, version))
+            connection.execute("delete from registered_model_aliases where name = ? and version = ?", (model, version))
+        connection.execute("delete from datasets where dataset_uuid not in (select source_id from inputs)")
+        connection.execute("commit")
+        connection.execute("vacuum")
+        connection.execute("pragma wal_checkpoint(truncate)")
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return []
+        raise StorageError(f"MLflow's store cannot be written: {error}", where=str(store), remedy="Stop what uses it, then try again.") from error
+    finally:
+        connection.close()
+    for run in runs:
+        shutil.rmtree(artifacts_of(home, run).parent, ignore_errors=True)
+    return sorted(versions, key=int)
 
 
 def data_folder(model: str) -> str:

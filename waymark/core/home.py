@@ -44,6 +44,7 @@ class Home:
         self.unpublished = root / "unpublished"
         self.docs = root / "docs"
         self.services = root / "services"
+        self.privacy = root / "privacy"
         self.version_file = root / "schema_version"
 
     def role_file(self, role: str) -> Path:

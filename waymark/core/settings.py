@@ -98,8 +98,8 @@ class IdentitySettings(_Strict):
         True, description="two accounts of one source are one person's by an operator's word or an estimated link alone; false: also by what they share"
     )
     thresholds: IdentityThresholds = Field(
-        IdentityThresholds(), description="how sure a link must be, 0.5 to 1: for `analysis` (a probable link of less joins nobody), for `scoring` (an identifier "
-        "whose membership is less sure counts for no feature and no score), for `sending` (it is not written to in its customer's name)",
+        IdentityThresholds(), description="how sure a link must be, 0.5 to 1: for `analysis` (a probable link of less joins nobody), for `scoring` (an "
+        "identifier whose membership is less sure counts for no feature and no score), for `sending` (it is not written to in its customer's name)",
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from waymark.ingestion.lake import recover
     from waymark.ingestion.mapping import Mapping, load_mapping
     from waymark.ingestion.quarantine import purge_expired
+    from waymark.ingestion.removal import removed_rows
     from waymark.ingestion.report import FileOutcome, IngestReport, Refusal
-    from waymark.ingestion.retention import remove_expired, removed_rows
+    from waymark.ingestion.retention import remove_expired
 
 __all__ = [
     "CANONICAL_COLUMNS",
@@ -43,7 +44,7 @@ _LATE = {
     "CANONICAL_COLUMNS": "event", "CONTENT_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping",
     "load_mapping": "mapping",
     "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
-    "mark_pending": "ingest", "remove_expired": "retention", "removed_rows": "retention", "purge_expired": "quarantine",
+    "mark_pending": "ingest", "remove_expired": "retention", "removed_rows": "removal", "purge_expired": "quarantine",
 }  # fmt: skip
 
 

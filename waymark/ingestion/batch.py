@@ -81,7 +81,8 @@ class Batch:
         sql = f"""
             insert into {REFUSED} by name
             select {literal(self.source)} as source, case ingest_file_id {paths} end as file, ingest_file_id, row_number, rule, nullif(field, '') as field,
-              {reason_sql("rule", "nullif(field, '')")} as reason, original, $now::timestamp as quarantined_at, {header} as file_columns, original_bytes
+              {reason_sql("rule", "nullif(field, '')")} as reason, case when rule = 'erased' then '' else original end as original,
+              $now::timestamp as quarantined_at, {header} as file_columns, original_bytes
             from (
               select _wm_file as ingest_file_id, _wm_row as row_number, _wm_rule as rule, '' as field, _wm_raw as original, _wm_bytes as original_bytes
               from {records} where _wm_rule is not null

@@ -78,6 +78,7 @@ REASONS: dict[str, str] = {
     "value_without_currency": "The row has a value, but neither it nor the mapping gives a currency.",
     "bad_consent": "The consent event says no scope, or no action that the mapping knows.",
     "bad_properties": "{field} should hold JSON and does not.",
+    "erased": "The record is of a person who was erased: nothing of it is kept.",
 }
 
 CLICK_IDS = ("gclid", "gbraid", "wbraid", "dclid", "msclkid", "fbclid", "ttclid", "li_fat_id", "twclid", "irclickid", "epik", "ScCid", "rdt_cid", "yclid")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from waymark.core.quoting import literal, name
@@ -11,6 +11,7 @@ from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.batch import REFUSED, Batch
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.clean import Clean
+from waymark.ingestion.erased import Erased
 from waymark.ingestion.extraction import Shape
 from waymark.ingestion.lake import scratch_folder
 from waymark.ingestion.mapping import Mapping
@@ -23,13 +24,17 @@ RECORDS, PARSED, JUDGED, BOUNDS = "_wm_records", "_wm_parsed", "_wm_judged", "_w
 _HEAD = "_wm_file INTEGER, _wm_row BIGINT, _wm_rule VARCHAR, _wm_raw VARCHAR, _wm_bytes BLOB"
 PART_ROWS = 400_000
 _LATE = "too_far_in_future"
+# Of these, a text file's original is the raw text of the record; of the others, its columns as JSON.
+RAW_RULES = ("malformed_row", "invalid_encoding", "nul_byte", "unterminated_quote")
+UNREADABLE = f"rule in ({', '.join(map(literal, RAW_RULES))})"
 
 
 class Group:
     """Files of one shape whose records wait: those of text files in clean files, the others, and all that are refused, in `_wm_records`."""
 
-    def __init__(self, connection: Connection, project: Project, secret: Secret, mapping: Mapping, shape: Shape) -> None:
-        self.connection, self.project, self.secret, self.mapping, self.shape = connection, project, secret, mapping, shape
+    def __init__(self, connection: Connection, project: Project, secret: Secret, mapping: Mapping, shape: Shape, *, erased: Erased | None = None) -> None:
+        """erased: tells records of erased persons; None where nobody was erased."""
+        self.connection, self.project, self.secret, self.mapping, self.shape, self.erased = connection, project, secret, mapping, shape, erased
         self.outcomes: list[FileOutcome] = []
         self.rows = 0
         # Identical rows of a file are numbered where the mapping keeps them: then no file may be cut.
@@ -68,13 +73,9 @@ class Group:
         file are parsed: then the events that are later are taken back.
         """
         connection = self.connection
-        self.clean.close()
         ids = ", ".join(str(outcome.file_id) for outcome in outcomes)
-        clean = self.clean.parts
-        if clean and len(outcomes) < len(self.outcomes):
-            clean = [self.clean.cut_out(outcomes[0].file_id)]
-        for number, part in enumerate(self._parts(clean, outcomes)):
-            connection.execute(f"create or replace temp table {PARSED} as {canonical.parsed_sql(part)}").fetchall()
+        clean = self.clean_parts(outcomes)
+        for number, _ in enumerate(self.parse(canonical, clean, outcomes)):
             connection.execute(judged_sql(is_first=number == 0)).fetchall()
             batch.add_events(canonical.events_sql(PARSED), self.secret.parameters())
         connection.execute(f"create or replace temp table {BOUNDS} as {bounds_sql()}")
@@ -83,13 +84,31 @@ class Group:
         records = f"select * from {RECORDS} where _wm_file in ({ids})"
         if clean and rows(connection, f"select 1 from ({verdicts}) where verdict is not null limit 1"):
             records += f" union all by name select * from {clean_sql(clean, self.shape, self.clean)}"
-        batch.add_refused(f"({records})", verdicts, self.shape, {outcome.file_id: outcome.file for outcome in outcomes})
+        if batch.add_refused(f"({records})", verdicts, self.shape, {outcome.file_id: outcome.file for outcome in outcomes}) and self.erased:
+            self.erased.strike_refused(REFUSED, self.mapping, UNREADABLE)
         limits = {file_id: (occurred, received) for file_id, occurred, received in rows(connection, f"select * from {BOUNDS} order by 1 nulls last")}
         counted = rows(connection, f"select ingest_file_id, count(*) from {REFUSED} where ingest_file_id in ({ids}) group by 1 order by 1 nulls last")
         refused = {int(str(file_id)): int(str(count)) for file_id, count in counted}
         for outcome in outcomes:
             outcome.last_occurred, outcome.last_received = limits.get(outcome.file_id, (None, None))
             outcome.rows_quarantined = refused.get(outcome.file_id, 0)
+
+    def parse(self, canonical: Canonical, clean: Sequence[Path], outcomes: list[FileOutcome]) -> Iterator[str]:
+        """Parses the good records of these files into `_wm_parsed`, a part after the other; yields the relation that each part was parsed from.
+
+        What is of erased persons is marked as broken.
+        """
+        for part in self._parts(clean, outcomes):
+            self.connection.execute(f"create or replace temp table {PARSED} as {canonical.parsed_sql(part)}").fetchall()
+            if self.erased:
+                self.erased.mark(PARSED, canonical)
+            yield part
+
+    def clean_parts(self, outcomes: list[FileOutcome]) -> list[Path]:
+        """The clean files that hold the good records of these files, and of no other."""
+        self.clean.close()
+        clean = self.clean.parts
+        return [self.clean.cut_out(outcomes[0].file_id)] if clean and len(outcomes) < len(self.outcomes) else clean
 
     def _parts(self, clean: Sequence[Path], outcomes: list[FileOutcome]) -> list[str]:
         """Relations that hold the good records of these files, each small enough."""
@@ -106,6 +125,8 @@ class Group:
     def forget(self) -> None:
         for table in (RECORDS, PARSED, JUDGED, BOUNDS):
             self.connection.execute(f"drop table if exists {table}")
+        if self.erased:
+            self.erased.forget()
         self.clean.forget()
 
 

@@ -19,6 +19,7 @@ from waymark.ingestion import log
 from waymark.ingestion.batch import Batch, next_batch_id
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.engine import is_engine_error
+from waymark.ingestion.erased import Erased
 from waymark.ingestion.extraction import Shape, check_expressions
 from waymark.ingestion.files import Known, save_known, source_files, stamp
 from waymark.ingestion.group import Group
@@ -119,11 +120,13 @@ class _Ingestion:
         self.batch: Batch | None = None
         self.group: Group | None = None
         self.next_file_id = 0
+        self.erased: Erased | None = None
 
     def run(self, progress: Progress | None) -> IngestReport:
         started = perf_counter()
         create_tables(self.connection, self.home.root)
         build_views(self.connection, [self.source])
+        self.erased = Erased.open(self.connection, self.home, self.secret)
         files = source_files(self.project, self.source)
         self.report.files_found = len(files)
         if not files:
@@ -227,7 +230,7 @@ class _Ingestion:
         if self.group and self.group.shape != shape:
             self._apply()
         if self.group is None:
-            self.group = Group(self.connection, self.project, self.secret, self.mapping, shape)
+            self.group = Group(self.connection, self.project, self.secret, self.mapping, shape, erased=self.erased)
         try:
             self.group.add(opened, outcome)
         except Exception as error:

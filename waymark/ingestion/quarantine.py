@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,9 +17,11 @@ from waymark.core.warehouse import Connection, connect, rows
 from waymark.ingestion import log
 from waymark.ingestion.batch import REFUSED, Batch, next_batch_id
 from waymark.ingestion.canonical import Canonical
+from waymark.ingestion.erased import RULE as ERASED
+from waymark.ingestion.erased import Erased
 from waymark.ingestion.event import reason_sql
 from waymark.ingestion.extraction import RECORD, Shape, check_expressions
-from waymark.ingestion.group import BOUNDS, JUDGED, PARSED, RECORDS, bounds_sql, judged_sql, late_sql, verdicts_sql
+from waymark.ingestion.group import BOUNDS, JUDGED, PARSED, RAW_RULES, RECORDS, UNREADABLE, bounds_sql, judged_sql, late_sql, verdicts_sql
 from waymark.ingestion.lake import scratch_folder, write_quarantine
 from waymark.ingestion.mapping import Mapping, load_mapping
 from waymark.ingestion.readers import NO_VERDICT
@@ -27,9 +30,7 @@ from waymark.ingestion.salvage import salvage_stored
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, build_quarantine_view, create_tables
 from waymark.privacy import Secret
 
-STORED = "_wm_stored"
-# Of these, a CSV's original is the raw text of the record; of the others, its columns as JSON.
-_RAW_RULES = ("malformed_row", "invalid_encoding", "nul_byte", "unterminated_quote")
+STORED, _STRUCK = "_wm_stored", "_wm_struck"
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ class _Replay:
     def __init__(self, project: Project, mapping: Mapping, connection: Connection, secret: Secret) -> None:
         self.project, self.mapping, self.connection, self.secret = project, mapping, connection, secret
         self.report = ReplayReport(mapping.source, skipped=[])
+        self.erased = Erased.open(connection, project.home, secret)
 
     def run(self) -> ReplayReport:
         connection, home, source = self.connection, self.project.home, self.mapping.source
@@ -174,11 +176,10 @@ class _Replay:
             return self.report
         listed = ", ".join(literal(str(home.root / path)) for path in paths)
         connection.execute(f"create or replace temp table {STORED} as select * from read_parquet([{listed}], hive_partitioning = false)")
-        self.report.rows_tried = int(str(rows(connection, f"select count(*) from {STORED}")[0][0]))
+        self.report.rows_tried = int(str(rows(connection, f"select count(*) from {STORED} where rule <> '{ERASED}'")[0][0]))
         batch = Batch(connection, home, source, compares=bool(self.mapping.compare))
-        headers = rows(connection, f"select distinct file_columns from {STORED} order by file_columns nulls first")
-        for (header,) in headers:
-            self._try(batch, [str(column) for column in header] if isinstance(header, list) else None)
+        for header in _headers(connection):
+            self._try(batch, header)
         if not batch.rows:
             self.report.rows_quarantined = self.report.rows_tried
             return self.report
@@ -199,21 +200,30 @@ class _Replay:
         self.report.rows_quarantined = self.report.rows_tried - self.report.rows_accepted - self.report.rows_duplicate
         return self.report
 
-    def _try(self, batch: Batch, header: list[str] | None) -> None:
-        """Rows of files with one header (None: JSON records)."""
+    def parse(self, header: list[str] | None) -> Canonical | None:
+        """Parses the stored rows of files with one header (None: JSON records) into `_wm_parsed`; None where the mapping cannot read them."""
         connection, mapping = self.connection, self.mapping
         if (header is None) is not mapping.is_json:
             self._skip("the mapping's format is another one now", header)
-            return
+            return None
         shape = Shape(tuple(header), is_json=False) if header is not None else Shape((RECORD,), is_json=True)
         try:
             absent = check_expressions(connection, mapping, shape, "quarantine")
             canonical = Canonical(mapping, shape, self.project.settings, "quarantine", absent)
         except FileRefusedError as error:
             self._skip(str(error.what), header)
-            return
+            return None
         self._records(shape)
         connection.execute(f"create or replace temp table {PARSED} as {canonical.parsed_sql(RECORDS)}").fetchall()
+        if self.erased:
+            self.erased.mark(PARSED, canonical)
+        return canonical
+
+    def _try(self, batch: Batch, header: list[str] | None) -> None:
+        connection = self.connection
+        canonical = self.parse(header)
+        if canonical is None:
+            return
         connection.execute(judged_sql(is_first=True)).fetchall()
         # A file's bounds are those that it was read with; where it had none (every row refused), those of the rows at hand.
         connection.execute(f"""
@@ -228,7 +238,8 @@ class _Replay:
         connection.execute(f"""
             update {STORED} s set rule = {rule}, field = {field}, reason = {reason_sql(rule, field)}
             from {RECORDS}_verdicts v
-            where v._wm_file = s.ingest_file_id and v._wm_row = s.row_number and v.verdict is not null and s.rule not in ({_listed(_RAW_RULES)})""")
+            where v._wm_file = s.ingest_file_id and v._wm_row = s.row_number and v.verdict is not null and s.rule not in ({_listed(RAW_RULES)})""")
+        connection.execute(f"update {STORED} set original = '' where rule = '{ERASED}'")
 
     def _skip(self, why: str, header: list[str] | None) -> None:
         shown = "JSON records" if header is None else f"files with columns {', '.join(header[:4])}, …"
@@ -239,7 +250,7 @@ class _Replay:
         """Makes `_wm_records` from what is stored: parsed rows from their JSON, raw ones by reading their text again."""
         connection, mapping = self.connection, self.mapping
         same = "file_columns is null" if shape.is_json else f"file_columns = [{_listed(shape.columns)}]"
-        raw_rules = f"rule in ({_listed(_RAW_RULES)})"
+        raw_rules = f"rule in ({_listed(RAW_RULES)})"
         head = f"ingest_file_id as _wm_file, row_number as _wm_row, {NO_VERDICT}"
         is_raw = "original_bytes is not null" if shape.is_json else raw_rules
         if shape.is_json:
@@ -248,7 +259,7 @@ class _Replay:
             paths = ", ".join(literal('$."' + column.replace("\\", "\\\\").replace('"', '\\"') + '"') for column in shape.columns)
             columns = ", ".join(f"_wm_values[{position}] as {name(column)}" for position, column in enumerate(shape.columns, 1))
             head = f"{head}, json_extract_string(original, [{paths}]) as _wm_values"
-        inner = f"select {head}, original from {STORED} where {same} and not ({is_raw})"
+        inner = f"select {head}, original from {STORED} where {same} and not ({is_raw}) and rule <> '{ERASED}'"
         picked = ", ".join(["_wm_file", "_wm_row", "_wm_rule", "_wm_raw", "_wm_bytes", columns])
         connection.execute(f"create or replace temp table {RECORDS} as select {picked} from ({inner})")
         raw = rows(
@@ -263,6 +274,63 @@ class _Replay:
             ]
             salvage_stored(stored, mapping.encoding, None if shape.is_json else mapping.delimiter, list(shape.columns), target)
             connection.execute(f"insert into {RECORDS} by name select * from read_parquet({literal(str(target))})")
+
+
+def erase_quarantined(project: Project, mappings: MappingOf[str, Mapping], connection: Connection, secret: Secret) -> int:
+    """Removes the refused rows of erased persons, and those that mention one; the log keeps their number. Returns how many went.
+
+    mappings: by source. Of a source without one, and of what cannot be read, all words of a row are looked at.
+    """
+    erased = Erased.open(connection, project.home, secret)
+    removed = 0
+    if erased is None:
+        return 0
+    for (source,) in rows(connection, "select distinct source from raw.quarantine_files order by source nulls last"):
+        mapping = mappings.get(str(source))
+        try:
+            replay = _Replay(project, mapping, connection, secret) if mapping else None
+            removed += _erase_of_source(connection, project.home, str(source), erased, replay)
+        finally:
+            for table in (STORED, _STRUCK, RECORDS, PARSED):
+                connection.execute(f"drop table if exists {table}")
+            erased.forget()
+    return removed
+
+
+def _erase_of_source(connection: Connection, home: Home, source: str, erased: Erased, replay: _Replay | None) -> int:
+    paths = [str(path) for (path,) in rows(connection, "select path from raw.quarantine_files where source = ? order by path nulls last", [source])]
+    paths = [path for path in paths if (home.root / path).exists()]
+    if not paths:
+        return 0
+    listed = ", ".join(literal(str(home.root / path)) for path in paths)
+    connection.execute(f"create or replace temp table {STORED} as select * from read_parquet([{listed}], hive_partitioning = false)")
+    connection.execute(f"create or replace temp table {_STRUCK} (_wm_file INTEGER, _wm_row BIGINT)")
+    unread = f"rule <> '{ERASED}'"
+    if replay is not None:
+        unread = f"({UNREADABLE} or original_bytes is not null)"
+        for header in _headers(connection):
+            if replay.parse(header):
+                connection.execute(f"insert into {_STRUCK} select _wm_file, _wm_row from {PARSED} where broken = '{ERASED}|'")
+            else:
+                unread += " or file_columns is null" if header is None else f" or file_columns = [{_listed(tuple(header))}]"
+    texts = f"select ingest_file_id as _wm_file, row_number as _wm_row, original as text from {STORED}"
+    told = [replay.mapping] if replay else []
+    for condition, ids in ((f"rule <> '{ERASED}'", False), (unread, True)):
+        connection.execute(f"insert into {_STRUCK} {erased.mentioning(f'{texts} where {condition}', told, ids=ids)}")
+    struck = f"exists (select 1 from {_STRUCK} h where h._wm_file = s.ingest_file_id and h._wm_row = s.row_number)"
+    removed = int(str(rows(connection, f"select count(*) from {STORED} s where {struck}")[0][0]))
+    if removed:
+        kept = f"select * from {STORED} s where not {struck} order by ingest_file_id nulls last, row_number nulls last"
+        batch_id = next_batch_id(connection)
+        written = [write_quarantine(connection, kept, home, source, batch_id)] if rows(connection, f"select 1 from ({kept}) limit 1") else []
+        _exchange(connection, home, source, batch_id=batch_id, gone=paths, written=written)
+    return removed
+
+
+def _headers(connection: Connection) -> list[list[str] | None]:
+    """The headers of the files that the stored rows came from; None for JSON records."""
+    found = rows(connection, f"select distinct file_columns from {STORED} order by file_columns nulls first")
+    return [[str(column) for column in header] if isinstance(header, list) else None for (header,) in found]
 
 
 def _listed(texts: tuple[str, ...]) -> str:

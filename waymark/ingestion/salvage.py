@@ -11,7 +11,7 @@ import codecs
 import contextlib
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -260,6 +260,42 @@ def salvage_stored(stored: Iterable[tuple[int, int, str, bytes | None]], encodin
     head = [pa.field("_wm_file", pa.int32()), pa.field("_wm_row", pa.int64()), pa.field("_wm_rule", pa.string()), pa.field("_wm_raw", pa.string())]
     schema = pa.schema(head + [pa.field(column, pa.string()) for column in columns])
     pq.write_table(_table(lines, schema), target)
+
+
+def copy_without(path: Path, encoding: str, delimiter: str | None, width: int, left_out: Collection[int]) -> Iterator[bytes]:
+    """The bytes of a text file without the records of these numbers, which are those of `salvage_csv` or, without a delimiter, `salvage_lines`.
+
+    A record that is kept stays as it is, but for blank lines around it, which go, and a line end that it may gain.
+    """
+    codec = codecs.lookup("utf-8" if encoding == "utf-8-sig" else encoding).name
+    if codec in ("utf-16", "utf-32"):  # each piece would get a mark of the order of bytes
+        yield codecs.BOM_UTF16_LE if codec == "utf-16" else codecs.BOM_UTF32_LE
+        codec += "-le"
+    with open(path, encoding=encoding, errors=_HANDLER, newline="") as handle:
+        if delimiter is not None:
+            header = _Kept(handle)
+            _skip_header(iter(header.readline, ""), delimiter)
+            yield "".join(header.lines).encode(codec)
+        number = 1
+        for run in _csv_runs(_blocks(handle), delimiter, width) if delimiter is not None else _json_runs(_blocks(handle)):
+            lines = [run.raw] if isinstance(run, Record) else run
+            kept = [line.rstrip("\r\n") for position, line in enumerate(lines, number) if position not in left_out]
+            number += len(lines)
+            if kept:
+                yield _bytes("\n".join(kept) + "\n", codec)
+
+
+class _Kept:
+    """Reads lines, and keeps what it read."""
+
+    def __init__(self, handle: TextIO) -> None:
+        self.handle = handle
+        self.lines: list[str] = []
+
+    def readline(self) -> str:
+        line = self.handle.readline()
+        self.lines.append(line)
+        return line
 
 
 def _split(text: str, delimiter: str, width: int) -> Iterator[Record]:

@@ -83,3 +83,18 @@ def find_identifier(connection: Connection, secret: Secret, text: str, *, nodes:
     if len(found) > 1:
         raise WaymarkError(f"several sources have this {kind}", remedy=f"Name one: {', '.join(f'{kind}:{value}' for _, _, value in found)}.")
     return Identifier(int(str(found[0][0])), str(found[0][1]), str(found[0][2]))
+
+
+def keyed_identifier(connection: Connection, secret: Secret, text: str) -> tuple[str, str] | None:
+    """(type, value) of an identifier TYPE:VALUE as events hold it, whether or not one does. None where it names a customer, or a device or account without
+    the namespace of its source."""
+    kind, _, value = text.partition(":")
+    if _CUSTOMER.fullmatch(text) or not value or not NAME_PATTERN.match(kind):
+        return None
+    if kind in _OWN_TYPES:
+        space, _, own = value.partition(":")
+        protected = rows(connection, f"select {protected_id_sql('$value::varchar')}", {"value": own, **secret.parameters()})[0][0] if own else None
+        return (kind, f"{space}:{protected}") if protected else None
+    if re.fullmatch(r"[0-9a-f]{64}", value):
+        return kind, value
+    return kind, str(rows(connection, f"select {identifier_hash_sql(kind, '$value::varchar')}", {"value": value, **secret.parameters()})[0][0])

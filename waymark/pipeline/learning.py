@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import waymark
 from waymark.core.errors import StorageError
-from waymark.core.home import read_json, write_atomically
+from waymark.core.home import Home, read_json, write_atomically
 from waymark.core.warehouse import rows
 from waymark.pipeline.code import code_digest
-from waymark.pipeline.progress import Stage, tell
+from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.steps import Run
 
 if TYPE_CHECKING:
     from ml.models.propensity.result import TrainingResult
 
 MODEL = "propensity"
+_REMEMBERED = "last_training.json"
 
 
 @dataclass(frozen=True)
@@ -47,30 +48,56 @@ def train(run: Run, *, run_id: str = "", force: bool = False) -> TrainingReport:
         now = _data_now(run)
         report = _train(run, run_id, now, force)
         stage.detail = "; ".join(report.sentences)
-        remembered = run.project.home.mlflow / "last_training.json"
         if report.outcome != "kept":
-            remembered.parent.mkdir(parents=True, exist_ok=True)
-            state = {"data_now": now, "inputs": _inputs(run), "outcome": report.outcome, "sentences": list(report.sentences)}
-            write_atomically(remembered, json.dumps(state | {"metrics": dict(report.metrics), "version": report.version}, indent=2) + "\n")
+            _remember(run, now, report)
     return report
 
 
+def train_again(run: Run, *, as_of: str) -> TrainingReport:
+    """Trains in the place of a champion that had to go, on the points that it knew: its clock, search, splits and calibration, on the data as it is now.
+
+    as_of: the champion's data_now, UTC. The new version is champion even where the gate would refuse it; its description then says so.
+    """
+    with Stage("propensity again") as stage:
+        report = _train_on_points(run, "", as_of, as_of=datetime.fromisoformat(as_of), because="in the place of a champion that had learnt from erased persons")
+        stage.detail = "; ".join(report.sentences)
+        _remember(run, as_of, report)
+    return report
+
+
+def forget_last_training(home: Home) -> None:
+    """Forgets what was remembered of the last training: its metrics tell of the data that it saw."""
+    (home.mlflow / _REMEMBERED).unlink(missing_ok=True)
+
+
+def _remember(run: Run, now: str, report: TrainingReport) -> None:
+    remembered = run.project.home.mlflow / _REMEMBERED
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    state = {"data_now": now, "inputs": _inputs(run), "outcome": report.outcome, "sentences": list(report.sentences)}
+    write_atomically(remembered, json.dumps(state | {"metrics": dict(report.metrics), "version": report.version}, indent=2) + "\n")
+
+
 def _train(run: Run, run_id: str, now: str, force: bool) -> TrainingReport:
-    last = read_json(run.project.home.mlflow / "last_training.json")
+    last = read_json(run.project.home.mlflow / _REMEMBERED)
     if last and not force and last.get("inputs") == _inputs(run) and last.get("outcome") == "trained" and not _is_due(run, last, now):
         return TrainingReport("kept", (f"the last training is younger than {run.project.settings.learning.retrain_after_days} days of data",))
+    return _train_on_points(run, run_id, now)
+
+
+def _train_on_points(run: Run, run_id: str, now: str, *, as_of: datetime | None = None, because: str = "") -> TrainingReport:
+    """as_of: see `ml.datasets.load_dataset`. because: why the new version becomes champion whatever the gate says."""
     from ml.datasets import NotEnoughHistoryError, load_for
     from ml.features import VIEWS, model_fields
 
     tell("propensity: data")
     try:
         with run.open_warehouse() as connection:
-            dataset = load_for(connection, run.project.settings.learning, model_fields(VIEWS))
+            dataset = load_for(connection, run.project.settings.learning, model_fields(VIEWS), as_of=as_of)
     except NotEnoughHistoryError as error:  # told before XGBoost is imported
         return TrainingReport("skipped", tuple(f"not trained: {reason}" for reason in error.reasons))
     from ml.models.propensity.train import train_on
 
-    return _record(run, train_on(dataset, champion=_champion_model(run), progress=tell), run_id, now)
+    return _record(run, train_on(dataset, champion=_champion_model(run), progress=tell), run_id, now, because)
 
 
 def _is_due(run: Run, last: dict[str, object], now: str) -> bool:
@@ -101,7 +128,7 @@ def _champion_model(run: Run) -> Any:
     return PropensityModel.load(known.folder)
 
 
-def _record(run: Run, result: TrainingResult, run_id: str, now: str) -> TrainingReport:
+def _record(run: Run, result: TrainingResult, run_id: str, now: str, because: str) -> TrainingReport:
     import numpy as np
 
     from ml.explain import importances
@@ -116,6 +143,10 @@ def _record(run: Run, result: TrainingResult, run_id: str, now: str) -> Training
     tell("propensity: leaks")
     leaks = (*result.leaks, *check_leaks(run, seed=result.dataset.seed))
     verdict = judge(result, leaks)
+    if because and not verdict.promote:
+        notice(f"The model that takes the champion's place would not pass the gate: {verdict.summary}")
+    if because:
+        verdict = replace(verdict, promote=True, notes=(because, f"the gate: {verdict.summary}"))
     tell("propensity: recording")
     known = {
         "waymark.data_now": now, "waymark.version": waymark.__version__, "waymark.code_digest": code_digest(),

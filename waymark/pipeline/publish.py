@@ -25,9 +25,9 @@ from waymark.pipeline.role_files import put_out_role_files, whole_mode
 from waymark.pipeline.steps import Run, audit
 
 PUBLISHED_RAW = ("ingestion_log", "removals")
-# Depends on which model was trained when, and on when runs were.
 # Views of several tables, as large as all events: to count or digest their rows at each publication would be to compute them.
 COMPUTED = ("marts.customer_timeline",)
+# Depend on which model was trained when, and on when runs were.
 LOG_TABLES = ("marts.fct_propensity_scores", "marts.fct_identity_restatements")
 _COMMENTS = """
     select column_name, comment from duckdb_columns()
@@ -61,7 +61,7 @@ def publish(run: Run, *, run_id: str = "") -> Snapshot:
             connection.execute(f"checkpoint {OUTPUTS}")
             if not _is_wasteful(connection) and not is_removed_since_published(connection, run.project.home):
                 return _swap_in(connection, run, run_id, digests, stage)
-        _write_anew(run, outputs_of(run.warehouse))
+        write_anew(run, outputs_of(run.warehouse))
         with run.open_warehouse() as connection:
             return _swap_in(connection, run, run_id, digests, stage)
 
@@ -131,14 +131,15 @@ def _is_wasteful(connection: Connection) -> bool:
     return free * size > _WASTED_BYTES and free > _WASTED_SHARE * total
 
 
-def _write_anew(run: Run, path: Path) -> None:
-    """Writes the outputs into a fresh file and puts it in the place of the old one. Nobody may have them open."""
-    tell("publish: writing the outputs anew")
-    fresh = path.with_name(f".anew-{path.name}")
+def write_anew(run: Run, path: Path) -> None:
+    """Writes a database into a fresh file, which holds no freed block, and puts it in the place of the old one. Nobody may have it open."""
+    tell(f"writing {path.name} anew")
+    fresh, database = path.with_name(f".anew-{path.name}"), path.stem
+    fresh.unlink(missing_ok=True)
     with connect(engine=run.project.settings.engine, scratch=run.project.home.scratch) as connection:
-        connection.execute(f"attach {literal(path)} as {OUTPUTS} (read_only)")
+        connection.execute(f"attach {literal(path)} as {database} (read_only)")
         connection.execute(f"attach {literal(fresh)} as fresh")
-        connection.execute(f"copy from database {OUTPUTS} to fresh")
+        connection.execute(f"copy from database {database} to fresh")
         connection.execute("detach fresh")
     sync_file(fresh)
     rename_durably(fresh, path)

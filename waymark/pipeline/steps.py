@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from waymark.core.errors import AuditError, SettingsError, WaymarkError
+from waymark.core.errors import AuditError, SettingsError, StorageError, WaymarkError
 from waymark.core.home import read_json
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows, storage_problem
@@ -37,6 +37,7 @@ from waymark.pipeline.progress import Stage, notice, refuse, tell
 from waymark.pipeline.retention import apply_retention
 from waymark.pipeline.role_files import close_to_others
 from waymark.privacy import Secret, load_secret
+from waymark.privacy.requests import unfinished
 
 BEFORE_IDENTITY = "tag:before_identity"
 
@@ -65,12 +66,16 @@ class Run:
             connection.close()
 
 
-def preflight(project: Project, *, upgrading: bool = False) -> Run:
-    """Everything that can be refused before anything is written: home, secret, mappings, rates.
+def preflight(project: Project, *, upgrading: bool = False, erasing: bool = False) -> Run:
+    """Everything that can be refused before anything is written: home, secret, mappings, rates, an erasure that did not come to its end.
 
-    upgrading: a home of an older schema version is let pass. Raises StorageError, SecretError, SettingsError or MappingError.
+    upgrading: a home of an older schema version is let pass; erasing: so is such an erasure. Raises StorageError, SecretError, SettingsError or MappingError.
     """
     project.home.ensure(upgrading=upgrading)
+    if not erasing and (left := unfinished(project.home)):
+        raise StorageError(
+            f"the erasure {left.request_id} did not come to its end", where=str(project.home.privacy), remedy="Go on with it: waymark privacy erase --continue"
+        )
     if project.settings.access.roles:
         close_to_others(project.home)
     mappings = {source: load_mapping(project.mapping_path(source)) for source in project.settings.sources}

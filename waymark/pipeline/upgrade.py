@@ -92,7 +92,7 @@ def upgrade(project: Project, *, migrations: Mapping[int, Migration] = MIGRATION
         if home.warehouse.exists():
             home.mark_unpublished()
             done = _carry_over(run, [migrations[version] for version in range(found, homes.SCHEMA_VERSION)])
-            snapshot = _rebuild(run)
+            snapshot = rebuild(run)
         home.write_version()
         return UpgradeReport(found, homes.SCHEMA_VERSION, done, snapshot)
 
@@ -104,24 +104,34 @@ def _carry_over(run: steps.Run, migrations: list[Migration]) -> tuple[str, ...]:
         connection.execute("create schema if not exists raw")
         for migration in migrations:
             migration.apply(connection, run.project.home)
-        for catalog in (WAREHOUSE, OUTPUTS):
-            for schema in DERIVED:
-                connection.execute(f"drop schema if exists {catalog}.{schema} cascade")
-        for (name,) in rows(connection, "select table_name from duckdb_tables() where database_name = ? and schema_name = 'identity'", [WAREHOUSE]):
-            if f"identity.{name}" not in KEPT:
-                connection.execute(f"drop table {WAREHOUSE}.identity.{name}")
+        drop_derived(connection)
     return tuple(migration.what for migration in migrations)
 
 
-def _rebuild(run: steps.Run) -> Snapshot:
-    """The run's steps from the lake on, with every check that a run has. The champion scores; nobody is trained."""
+def drop_derived(connection: Connection) -> None:
+    """Drops every table that a rebuild makes anew, in both files."""
+    for catalog in (WAREHOUSE, OUTPUTS):
+        for schema in DERIVED:
+            connection.execute(f"drop schema if exists {catalog}.{schema} cascade")
+    for (name,) in rows(connection, "select table_name from duckdb_tables() where database_name = ? and schema_name = 'identity'", [WAREHOUSE]):
+        if f"identity.{name}" not in KEPT:
+            connection.execute(f"drop table {WAREHOUSE}.identity.{name}")
+
+
+def rebuild(run: steps.Run, *, before_identity: Callable[[], object] = lambda: None, before_scores: Callable[[], object] = lambda: None) -> Snapshot:
+    """The run's steps from the lake on, with every check that a run has. The champion scores; nobody is trained.
+
+    before_identity: called once events are there, before people are; before_scores: once features are.
+    """
     steps.prepare(run, full_refresh=True)
     quality.stop_if_broken(quality.check(run, "raw", full=True))
     steps.transform_events(run)
+    before_identity()
     steps.resolve(run)
     steps.transform_marts(run)
     for stage in ("journeys", "features"):
         quality.stop_if_broken(quality.check(run, stage, full=True))
+    before_scores()
     learning.score(run)
     quality.stop_if_broken(quality.check(run, "scores", full=True))
     steps.finish(run)

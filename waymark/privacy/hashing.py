@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 
-def hmac_sql(message_sql: str) -> str:
+def hmac_sql(message_sql: str, key: str = "") -> str:
     """SQL for HMAC-SHA-256 of a text, 64 hex digits; NULL for NULL.
 
-    Execute it with `Secret.parameters()`, which binds `$ipad` and `$opad`.
+    Execute it with `Secret.parameters(key)`, which binds `$ipad` and `$opad`, each followed by the key's name: two keys can stand in one statement.
     """
-    return f"sha256($opad || unhex(sha256($ipad || encode({message_sql}))))"
+    return f"sha256($opad{key} || unhex(sha256($ipad{key} || encode({message_sql}))))"
 
 
 def identifier_message(kind: str, text: str) -> str:

@@ -41,10 +41,10 @@ class Secret:
         """HMAC-SHA-256 of a text, 64 hex digits; `hmac_sql` gives the same in SQL."""
         return hmac.new(self._key, message.encode(), hashlib.sha256).hexdigest()
 
-    def parameters(self) -> dict[str, bytes]:
-        """The pads as bound parameters `ipad` and `opad`, for SQL made with `hmac_sql`."""
+    def parameters(self, key: str = "") -> dict[str, bytes]:
+        """The pads as bound parameters `ipad` and `opad`, with the key's name behind, for SQL made with `hmac_sql`."""
         ipad, opad = self.pads
-        return {"ipad": ipad, "opad": opad}
+        return {f"ipad{key}": ipad, f"opad{key}": opad}
 
     @property
     def pads(self) -> tuple[bytes, bytes]:

@@ -134,3 +134,17 @@ def current_estimation(home: Home, fingerprint: str) -> Estimation | None:
             remedy=f"Set WAYMARK_SECRET to that secret. {ESTIMATE}",
         )  # fmt: skip
     return found
+
+
+def has_estimation(home: Home) -> bool:
+    """Whether one was ever made here."""
+    return (home.root / FOLDER / CURRENT).exists()
+
+
+def remove_other_estimations(home: Home) -> None:
+    """Removes every artifact but the one in force."""
+    folder = home.root / FOLDER
+    current = (folder / CURRENT).read_text(encoding="utf-8").strip()
+    for path in folder.glob("*.json"):
+        if path.stem != current:
+            path.unlink()

@@ -1,0 +1,105 @@
+"""Records of erased persons: told by the tombstones of the identifiers that they name, and never taken in.
+
+A record counts as an erased person's when one of the identifiers that its mapping reads has a tombstone, and it happened before the person was erased; who
+comes back later is a new person. A record that names nobody counts by its order id. Of what cannot be read, and of every refused record, the text is
+searched for e-mail addresses and phone numbers, and of what cannot be read for ids as well: too many records may be struck there, never too few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from waymark.core.home import Home
+from waymark.core.quoting import literal
+from waymark.core.warehouse import Connection, rows
+from waymark.ingestion.canonical import Canonical
+from waymark.ingestion.mapping import Mapping
+from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
+from waymark.privacy.tombstones import KEY, erasure_key, tombstone_sql
+
+RULE = "erased"
+_NAMED, HITS, _TOKENS = "_wm_named", "_wm_named_hits", "_wm_tokens"
+_EMAIL = r"[^\s\"''<>(),;:=&?/\\|\[\]{}]+@[^\s\"''<>(),;:=&?/\\|\[\]{}]+"
+_PHONE = r"[+]?[0-9(][0-9 ().\-/]{4,22}[0-9]"
+_ID = r"[^\s\"''<>(),;=&?/\\|\[\]{}]+"
+
+
+class Erased:
+    """Tells records of erased persons. Made by `open`, where there are any tombstones."""
+
+    def __init__(self, connection: Connection, secret: Secret, key: Secret) -> None:
+        self.connection, self.secret, self.key = connection, secret, key
+
+    @classmethod
+    def open(cls, connection: Connection, home: Home, secret: Secret) -> Erased | None:
+        """None where nobody was erased. Raises StorageError where somebody was, and the key of the tombstones is gone."""
+        return cls(connection, secret, erasure_key(home)) if rows(connection, "select 1 from raw.tombstones limit 1") else None
+
+    def mark(self, parsed: str, canonical: Canonical) -> int:
+        """Sets `broken` of the parsed records (a table, see `Canonical.parsed_sql`) that are of erased persons to this module's rule; how many are."""
+        self.run(f"create or replace temp table {_NAMED} as {canonical.named_sql(parsed)}")
+        self.keep_hits(f"select unnest(identifiers) as i from {_NAMED}", f"select distinct order_id from {_NAMED} where {_NOBODY}")
+        named = f"select _wm_file, _wm_row, occurred_at, unnest(identifiers) as i from {_NAMED}"
+        return int(str(self.run(f"""
+            update {parsed} p set broken = '{RULE}|' from (
+                select distinct _wm_file, _wm_row from ({named}) n join {HITS} h on n.i.type = h.type and n.i.value = h.value
+                where n.occurred_at is null or n.occurred_at <= h.until
+                union
+                select _wm_file, _wm_row from {_NAMED} n join {HITS} h on h.type = 'order_id' and h.value = n.order_id
+                where {_NOBODY} and (n.occurred_at is null or n.occurred_at <= h.until)
+            ) e where e._wm_file = p._wm_file and e._wm_row = p._wm_row""")[0][0]))  # fmt: skip
+
+    def keep_hits(self, identifiers: str, orders: str) -> None:
+        """Makes `_wm_named_hits`: those of some identifiers (SELECT of a struct `i` of type and value) and order ids that have a tombstone, with its time."""
+        both = f"select i.type as type, i.value as value from ({identifiers}) union select 'order_id', order_id from ({orders}) where order_id is not null"
+        self.run(f"""
+            create or replace temp table {HITS} as
+            select n.type, n.value, t.until from ({both}) n
+            join (select digest, max(until) as until from raw.tombstones group by digest) t on t.digest = {tombstone_sql("n.type", "n.value")}""")
+
+    def mentioning(self, texts: str, mappings: Sequence[Mapping], *, ids: bool) -> str:
+        """SQL: the `_wm_file` and `_wm_row` of texts (SELECT of both and of `text`) in which an erased person's address, number or, if asked, id stands."""
+        kinds = {kind for mapping in mappings for kind in mapping.identifiers} - {"email", "phone"}
+        spaces = {(kind, mapping.namespace(kind)) for mapping in mappings for kind in ("anonymous_id", "user_id")}
+        plain = "replace(text, '%40', '@')"
+        found = [f"regexp_extract_all({plain}, '{_EMAIL}')", f"regexp_extract_all({plain}, '{_PHONE}')"]
+        if ids:
+            found += [f"regexp_extract_all({plain}, '{_ID}')", f"regexp_extract_all({plain}, '[0-9A-Za-z_-]+')"]
+        self.run(f"""
+            create or replace temp table {_TOKENS} as
+            select distinct _wm_file, _wm_row, unnest(list_distinct(list_concat({", ".join(found)}))) as token from ({texts})""")
+        named = [f"select token, 'email' as type, {identifier_hash_sql('email', 'rtrim(token, ''.'')')} as value from tokens where contains(token, '@')"]
+        named += [f"select token, 'phone', {identifier_hash_sql('phone', 'token')} from tokens where regexp_full_match(token, '{_PHONE}')"]
+        for kind, space in sorted(spaces):
+            whose = "" if ids else " where contains(token, '@') or starts_with(token, '+')"
+            named.append(f"select token, {literal(kind)}, {literal(space + ':')} || {protected_id_sql('token')} from tokens{whose}")
+        if ids:
+            named += [f"select token, {literal(kind)}, {identifier_hash_sql(kind, 'token')} from tokens" for kind in sorted(kinds)]
+        self.run(f"""
+            create or replace temp table {HITS} as
+            with tokens as (select distinct token from {_TOKENS}), named as ({" union all ".join(named)})
+            select distinct token from named where {tombstone_sql("type", "value")} in (select digest from raw.tombstones)""")
+        return f"select distinct _wm_file, _wm_row from {_TOKENS} where token in (select token from {HITS})"
+
+    def strike_refused(self, refused: str, mapping: Mapping, unreadable: str) -> None:
+        """Empties, in a table of refused records, the originals that mention an erased person. unreadable: a condition; there ids are looked for as well."""
+        for condition, ids in ((f"rule <> '{RULE}'", False), (f"rule <> '{RULE}' and {unreadable}", True)):
+            texts = f"select ingest_file_id as _wm_file, row_number as _wm_row, original as text from {refused} where {condition}"
+            if rows(self.connection, f"select 1 from ({texts}) limit 1"):
+                hits = self.mentioning(texts, [mapping], ids=ids)
+                self.run(f"""
+                    update {refused} r set rule = '{RULE}', field = NULL, original = '', original_bytes = NULL
+                    from ({hits}) h where h._wm_file = r.ingest_file_id and h._wm_row = r.row_number""")
+
+    def forget(self) -> None:
+        """Drops the temporary tables."""
+        for table in (_NAMED, HITS, _TOKENS):
+            self.connection.execute(f"drop table if exists {table}")
+
+    def run(self, sql: str) -> list[tuple[object, ...]]:
+        """Executes a statement with the keys that it names."""
+        keys = {**(self.secret.parameters() if "$ipad |" in sql else {}), **(self.key.parameters(KEY) if f"$ipad{KEY}" in sql else {})}
+        return rows(self.connection, sql, keys or None)
+
+
+_NOBODY = "coalesce(len(identifiers), 0) = 0"

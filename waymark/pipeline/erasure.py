@@ -1,0 +1,417 @@
+"""`waymark privacy erase`: persons leave everything that the home keeps, from landing to what is published, models included; a certificate says so.
+
+A request goes through PHASES in order. Each may be repeated and writes down that it is done, so an erasure that was cut short goes on where it was; until
+its end no run starts. Before the first byte changes, tombstones are set and what the persons left is written down; afterwards a scan of the whole home must
+find nothing of it.
+
+Decision: every table is rebuilt from the lake. Context: a link, a first touch or a score of somebody else may rest on what leaves. Consequence: an erasure
+costs a full refresh, for one person or a thousand; and what stands afterwards is what would stand if they had never been.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+
+from waymark.core.clock import wall_now
+from waymark.core.errors import WaymarkError
+from waymark.core.home import Home
+from waymark.core.quoting import name
+from waymark.core.services import noted_services
+from waymark.core.settings import OPERATOR_SOURCE, Project
+from waymark.core.warehouse import Connection, outputs_of, rows
+from waymark.identity.linkage import has_estimation, remove_other_estimations
+from waymark.identity.words import node_letters, read_words
+from waymark.ingestion.erased import Erased
+from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql
+from waymark.ingestion.quarantine import erase_quarantined
+from waymark.ingestion.tables import comparables_sql, create_tables
+from waymark.pipeline import learning, steps
+from waymark.pipeline.identifiers import find_identifier, keyed_identifier, require_ended_run
+from waymark.pipeline.linkage import estimate_links
+from waymark.pipeline.progress import Stage, notice, tell
+from waymark.pipeline.publish import write_anew
+from waymark.pipeline.upgrade import drop_derived, rebuild
+from waymark.privacy.audit import AuditLog
+from waymark.privacy.requests import (
+    Request,
+    Working,
+    certificate,
+    forget_working,
+    load_working,
+    new_request,
+    save,
+    save_working,
+    unfinished,
+    working_path,
+)
+from waymark.privacy.scanner import Needles, ScanReport, scan, scrub_stores
+from waymark.privacy.subjects import SubjectReferences
+from waymark.privacy.tombstones import erasure_key, tombstone
+
+PHASES = ("collected", "landing", "quarantine", "lake", "records", "models", "rebuilt", "forgotten", "certified")
+_LONG = 12  # an id of its own source that is as long as this is looked for without its namespace, too
+_EVENT_KEY = "cast('0x' || array_to_string(list_reverse(regexp_extract_all(event_id, '..')), '') as uhugeint)"
+_IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_conversions": "conversion_id"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who is meant. named: as asked; identifiers: (type, value) of the person's, all that are theirs today; customers: ids of now and before; nodes: of
+    identity.nodes; events: by source."""
+
+    named: str
+    identifiers: tuple[tuple[str, str], ...]
+    customers: tuple[str, ...]
+    nodes: tuple[int, ...]
+    events: dict[str, int]
+
+    def line(self) -> str:
+        """For people; no value of an identifier."""
+        kinds = {kind: sum(of == kind for of, _ in self.identifiers) for kind, _ in self.identifiers}
+        held = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        return f"{held}; {', '.join(f'{count:,} events of {source}' for source, count in sorted(self.events.items())) or 'no event that counts'}"
+
+
+def subjects_of(project: Project, named: Sequence[str]) -> list[Subject]:
+    """The persons that these identifiers or customer ids name, each once. Hold the writer lock.
+
+    An identifier that no event names is a person of its own: it may stand in files and refused rows. Raises StorageError before the first run and after one
+    that did not end, WaymarkError where several are meant, or an identifier is shared by too many to be anybody's.
+    """
+    run = require_ended_run(project)
+    found: dict[tuple[tuple[str, str], ...], Subject] = {}
+    with run.open_warehouse() as connection:
+        for text in named:
+            subject = _subject(connection, run, text)
+            found.setdefault(subject.identifiers, subject)
+    return list(found.values())
+
+
+def _subject(connection: Connection, run: steps.Run, text: str) -> Subject:
+    try:
+        one = find_identifier(connection, run.secret, text)
+    except WaymarkError:
+        alone = keyed_identifier(connection, run.secret, text)
+        if alone is None:
+            raise
+        return Subject(text, (alone,), (), (), {})
+    mine = "customer_id = (select customer_id from identity.memberships where node_id = ?)"
+    held = rows(connection, f"""
+        select n.identifier_type, n.identifier_value, n.node_customer_id, n.node_id, m.customer_id
+        from identity.nodes n join identity.memberships m using (node_id) where m.{mine} order by 1, 2
+    """, [one.node_id])  # fmt: skip
+    if not held:
+        raise WaymarkError(
+            f"{one} is shared by too many to be one person's", remedy="Name an identifier that is the person's own, such as the account or the e-mail address."
+        )
+    counted = rows(connection, f"select source, count(*) from marts.fct_events where {mine} group by source order by source", [one.node_id])
+    customers = sorted({str(customer) for _, _, own, _, now in held for customer in (own, now)})
+    return Subject(
+        text, tuple((str(kind), str(value)) for kind, value, *_ in held), tuple(customers), tuple(int(str(node)) for *_, node, _ in held),
+        {str(source): int(str(count)) for source, count in counted},
+    )  # fmt: skip
+
+
+def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: Collection[str] = ()) -> Request:
+    """Writes a request down; `go_on` carries it out. Hold the writer lock since `subjects_of`.
+
+    clear: identifiers in plain text, which the scan then looks for, too. Raises WaymarkError without a reason, or while another request is not done.
+    """
+    if not because.strip():
+        raise WaymarkError("an erasure needs a reason", remedy="Say why: --because TEXT")
+    if left := unfinished(project.home):
+        raise WaymarkError(f"the erasure {left.request_id} did not come to its end", remedy="Go on with it first: waymark privacy erase --continue")
+    key = erasure_key(project.home)
+    request = new_request(len(subjects), because.strip())
+    identifiers = {pair for subject in subjects for pair in subject.identifiers}
+    own = {value.partition(":")[2] for kind, value in identifiers if kind in ("anonymous_id", "user_id")}
+    texts = {value for _, value in identifiers} | {text for text in own if len(text) >= _LONG} | set(clear)
+    customers = {customer for subject in subjects for customer in subject.customers}
+    nodes = {node for subject in subjects for node in subject.nodes}
+    working = Working(
+        tombstones=sorted(tombstone(key, kind, value) for kind, value in identifiers), customers=sorted(customers), numbers=sorted(nodes),
+        texts=sorted(texts | customers | {node_letters(node) for node in nodes}),
+    )  # fmt: skip
+    save_working(project.home, request, working)
+    save(project.home, request)
+    return request
+
+
+def go_on(project: Project, request: Request, *, after: Callable[[str], None] = lambda _: None) -> Request:
+    """Carries out what is left of a request. Hold the writer lock. after: called with the name of each phase once it is done.
+
+    Raises StorageError where the disk refuses, AuditError where a blocking check fails, WaymarkError where a scan still finds something; each time the
+    request stays open, and this may be called again.
+    """
+    if running := [service for service in noted_services(project.home) if service.is_held]:
+        raise WaymarkError(
+            f"waymark {running[0].command} runs on this home, and its stores are open", remedy="Stop it (Ctrl-C in its terminal), then go on with the erasure."
+        )
+    run = steps.preflight(project, erasing=True)
+    project.home.mark_unpublished()
+    work = _Erasure(run, request, load_working(project.home, request))
+    done = PHASES.index(request.phase) + 1 if request.phase in PHASES else 0
+    for phase in PHASES[done:]:
+        with Stage(f"erase: {phase}") as stage:
+            stage.detail = work.step(phase)
+        request.phase = phase
+        save_working(project.home, request, work.working)
+        save(project.home, request)
+        after(phase)
+    request.completed_at = wall_now().isoformat(timespec="microseconds")
+    save(project.home, request)
+    forget_working(project.home, request)
+    return request
+
+
+class _Erasure:
+    def __init__(self, run: steps.Run, request: Request, working: Working) -> None:
+        self.run, self.request, self.working = run, request, working
+        self.home, self.found = run.project.home, working.found
+
+    def step(self, phase: str) -> str:
+        """Does a phase; says in words what it did."""
+        steps_of: dict[str, Callable[[], str]] = {
+            "collected": self.collect, "landing": self.landing, "quarantine": self.quarantine, "lake": self.lake, "records": self.records,
+            "models": self.models, "rebuilt": self.rebuilt, "forgotten": self.forget, "certified": self.certify,
+        }  # fmt: skip
+        return steps_of[phase]()
+
+    def collect(self) -> str:
+        """Sets the tombstones, and writes down what will have to be gone."""
+        with self.run.open_warehouse() as connection:
+            create_tables(connection, self.home.root)
+            self._set_tombstones(connection)
+            self._words(connection)
+            events = self._events(connection)
+            if orders := self._orders(connection):
+                key = erasure_key(self.home)
+                self.working.tombstones = sorted({*self.working.tombstones, *(tombstone(key, "order_id", order) for order in orders)})
+                self._set_tombstones(connection)
+                events = self._events(connection)
+            found = rows(connection, f"select event_id, {_EVENT_KEY}, occurred_at from erased_events order by occurred_at, event_id")
+            self.working.numbers = sorted({*self.working.numbers, *(int(str(key)) for _, key, _ in found)})
+            self.working.texts = sorted({*self.working.texts, *(str(event) for event, _, _ in found), *self._ids(connection)})
+            self.working.since = str(found[0][2]) if found else ""
+            compared = f"select 1 from ({comparables_sql(connection)}) where event_id in (select event_id from erased_events) limit 1"
+            self.working.compared = bool(rows(connection, compared))
+            connection.execute("drop table erased_events")
+        self._champion()
+        return f"{events:,} events"
+
+    def _set_tombstones(self, connection: Connection) -> None:
+        connection.begin()
+        connection.execute("delete from raw.tombstones where request_id = ?", [self.request.request_id])
+        connection.execute(
+            "insert into raw.tombstones select unnest(?::varchar[]), ?::timestamp, ?",
+            [self.working.tombstones, self.request.requested_at, self.request.request_id],
+        )
+        connection.commit()
+
+    def _words(self, connection: Connection) -> None:
+        """An operator's words about the persons' identifiers."""
+        read_words(connection)
+        said = rows(connection, """
+            select event_id, ordinal from temp.operator_words where list_contains($nodes, node_a) or list_contains($nodes, node_b) order by ordinal
+        """, {"nodes": self.working.numbers})  # fmt: skip
+        self.working.words = [str(event) for event, _ in said]
+        self.working.word_files = [f"{int(str(ordinal)):06d}.ndjson" for _, ordinal in said]
+
+    def _events(self, connection: Connection) -> int:
+        """Collects, over all sources, what leaves the lake."""
+        erased = self._erased(connection)
+        connection.execute("create or replace temp table erased_events (source varchar, event_id varchar, content_digest varchar, occurred_at timestamp)")
+        for source in self._sources(connection):
+            going_sql(connection, source, erased, self.working.words)
+            connection.execute(f"insert into erased_events select ?, event_id, content_digest, occurred_at from {GOING}", [source])
+        connection.execute(f"drop table if exists {GOING}")
+        erased.forget()
+        return int(str(rows(connection, "select count(distinct event_id) from erased_events")[0][0]))
+
+    def _orders(self, connection: Connection) -> list[str]:
+        """Order ids that the persons' events name, and nobody else's: an event that names nobody is theirs by them."""
+        sources = self._sources(connection)
+        events = " union all ".join(f"select event_id, order_id, identifiers from raw.{name(source + '_events')}" for source in sources)
+        if not events or not rows(connection, f"select 1 from ({events}) where order_id is not null and coalesce(len(identifiers), 0) = 0 limit 1"):
+            return []
+        found = rows(connection, f"""
+            select order_id from ({events}) where order_id is not null and len(identifiers) > 0
+            group by order_id having bool_and(event_id in (select event_id from erased_events)) order by order_id
+        """)  # fmt: skip
+        return [str(order) for (order,) in found]
+
+    def _ids(self, connection: Connection) -> set[str]:
+        """Ids of what the marts hold of the persons."""
+        there = {str(table) for (table,) in rows(connection, "select table_name from information_schema.tables where table_schema = 'marts'")}
+        told = " union all ".join(
+            f"select {column} as id from marts.{table} where list_contains($customers, customer_id)" for table, column in _IDS.items() if table in there
+        )
+        return {str(found) for (found,) in rows(connection, told, {"customers": self.working.customers}) if found} if told else set()
+
+    def _champion(self) -> None:
+        from ml.registry import champion
+
+        known = champion(self.home, learning.MODEL)
+        if known and self.working.since and known.data_now >= self.working.since:
+            self.working.champion = known.data_now
+
+    def landing(self) -> str:
+        """Files in the home's landing folder; each as soon as it is done."""
+        copies: list[dict[str, object]] = self.found.setdefault("landing", [])  # type: ignore[assignment]
+        outside: list[dict[str, object]] = []
+        for file in self.working.word_files:
+            (self.home.landing / OPERATOR_SOURCE / file).unlink(missing_ok=True)
+        with self.run.open_warehouse() as connection:
+            landed = LandingCopies(self.run.project, self.run.mappings, connection, self.run.secret)
+            if begun := self.found.pop("rewriting", None):
+                self._keep(copies, outside, landed.finish(Copy(**begun)))  # type: ignore[arg-type]
+            for copy in landed.erase(told=lambda file: tell(f"erase: landing: {file}"), about=self._begin):
+                self.found.pop("rewriting", None)
+                self._keep(copies, outside, copy)
+        self.found["outside"] = outside
+        struck = sum(int(str(copy["struck"])) for copy in copies)
+        return f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them"
+
+    def _begin(self, copy: Copy) -> None:
+        self.found["rewriting"] = asdict(copy)
+        save_working(self.home, self.request, self.working)
+
+    def _keep(self, copies: list[dict[str, object]], outside: list[dict[str, object]], copy: Copy | None) -> None:
+        if copy:
+            (copies if copy.new_digest != copy.old_digest else outside).append(asdict(copy))
+            save_working(self.home, self.request, self.working)
+
+    def quarantine(self) -> str:
+        with self.run.open_warehouse() as connection:
+            count = erase_quarantined(self.run.project, self.run.mappings, connection, self.run.secret)
+        self.found["refused_rows"] = count
+        return f"{count:,} refused rows"
+
+    def lake(self) -> str:
+        def rebuild_all() -> None:
+            connection.execute("update raw.build_state set full_refresh_needed = true")
+
+        with self.run.open_warehouse() as connection:
+            erase_from_lake(
+                connection, self.home, self._sources(connection), self._erased(connection), words=self.working.words, and_then=rebuild_all,
+            )  # fmt: skip
+            counted = rows(connection, """
+                select source, sum(rows_removed)::bigint from raw.removals where reason = 'erasure' and removed_at >= ?::timestamp
+                group by source order by source
+            """, [self.request.requested_at])  # fmt: skip
+        self.found["events"] = {str(source): int(str(count)) for source, count in counted}
+        return f"{sum(int(str(count)) for _, count in counted):,} events removed"
+
+    def records(self) -> str:
+        """What is a record and tells of the persons goes; what is derived goes whole; both files are written anew, without a freed block."""
+        with self.run.open_warehouse() as connection:
+            if rows(connection, "select 1 from duckdb_tables() where schema_name = 'identity' and table_name = 'restatements'"):
+                listed = "list_contains($customers, customer_before) or list_contains($customers, customer_after)"
+                connection.execute(f"delete from identity.restatements where {listed}", {"customers": self.working.customers})
+            if rows(connection, "select 1 from duckdb_tables() where schema_name = 'quality' and table_name = 'check_results'"):
+                connection.execute("create or replace temp table erased_texts as select unnest(?::varchar[]) as text", [self.working.texts])
+                connection.execute("""
+                    update quality.check_results set failing_keys = '[]' where failing_keys <> '[]' and list_has_any(
+                        regexp_extract_all(failing_keys, '[0-9A-Za-z_.:@+%\\-]+'), (select list(text) from erased_texts)
+                    )
+                """)  # fmt: skip
+                connection.execute("drop table erased_texts")
+            drop_derived(connection)
+            for (view,) in rows(connection, "select view_name from duckdb_views() where schema_name = 'raw' and not internal order by view_name"):
+                connection.execute(f"drop view raw.{name(str(view))}")
+            connection.execute("checkpoint")
+        for path in (self.run.warehouse, outputs_of(self.run.warehouse)):
+            write_anew(self.run, path)
+            path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+        for folder in (self.home.quality, self.home.scratch, self.home.docs):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.home.ensure()
+        return "both files of the warehouse written anew"
+
+    def models(self) -> str:
+        from ml.registry import forget_trainings
+
+        gone = forget_trainings(self.home, learning.MODEL, self.working.since) if self.working.since else []
+        if gone or self.working.champion:
+            learning.forget_last_training(self.home)
+        known: list[str] = self.found.setdefault("versions_deleted", [])  # type: ignore[assignment]
+        known += [version for version in gone if version not in known]
+        return f"{len(known)} versions deleted"
+
+    def rebuilt(self) -> str:
+        snapshot = rebuild(self.run, before_identity=self._estimate, before_scores=self._train)
+        self.found["snapshot_id"] = snapshot.snapshot_id
+        return f"snapshot {snapshot.snapshot_id}"
+
+    def _estimate(self) -> None:
+        """An estimation of how alike records are, made from theirs too, is made again."""
+        if self.working.compared and has_estimation(self.home):
+            self.found["estimation"] = estimate_links(self.run, tell).estimation.version
+            remove_other_estimations(self.home)
+
+    def _train(self) -> None:
+        """The champion that had learnt from them has a successor, which knew the same points; until then nobody is scored."""
+        from ml.registry import champion
+
+        if not self.working.champion:
+            return
+        known = champion(self.home, learning.MODEL)
+        if known is None:
+            report = learning.train_again(self.run, as_of=self.working.champion)
+            if report.outcome != "trained":
+                notice(f"No champion takes the place of the one that had learnt from them: {'; '.join(report.sentences)}")
+            self.found["retrained"] = {"outcome": report.outcome, "version": report.version, "said": list(report.sentences)}
+        elif "retrained" not in self.found:
+            self.found["retrained"] = {"outcome": "trained", "version": known.version, "said": []}
+
+    def forget(self) -> str:
+        """References of the audit log, and what Dagster's stores and other files of logs still say."""
+        forgotten = SubjectReferences(self.home).forget(self.working.texts)
+        scrubbed = scrub_stores(self.home.dagster, Needles(frozenset(self.working.texts), frozenset(self.working.numbers)))
+        self.found["log_rows"] = scrubbed
+        return f"{forgotten:,} references of the audit log, {scrubbed:,} rows of Dagster's logs"
+
+    def certify(self) -> str:
+        """Looks everywhere, and says what was found: nothing, or there is no certificate."""
+        found = self._scan()
+        if found.total:
+            places = "; ".join(f"{where} ({count})" for where, count in sorted(found.found.items())[:5])
+            raise WaymarkError(
+                f"something of them is still there: {places}", where=str(self.home.root),
+                remedy="Remove these files if they are yours, then: waymark privacy erase --continue. Please report it if they are Waymark's.",
+            )  # fmt: skip
+        if not self.request.certificate:
+            facts = {key: value for key, value in self.found.items() if key != "rewriting"}
+            looked = {"files": found.files, "bytes": found.bytes, "columns": found.columns, "found": found.total, "texts": len(self.working.texts)}
+            self.request.certificate = certificate(self.home, self.request, {
+                **facts, "tombstones": len(self.working.tombstones), "scan": looked, "certified_at": wall_now().isoformat(timespec="seconds"),
+            })  # fmt: skip
+            save(self.home, self.request)
+        if audited_digest(self.home, self.request.request_id) is None:
+            details = {"request_id": self.request.request_id, "persons": self.request.persons, "certificate": self.request.certificate["digest"]}
+            AuditLog(self.home).append("person_erased", details=details)
+        return f"{found.files:,} files and {found.columns:,} columns looked at: nothing of them is left"
+
+    def _scan(self) -> ScanReport:
+        needles = Needles(frozenset(self.working.texts), frozenset(self.working.numbers))
+        return scan(self.home, needles, besides=[working_path(self.home, self.request)], progress=tell)
+
+    def _erased(self, connection: Connection) -> Erased:
+        erased = Erased.open(connection, self.home, self.run.secret)
+        assert erased is not None  # the tombstones are set first
+        return erased
+
+    @staticmethod
+    def _sources(connection: Connection) -> list[str]:
+        """Every source that the lake holds something of, those included that the project no longer names."""
+        return [str(source) for (source,) in rows(connection, "select distinct source from raw.lake_files order by source")]
+
+
+def audited_digest(home: Home, request_id: str) -> str | None:
+    """The digest of a request's certificate that the audit log knows; None where it knows none."""
+    for _, entry in AuditLog(home).lines():
+        if entry and entry.action == "person_erased" and entry.details.get("request_id") == request_id:
+            return str(entry.details.get("certificate"))
+    return None
