@@ -23,7 +23,7 @@ def explain(one: One, other: Other, project: ProjectOption = Path(".")) -> None:
     from waymark.pipeline.explain import explain as explained
 
     opened = load_project(project)
-    with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=_tell_wait):
+    with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=tell_wait):
         lines = explained(opened, one, other)
     for line in lines:
         typer.echo(line)
@@ -47,7 +47,7 @@ def _say(word: str, pair: tuple[str, str], because: str, project: Path, dry_run:
     from waymark.pipeline.operator_words import announce, say
 
     opened = load_project(project)
-    with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=_tell_wait):
+    with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=tell_wait):
         announcement = announce(opened, word, *pair)
         for line in announcement.lines():
             typer.echo(line)
@@ -59,5 +59,6 @@ def _say(word: str, pair: tuple[str, str], because: str, project: Path, dry_run:
     typer.echo(f"Said in {path.name}. The next run states it: waymark run")
 
 
-def _tell_wait(holder: str) -> None:
+def tell_wait(holder: str) -> None:
+    """Says for whom a command waits."""
     typer.echo(f"Waiting for {holder}.", err=True)

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from waymark.cli import audit, home, identity, learning, linkage, project, quality, quarantine, query, reference, run, services
+from waymark.cli import audit, home, identity, learning, linkage, privacy, project, quality, quarantine, query, reference, run, services
 from waymark.core.errors import WaymarkError
 from waymark.core.warehouse import storage_problem
 
@@ -27,6 +27,7 @@ for group in (project, run, query, quality, learning, services, home, reference)
 linkage.register(identity.app)
 app.add_typer(identity.app, name="identity", help="Who is who: explain it, split, merge; estimate how alike records are.")
 app.add_typer(quarantine.app, name="quarantine", help="Rows that were refused: list, show, replay.")
+app.add_typer(privacy.app, name="privacy", help="What is held about a person: export it, erase it, certificates.")
 app.add_typer(audit.app, name="audit", help="Who read what, and what was done to data about people: list, verify.")
 
 

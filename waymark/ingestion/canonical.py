@@ -84,14 +84,14 @@ class Canonical:
         return f"select *, {self._broken()} as broken from ({typed})"
 
     def named_sql(self, parsed: str) -> str:
-        """Whom the parsed rows name, those included that break a rule: _wm_file, _wm_row, occurred_at, identifiers and order_id as in CANONICAL_COLUMNS.
+        """Whom the parsed rows name, those included that break a rule: _wm_file, _wm_row, is_broken; occurred_at, identifiers, order_id as in CANONICAL_COLUMNS.
 
         Execute it with the secret's parameters, if it holds any.
         """
         shielded = ", ".join(f"{self._protected(column, column)} as {column}" for column in ("anonymous_id", "user_id", "order_id"))
-        named = f"select _wm_file, _wm_row, occurred_at, {shielded}, {self._others()} as others from {parsed}"
+        named = f"select _wm_file, _wm_row, occurred_at, broken is not null as is_broken, {shielded}, {self._others()} as others from {parsed}"
         kind = CANONICAL_COLUMNS["identifiers"]
-        return f"select _wm_file, _wm_row, occurred_at, cast({self._identifiers()} as {kind}) as identifiers, order_id from ({named})"
+        return f"select _wm_file, _wm_row, occurred_at, is_broken, cast({self._identifiers()} as {kind}) as identifiers, order_id from ({named})"
 
     def _personal(self) -> dict[str, Rule]:
         """Raw values that go no further than the door: identifiers and parts that are compared, by their keys in the extraction."""

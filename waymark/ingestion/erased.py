@@ -7,46 +7,57 @@ searched for e-mail addresses and phone numbers, and of what cannot be read for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 
+from waymark.core.clock import wall_now
 from waymark.core.home import Home
 from waymark.core.quoting import literal
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.mapping import Mapping
 from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
-from waymark.privacy.tombstones import KEY, erasure_key, tombstone_sql
+from waymark.privacy.tombstones import KEY, erasure_key, tombstone, tombstone_sql
 
 RULE = "erased"
-_NAMED, HITS, _TOKENS = "_wm_named", "_wm_named_hits", "_wm_tokens"
+_AHEAD_DAYS = 2
+_NAMED, HITS, _TOKENS, _SOUGHT = "_wm_named", "_wm_named_hits", "_wm_tokens", "_wm_sought"
 _EMAIL = r"[^\s\"''<>(),;:=&?/\\|\[\]{}]+@[^\s\"''<>(),;:=&?/\\|\[\]{}]+"
 _PHONE = r"[+]?[0-9(][0-9 ().\-/]{4,22}[0-9]"
 _ID = r"[^\s\"''<>(),;=&?/\\|\[\]{}]+"
 
 
 class Erased:
-    """Tells records of erased persons. Made by `open`, where there are any tombstones."""
+    """Tells records of erased persons. Made by `open`, where there are any tombstones; or by `looking_for`, for persons who are not erased."""
 
-    def __init__(self, connection: Connection, secret: Secret, key: Secret) -> None:
-        self.connection, self.secret, self.key = connection, secret, key
+    def __init__(self, connection: Connection, secret: Secret, key: Secret, tombstones: str = "raw.tombstones") -> None:
+        self.connection, self.secret, self.key, self.tombstones = connection, secret, key, tombstones
 
     @classmethod
     def open(cls, connection: Connection, home: Home, secret: Secret) -> Erased | None:
         """None where nobody was erased. Raises StorageError where somebody was, and the key of the tombstones is gone."""
         return cls(connection, secret, erasure_key(home)) if rows(connection, "select 1 from raw.tombstones limit 1") else None
 
+    @classmethod
+    def looking_for(cls, connection: Connection, home: Home, secret: Secret, identifiers: Collection[tuple[str, str]]) -> Erased:
+        """As if the persons with these identifiers (type, value as events hold it) had been erased now."""
+        key = erasure_key(home)
+        digests = sorted(tombstone(key, kind, value) for kind, value in identifiers)
+        connection.execute(f"create or replace temp table {_SOUGHT} as select unnest(?::varchar[]) as digest, timestamp '9999-01-01' as until", [digests])
+        return cls(connection, secret, key, f"temp.{_SOUGHT}")
+
     def mark(self, parsed: str, canonical: Canonical) -> int:
         """Sets `broken` of the parsed records (a table, see `Canonical.parsed_sql`) that are of erased persons to this module's rule; how many are."""
         self.run(f"create or replace temp table {_NAMED} as {canonical.named_sql(parsed)}")
         self.keep_hits(f"select unnest(identifiers) as i from {_NAMED}", f"select distinct order_id from {_NAMED} where {_NOBODY}")
-        named = f"select _wm_file, _wm_row, occurred_at, unnest(identifiers) as i from {_NAMED}"
+        named = f"select _wm_file, _wm_row, occurred_at, is_broken, unnest(identifiers) as i from {_NAMED}"
         return int(str(self.run(f"""
             update {parsed} p set broken = '{RULE}|' from (
                 select distinct _wm_file, _wm_row from ({named}) n join {HITS} h on n.i.type = h.type and n.i.value = h.value
-                where n.occurred_at is null or n.occurred_at <= h.until
+                where {before_erasure("n", "h")} or n.is_broken
                 union
                 select _wm_file, _wm_row from {_NAMED} n join {HITS} h on h.type = 'order_id' and h.value = n.order_id
-                where {_NOBODY} and (n.occurred_at is null or n.occurred_at <= h.until)
+                where {_NOBODY} and ({before_erasure("n", "h")} or n.is_broken)
             ) e where e._wm_file = p._wm_file and e._wm_row = p._wm_row""")[0][0]))  # fmt: skip
 
     def keep_hits(self, identifiers: str, orders: str) -> None:
@@ -55,7 +66,7 @@ class Erased:
         self.run(f"""
             create or replace temp table {HITS} as
             select n.type, n.value, t.until from ({both}) n
-            join (select digest, max(until) as until from raw.tombstones group by digest) t on t.digest = {tombstone_sql("n.type", "n.value")}""")
+            join (select digest, max(until) as until from {self.tombstones} group by digest) t on t.digest = {tombstone_sql("n.type", "n.value")}""")
 
     def mentioning(self, texts: str, mappings: Sequence[Mapping], *, ids: bool) -> str:
         """SQL: the `_wm_file` and `_wm_row` of texts (SELECT of both and of `text`) in which an erased person's address, number or, if asked, id stands."""
@@ -68,7 +79,8 @@ class Erased:
         self.run(f"""
             create or replace temp table {_TOKENS} as
             select distinct _wm_file, _wm_row, unnest(list_distinct(list_concat({", ".join(found)}))) as token from ({texts})""")
-        named = [f"select token, 'email' as type, {identifier_hash_sql('email', 'rtrim(token, ''.'')')} as value from tokens where contains(token, '@')"]
+        address = identifier_hash_sql("email", "rtrim(token, '.')")  # which may end a sentence
+        named = [f"select token, 'email' as type, {address} as value from tokens where contains(token, '@')"]
         named += [f"select token, 'phone', {identifier_hash_sql('phone', 'token')} from tokens where regexp_full_match(token, '{_PHONE}')"]
         for kind, space in sorted(spaces):
             whose = "" if ids else " where contains(token, '@') or starts_with(token, '+')"
@@ -78,7 +90,7 @@ class Erased:
         self.run(f"""
             create or replace temp table {HITS} as
             with tokens as (select distinct token from {_TOKENS}), named as ({" union all ".join(named)})
-            select distinct token from named where {tombstone_sql("type", "value")} in (select digest from raw.tombstones)""")
+            select distinct token from named where {tombstone_sql("type", "value")} in (select digest from {self.tombstones})""")
         return f"select distinct _wm_file, _wm_row from {_TOKENS} where token in (select token from {HITS})"
 
     def strike_refused(self, refused: str, mapping: Mapping, unreadable: str) -> None:
@@ -103,3 +115,9 @@ class Erased:
 
 
 _NOBODY = "coalesce(len(identifiers), 0) = 0"
+
+
+def before_erasure(event: str, hit: str) -> str:
+    """SQL: whether an event of an erased person happened before they were erased. A time that is still to come says nothing, and counts as before."""
+    future = wall_now() + timedelta(days=_AHEAD_DAYS)
+    return f"({event}.occurred_at is null or {event}.occurred_at <= {hit}.until or {event}.occurred_at > timestamp '{future.isoformat(sep=' ')}')"

@@ -24,7 +24,7 @@ from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.engine import is_engine_error
-from waymark.ingestion.erased import HITS, RULE, Erased
+from waymark.ingestion.erased import HITS, RULE, Erased, before_erasure
 from waymark.ingestion.extraction import RECORD, check_expressions
 from waymark.ingestion.files import known_files, save_known, source_files, stamp
 from waymark.ingestion.group import PARSED, RECORDS, Group
@@ -35,7 +35,6 @@ from waymark.ingestion.removal import Leaving, Removal, Remover
 from waymark.ingestion.report import FileOutcome
 from waymark.ingestion.salvage import copy_without
 from waymark.ingestion.tables import lake_sql
-from waymark.privacy import Secret
 
 GOING = "_wm_going"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -47,7 +46,7 @@ _LEVEL = 6
 class Copy:
     """What became of a file. new_digest: "" where it was removed whole, and old_digest where it is outside of the home and stays as it is.
 
-    struck: records that left it, or that its owner is to remove.
+    struck: records that left it, or that its owner is to remove; 0 where no mapping can read it.
     """
 
     source: str
@@ -64,17 +63,17 @@ def going_sql(connection: Connection, source: str, erased: Erased, words: Collec
     """
     paths = [str(path) for (path,) in rows(connection, "select path from raw.lake_files where source = ? order by path", [source])]
     scan = f"({lake_sql(connection, paths)})"
-    nobody = "coalesce(len(identifiers), 0) = 0"
+    nobody, before = "coalesce(len(identifiers), 0) = 0", before_erasure("e", "h")
     erased.keep_hits(f"select distinct unnest(identifiers) as i from {scan}", f"select distinct order_id from {scan} where {nobody}")
     listed = ", ".join(map(literal, sorted(words))) or "NULL"
     connection.execute(f"""
         create or replace temp table {GOING} as
         select distinct event_id, content_digest, occurred_at, event_type from (
             select event_id, content_digest, occurred_at, event_type, unnest(identifiers) as i from {scan}
-        ) e join {HITS} h on e.i.type = h.type and e.i.value = h.value where e.occurred_at <= h.until
+        ) e join {HITS} h on e.i.type = h.type and e.i.value = h.value where {before}
         union
         select event_id, content_digest, occurred_at, event_type from {scan} e join {HITS} h on h.type = 'order_id' and h.value = e.order_id
-        where {nobody} and e.occurred_at <= h.until
+        where {nobody} and {before}
         union
         select event_id, content_digest, occurred_at, event_type from {scan} where event_id in ({listed})""").fetchall()
     return f"select * from {GOING}"
@@ -113,8 +112,8 @@ def _leaving(connection: Connection, source: str) -> Leaving:
 class LandingCopies:
     """The files that a project's sources read, and all others in the home's landing folder."""
 
-    def __init__(self, project: Project, mappings: MappingOf[str, Mapping], connection: Connection, secret: Secret) -> None:
-        self.project, self.mappings, self.connection, self.secret = project, mappings, connection, secret
+    def __init__(self, project: Project, mappings: MappingOf[str, Mapping], erased: Erased) -> None:
+        self.project, self.mappings, self.erased, self.connection = project, mappings, erased, erased.connection
         self.about: Callable[[Copy], None] = lambda _: None
 
     def finish(self, begun: Copy) -> Copy | None:
@@ -133,35 +132,41 @@ class LandingCopies:
         to one of the home's (its new_digest is not known yet). Yields what changed, each after it is durable and the ingestion log knows the new digest.
         """
         self.about = about
-        home = self.project.home
-        seen: set[Path] = set()
-        erased = Erased.open(self.connection, home, self.secret)
+        yield from self._changed(is_told=False, told=told)
+
+    def naming(self) -> list[Copy]:
+        """The files that name or mention the persons, with how many records do (0: of a file that no mapping can read). Changes nothing."""
+        return list(self._changed(is_told=True, told=lambda _: None))
+
+    def _changed(self, *, is_told: bool, told: Callable[[str], None]) -> Iterator[Copy]:
+        """is_told: files of the home are only told of, like those outside."""
+        home, seen = self.project.home, set[Path]()
         try:
-            for source, mapping in sorted(self.mappings.items()) if erased else []:
+            for source, mapping in sorted(self.mappings.items()):
                 for path in source_files(self.project, source):
                     told(path.name)
                     seen.add(path)
-                    if erased and path.is_file() and (copy := self._one(source, mapping, path, erased)):
+                    is_ours = not is_told and path.is_relative_to(home.root)
+                    if path.is_file() and (copy := self._one(source, mapping, path, is_ours=is_ours)):
                         yield copy
-            for path in sorted(home.landing.rglob("*")) if erased and home.landing.exists() else []:
-                if erased and path.is_file() and path not in seen and self._mentions(path, list(self.mappings.values()), erased):
-                    yield self._removed("", path)
+            for path in sorted(home.landing.rglob("*")) if home.landing.exists() else []:
+                if path.is_file() and path not in seen and self._mentions(path, list(self.mappings.values())):
+                    yield Copy("", str(path), 0, file_digest(path), file_digest(path)) if is_told else self._removed("", path)
         finally:
             for table in (PARSED, RECORDS):
                 self.connection.execute(f"drop table if exists {table}")
             drop_read(self.connection)
             shutil.rmtree(scratch_folder(home), ignore_errors=True)
 
-    def _one(self, source: str, mapping: Mapping, path: Path, erased: Erased) -> Copy | None:
-        is_ours = path.is_relative_to(self.project.home.root)
+    def _one(self, source: str, mapping: Mapping, path: Path, *, is_ours: bool) -> Copy | None:
         try:
             opened = open_file(self.connection, mapping, path, scratch_folder(self.project.home))
-            struck, total = self._struck(mapping, opened, erased)
+            struck, total = self._struck(mapping, opened)
         except FileRefusedError:
-            if not self._mentions(path, [mapping], erased):
+            if not self._mentions(path, [mapping]):
                 return None
             digest = file_digest(path)
-            return self._removed(source, path) if is_ours else Copy(source, str(path), 1, digest, digest)
+            return self._removed(source, path) if is_ours else Copy(source, str(path), 0, digest, digest)
         if not struck:
             return None
         if is_ours and len(struck) == total:
@@ -175,13 +180,13 @@ class LandingCopies:
         self._note(path, old, new, len(struck))
         return Copy(source, str(path), len(struck), old, new)
 
-    def _struck(self, mapping: Mapping, opened: Opened, erased: Erased) -> tuple[frozenset[int], int]:
+    def _struck(self, mapping: Mapping, opened: Opened) -> tuple[frozenset[int], int]:
         """The numbers of a file's records that go, and how many it has. Leaves the records in `_wm_records` where the file is no text."""
-        connection, struck = self.connection, set[int]()
+        connection, erased, struck = self.connection, self.erased, set[int]()
         try:
             absent = check_expressions(connection, mapping, opened.shape, opened.file.name)
             canonical = Canonical(mapping, opened.shape, self.project.settings, opened.file.name, absent)
-            group = Group(connection, self.project, self.secret, mapping, opened.shape, erased=erased)
+            group = Group(connection, self.project, erased.secret, mapping, opened.shape, erased=erased)
             outcome = FileOutcome(str(opened.file), "ingested", "", 0, 0, file_id=1)
             group.add(opened, outcome)
             whole = f"concat_ws(' ', {', '.join(map(name, opened.shape.columns))})"
@@ -219,7 +224,7 @@ class LandingCopies:
             kept = rows(self.connection, f"select {name(RECORD)} from {RECORDS} where _wm_row not in ({', '.join(map(str, sorted(struck)))}) order by _wm_row")
             yield ("[" + ",\n".join(str(record) for (record,) in kept) + "]\n").encode()
 
-    def _mentions(self, path: Path, mappings: list[Mapping], erased: Erased) -> bool:
+    def _mentions(self, path: Path, mappings: list[Mapping]) -> bool:
         """Whether a file that no mapping reads mentions an erased person."""
         import pyarrow as pa
 
@@ -230,13 +235,13 @@ class LandingCopies:
                     table = pa.table({"text": [line.decode("utf-8", "replace") for line in lines]})
                     self.connection.register("_wm_lines", table)
                     texts = "select 1 as _wm_file, 1::bigint as _wm_row, text from _wm_lines"
-                    if self._numbers(f"select _wm_row from ({erased.mentioning(texts, mappings, ids=True)})"):
+                    if self._numbers(f"select _wm_row from ({self.erased.mentioning(texts, mappings, ids=True)})"):
                         return True
         except (EOFError, gzip.BadGzipFile):
             return True  # nobody can tell what is in it
         finally:
             self.connection.unregister("_wm_lines")
-            erased.forget()
+            self.erased.forget()
         return False
 
     def _removed(self, source: str, path: Path) -> Copy:

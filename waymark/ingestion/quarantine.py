@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -164,10 +165,11 @@ def quarantine_replay(project: Project, source: str, connection: Connection, sec
 
 
 class _Replay:
-    def __init__(self, project: Project, mapping: Mapping, connection: Connection, secret: Secret) -> None:
+    def __init__(self, project: Project, mapping: Mapping, connection: Connection, secret: Secret, *, erased: Erased | None = None) -> None:
+        """erased: tells records of erased persons; None: the home's own."""
         self.project, self.mapping, self.connection, self.secret = project, mapping, connection, secret
         self.report = ReplayReport(mapping.source, skipped=[])
-        self.erased = Erased.open(connection, project.home, secret)
+        self.erased = erased or Erased.open(connection, project.home, secret)
 
     def run(self) -> ReplayReport:
         connection, home, source = self.connection, self.project.home, self.mapping.source
@@ -281,29 +283,49 @@ def erase_quarantined(project: Project, mappings: MappingOf[str, Mapping], conne
 
     mappings: by source. Of a source without one, and of what cannot be read, all words of a row are looked at.
     """
-    erased = Erased.open(connection, project.home, secret)
-    removed = 0
-    if erased is None:
-        return 0
+    erased, home, removed = Erased.open(connection, project.home, secret), project.home, 0
+    for source, paths in _struck(project, mappings, erased) if erased else []:
+        count = int(str(rows(connection, f"select count(*) from {STORED} s where {_IS_STRUCK}")[0][0]))
+        if count:
+            kept = f"select * from {STORED} s where not {_IS_STRUCK} order by ingest_file_id nulls last, row_number nulls last"
+            batch_id = next_batch_id(connection)
+            written = [write_quarantine(connection, kept, home, source, batch_id)] if rows(connection, f"select 1 from ({kept}) limit 1") else []
+            _exchange(connection, home, source, batch_id=batch_id, gone=paths, written=written)
+        removed += count
+    return removed
+
+
+def quarantined_of(project: Project, mappings: MappingOf[str, Mapping], erased: Erased) -> list[QuarantinedRow]:
+    """The refused rows that `erase_quarantined` would remove, were the persons that `erased` looks for erased."""
+    found: list[QuarantinedRow] = []
+    columns = "source, file, row_number, rule, field, reason, original, quarantined_at"
+    for _ in _struck(project, mappings, erased):
+        told = rows(erased.connection, f"select {columns} from {STORED} s where {_IS_STRUCK} order by file nulls last, row_number nulls last")
+        found += [QuarantinedRow(*row) for row in told]  # type: ignore[arg-type]
+    return found
+
+
+def _struck(project: Project, mappings: MappingOf[str, Mapping], erased: Erased) -> Iterator[tuple[str, list[str]]]:
+    """For each source that has some, its refused rows in `_wm_stored`, those of them that are of the persons in `_wm_struck`; yields its name and files."""
+    connection, home = erased.connection, project.home
     for (source,) in rows(connection, "select distinct source from raw.quarantine_files order by source nulls last"):
+        found = rows(connection, "select path from raw.quarantine_files where source = ? order by path nulls last", [source])
+        paths = [str(path) for (path,) in found if (home.root / str(path)).exists()]
+        if not paths:
+            continue
         mapping = mappings.get(str(source))
         try:
-            replay = _Replay(project, mapping, connection, secret) if mapping else None
-            removed += _erase_of_source(connection, project.home, str(source), erased, replay)
+            listed = ", ".join(literal(str(home.root / path)) for path in paths)
+            connection.execute(f"create or replace temp table {STORED} as select * from read_parquet([{listed}], hive_partitioning = false)")
+            _strike(connection, erased, _Replay(project, mapping, connection, erased.secret, erased=erased) if mapping else None)
+            yield str(source), paths
         finally:
             for table in (STORED, _STRUCK, RECORDS, PARSED):
                 connection.execute(f"drop table if exists {table}")
             erased.forget()
-    return removed
 
 
-def _erase_of_source(connection: Connection, home: Home, source: str, erased: Erased, replay: _Replay | None) -> int:
-    paths = [str(path) for (path,) in rows(connection, "select path from raw.quarantine_files where source = ? order by path nulls last", [source])]
-    paths = [path for path in paths if (home.root / path).exists()]
-    if not paths:
-        return 0
-    listed = ", ".join(literal(str(home.root / path)) for path in paths)
-    connection.execute(f"create or replace temp table {STORED} as select * from read_parquet([{listed}], hive_partitioning = false)")
+def _strike(connection: Connection, erased: Erased, replay: _Replay | None) -> None:
     connection.execute(f"create or replace temp table {_STRUCK} (_wm_file INTEGER, _wm_row BIGINT)")
     unread = f"rule <> '{ERASED}'"
     if replay is not None:
@@ -317,14 +339,9 @@ def _erase_of_source(connection: Connection, home: Home, source: str, erased: Er
     told = [replay.mapping] if replay else []
     for condition, ids in ((f"rule <> '{ERASED}'", False), (unread, True)):
         connection.execute(f"insert into {_STRUCK} {erased.mentioning(f'{texts} where {condition}', told, ids=ids)}")
-    struck = f"exists (select 1 from {_STRUCK} h where h._wm_file = s.ingest_file_id and h._wm_row = s.row_number)"
-    removed = int(str(rows(connection, f"select count(*) from {STORED} s where {struck}")[0][0]))
-    if removed:
-        kept = f"select * from {STORED} s where not {struck} order by ingest_file_id nulls last, row_number nulls last"
-        batch_id = next_batch_id(connection)
-        written = [write_quarantine(connection, kept, home, source, batch_id)] if rows(connection, f"select 1 from ({kept}) limit 1") else []
-        _exchange(connection, home, source, batch_id=batch_id, gone=paths, written=written)
-    return removed
+
+
+_IS_STRUCK = f"exists (select 1 from {_STRUCK} h where h._wm_file = s.ingest_file_id and h._wm_row = s.row_number)"
 
 
 def _headers(connection: Connection) -> list[list[str] | None]:

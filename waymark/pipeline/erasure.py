@@ -264,7 +264,7 @@ class _Erasure:
         for file in self.working.word_files:
             (self.home.landing / OPERATOR_SOURCE / file).unlink(missing_ok=True)
         with self.run.open_warehouse() as connection:
-            landed = LandingCopies(self.run.project, self.run.mappings, connection, self.run.secret)
+            landed = LandingCopies(self.run.project, self.run.mappings, self._erased(connection))
             if begun := self.found.pop("rewriting", None):
                 self._keep(copies, outside, landed.finish(Copy(**begun)))  # type: ignore[arg-type]
             for copy in landed.erase(told=lambda file: tell(f"erase: landing: {file}"), about=self._begin):

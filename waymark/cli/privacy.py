@@ -1,0 +1,124 @@
+"""`waymark privacy`: what is held about a person, handed out or erased; and the certificates of erasures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from waymark.cli.project import ProjectOption
+
+app = typer.Typer(no_args_is_help=True)
+_WHO = "An identifier TYPE:VALUE, plain or keyed, or a customer_id; a plain e-mail is hashed at once."
+
+
+@app.command()
+def export(
+    who: Annotated[str, typer.Argument(metavar="ID", help=_WHO, show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write person.json and person.html into, outside of the home.", show_default=False)],
+    project: ProjectOption = Path("."),
+) -> None:
+    """Write everything that is held about a person, as JSON and as a short page."""
+    from waymark.cli.audit import log_read
+    from waymark.cli.identity import tell_wait
+    from waymark.core.settings import load_project
+    from waymark.pipeline.erasure import subjects_of
+    from waymark.pipeline.subject_export import export as exported
+
+    opened = load_project(project)
+    with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=tell_wait):
+        subject = subjects_of(opened, [who])[0]
+        log_read(opened, "person_exported", subjects=subject.customers)
+        done = exported(opened, subject, to)
+    typer.echo(f"{', '.join(f'{count:,} {what}' for what, count in done.counts.items())}: {done.document}, {done.page}")
+    typer.echo("Both are yours to hand out, and to delete.")
+
+
+@app.command()
+def erase(
+    who: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help=f"{_WHO} Several at once cost one rebuild.", show_default=False)] = None,
+    *,
+    because: Annotated[str, typer.Option("--because", help="Why, such as a request's number; it is kept in the certificate.", show_default=False)] = "",
+    listed: Annotated[Path | None, typer.Option("--from", help="A file with one identifier a line.", show_default=False)] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who is meant.")] = False,
+    continue_: Annotated[bool, typer.Option("--continue", help="Go on with the erasure that was cut short.")] = False,
+    project: ProjectOption = Path("."),
+) -> None:
+    """Erase persons from landing to what is published, models included, for good; writes a certificate."""
+    from waymark.cli.identity import tell_wait
+    from waymark.core.errors import WaymarkError
+    from waymark.core.settings import load_project
+    from waymark.pipeline.erasure import ask, go_on, subjects_of
+    from waymark.privacy.requests import unfinished
+
+    opened = load_project(project)
+    with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=tell_wait):
+        request = unfinished(opened.home)
+        if continue_ and request is None:
+            typer.echo("No erasure was cut short.")
+            return
+        if not continue_:
+            named = [*(who or []), *(_lines(listed) if listed else [])]
+            if not named:
+                raise WaymarkError("nobody is named", remedy="Name identifiers, or a file of them with --from.")
+            subjects = subjects_of(opened, named)
+            for subject in subjects[:20]:
+                typer.echo(f"{subject.customers[0] if subject.customers else 'nobody yet'}: {subject.line()}")
+            if len(subjects) > 20:
+                typer.echo(f"… and {len(subjects) - 20:,} more")
+            if dry_run:
+                return
+            if not yes and not typer.confirm(f"Erase {len(subjects):,} persons for good? Every table is rebuilt."):
+                raise typer.Exit(1)
+            request = ask(opened, subjects, because=because, clear=[text.partition(":")[2] for text in named if ":" in text])
+        assert request is not None
+        done = go_on(opened, request)
+    typer.echo(f"Erased. The certificate: waymark privacy status {done.request_id}")
+    outside = done.certificate.get("outside")
+    for copy in outside if isinstance(outside, list) else []:
+        typer.echo(f"Yours to delete, outside of the home: {copy['file']} ({copy['struck']} records)")
+
+
+@app.command()
+def status(
+    request_id: Annotated[str, typer.Argument(metavar="[REQUEST]", help="A request; none: all of them.", show_default=False)] = "",
+    project: ProjectOption = Path("."),
+) -> None:
+    """List erasures, or print and verify the certificate of one. Exit code 1 where it does not hold."""
+    import json
+
+    from waymark.cli.query import print_table
+    from waymark.core.errors import AuditError, WaymarkError
+    from waymark.core.settings import load_project
+    from waymark.pipeline.erasure import audited_digest
+    from waymark.privacy.requests import problems, requests
+
+    home = load_project(project).home
+    known = requests(home)
+    if not request_id:
+        if not known:
+            typer.echo("Nobody has been erased.")
+            return
+        shown = [(one.request_id, one.requested_at[:19], one.persons, one.completed_at[:19] or f"cut short after: {one.phase}", one.because) for one in known]
+        print_table(["request", "asked", "persons", "done", "because"], [tuple(row) for row in shown])
+        return
+    found = next((one for one in known if one.request_id == request_id), None)
+    if found is None:
+        raise WaymarkError(f"no request '{request_id}'", remedy="Those there are: waymark privacy status")
+    if not found.is_done:
+        raise WaymarkError(f"the erasure was cut short after: {found.phase}", remedy="Go on with it: waymark privacy erase --continue")
+    typer.echo(json.dumps(found.certificate, indent=2))
+    if wrong := problems(home, found, audited_digest(home, request_id)):
+        raise AuditError("the certificate does not hold: " + "; ".join(wrong), where=request_id, remedy="Compare it with the copy that you keep elsewhere.")
+    typer.echo("The certificate holds: as it was signed, and as the audit log knows it.")
+
+
+def _lines(path: Path) -> list[str]:
+    from waymark.core.errors import WaymarkError
+
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise WaymarkError("the list cannot be read", where=str(path), remedy="Name a text file with one identifier a line.") from error
