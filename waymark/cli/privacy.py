@@ -41,6 +41,7 @@ def erase(
     *,
     because: Annotated[str, typer.Option("--because", help="Why, such as a request's number; it is kept in the certificate.", show_default=False)] = "",
     listed: Annotated[Path | None, typer.Option("--from", help="A file with one identifier a line.", show_default=False)] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="Also erase all events of an identifier that too many share.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who is meant.")] = False,
     continue_: Annotated[bool, typer.Option("--continue", help="Go on with the erasure that was cut short.")] = False,
@@ -63,7 +64,7 @@ def erase(
             named = [*(who or []), *(_lines(listed) if listed else [])]
             if not named:
                 raise WaymarkError("nobody is named", remedy="Name identifiers, or a file of them with --from.")
-            subjects = subjects_of(opened, named)
+            subjects = subjects_of(opened, named, shared=shared)
             for subject in subjects[:20]:
                 typer.echo(f"{subject.customers[0] if subject.customers else 'nobody yet'}: {subject.line()}")
             if len(subjects) > 20:

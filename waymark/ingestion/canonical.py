@@ -84,7 +84,7 @@ class Canonical:
         return f"select *, {self._broken()} as broken from ({typed})"
 
     def named_sql(self, parsed: str) -> str:
-        """Whom the parsed rows name, those included that break a rule: _wm_file, _wm_row, is_broken; occurred_at, identifiers, order_id as in CANONICAL_COLUMNS.
+        """Whom the parsed rows name, those included that break a rule: _wm_file, _wm_row, is_broken; occurred_at, identifiers, order_id as events have them.
 
         Execute it with the secret's parameters, if it holds any.
         """

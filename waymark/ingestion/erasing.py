@@ -79,6 +79,21 @@ def going_sql(connection: Connection, source: str, erased: Erased, words: Collec
     return f"select * from {GOING}"
 
 
+def orders_of(connection: Connection, sources: Iterable[str], events: str) -> list[str]:
+    """Order ids that these events (a relation of event_ids) name, and no other event that names somebody: one that names nobody is theirs by them.
+
+    None where no event names an order and nobody.
+    """
+    told = " union all ".join(f"select event_id, order_id, identifiers from raw.{name(source + '_events')}" for source in sources)
+    if not told or not rows(connection, f"select 1 from ({told}) where order_id is not null and coalesce(len(identifiers), 0) = 0 limit 1"):
+        return []
+    found = rows(connection, f"""
+        select order_id from ({told}) where order_id is not null and len(identifiers) > 0
+        group by order_id having bool_and(event_id in (select event_id from {events})) order by order_id
+    """)  # fmt: skip
+    return [str(order) for (order,) in found]
+
+
 def erase_from_lake(
     connection: Connection, home: Home, sources: Iterable[str], erased: Erased, *, words: Collection[str] = (), and_then: Callable[[], object]
 ) -> list[Removal]:

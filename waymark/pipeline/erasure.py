@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
@@ -24,7 +24,7 @@ from waymark.core.warehouse import Connection, outputs_of, rows
 from waymark.identity.linkage import has_estimation, remove_other_estimations
 from waymark.identity.words import node_letters, read_words
 from waymark.ingestion.erased import Erased
-from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql
+from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
 from waymark.ingestion.quarantine import erase_quarantined
 from waymark.ingestion.tables import comparables_sql, create_tables
 from waymark.pipeline import learning, steps
@@ -59,58 +59,72 @@ _IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_convers
 @dataclass(frozen=True)
 class Subject:
     """Who is meant. named: as asked; identifiers: (type, value) of the person's, all that are theirs today; customers: ids of now and before; nodes: of
-    identity.nodes; events: by source."""
+    identity.nodes; events: by source; shared: identifiers that they were seen with and that too many share: these are not theirs, and stay."""
 
     named: str
     identifiers: tuple[tuple[str, str], ...]
-    customers: tuple[str, ...]
-    nodes: tuple[int, ...]
-    events: dict[str, int]
+    customers: tuple[str, ...] = ()
+    nodes: tuple[int, ...] = ()
+    events: dict[str, int] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
 
     def line(self) -> str:
         """For people; no value of an identifier."""
         kinds = {kind: sum(of == kind for of, _ in self.identifiers) for kind, _ in self.identifiers}
         held = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        return f"{held}; {', '.join(f'{count:,} events of {source}' for source, count in sorted(self.events.items())) or 'no event that counts'}"
+        told = ", ".join(f"{count:,} events of {source}" for source, count in sorted(self.events.items())) or "no event that counts"
+        stays = f"; seen with {', '.join(self.shared)}, which too many share: it stays" if self.shared else ""
+        return f"{held}; {told}{stays}"
 
 
-def subjects_of(project: Project, named: Sequence[str]) -> list[Subject]:
+def subjects_of(project: Project, named: Sequence[str], *, shared: bool = False) -> list[Subject]:
     """The persons that these identifiers or customer ids name, each once. Hold the writer lock.
 
-    An identifier that no event names is a person of its own: it may stand in files and refused rows. Raises StorageError before the first run and after one
-    that did not end, WaymarkError where several are meant, or an identifier is shared by too many to be anybody's.
+    An identifier that no event names is a person of its own: it may stand in files and refused rows. shared: so is one that too many share, with all the
+    events that name it; else it is refused, because they may be anybody's. Raises StorageError before the first run and after one that did not end,
+    WaymarkError where several are meant.
     """
     run = require_ended_run(project)
     found: dict[tuple[tuple[str, str], ...], Subject] = {}
     with run.open_warehouse() as connection:
         for text in named:
-            subject = _subject(connection, run, text)
+            subject = _subject(connection, run, text, shared=shared)
             found.setdefault(subject.identifiers, subject)
     return list(found.values())
 
 
-def _subject(connection: Connection, run: steps.Run, text: str) -> Subject:
+def _subject(connection: Connection, run: steps.Run, text: str, *, shared: bool) -> Subject:
     try:
         one = find_identifier(connection, run.secret, text)
     except WaymarkError:
         alone = keyed_identifier(connection, run.secret, text)
         if alone is None:
             raise
-        return Subject(text, (alone,), (), (), {})
+        return Subject(text, (alone,))
     mine = "customer_id = (select customer_id from identity.memberships where node_id = ?)"
     held = rows(connection, f"""
         select n.identifier_type, n.identifier_value, n.node_customer_id, n.node_id, m.customer_id
         from identity.nodes n join identity.memberships m using (node_id) where m.{mine} order by 1, 2
     """, [one.node_id])  # fmt: skip
+    if not held and shared:
+        return Subject(text, ((one.kind, one.value),), nodes=(one.node_id,))
     if not held:
         raise WaymarkError(
-            f"{one} is shared by too many to be one person's", remedy="Name an identifier that is the person's own, such as the account or the e-mail address."
+            f"{one} is shared by too many to be one person's",
+            remedy="Name an identifier that is the person's own, such as the e-mail address; or, if all of its events are theirs, add --shared.",
         )
+    beside = rows(connection, f"""
+        select distinct n.identifier_type || ':' || n.identifier_value
+        from identity.memberships m join (
+            select node_a as node_id, node_b as other from identity.edges union all select node_b, node_a from identity.edges
+        ) e using (node_id) join identity.nodes n on n.node_id = e.other
+        where m.{mine} and e.other not in (select node_id from identity.memberships) order by 1
+    """, [one.node_id])  # fmt: skip
     counted = rows(connection, f"select source, count(*) from marts.fct_events where {mine} group by source order by source", [one.node_id])
     customers = sorted({str(customer) for _, _, own, _, now in held for customer in (own, now)})
     return Subject(
         text, tuple((str(kind), str(value)) for kind, value, *_ in held), tuple(customers), tuple(int(str(node)) for *_, node, _ in held),
-        {str(source): int(str(count)) for source, count in counted},
+        {str(source): int(str(count)) for source, count in counted}, tuple(str(other) for (other,) in beside),
     )  # fmt: skip
 
 
@@ -186,7 +200,7 @@ class _Erasure:
             self._set_tombstones(connection)
             self._words(connection)
             events = self._events(connection)
-            if orders := self._orders(connection):
+            if orders := orders_of(connection, self._sources(connection), "erased_events"):
                 key = erasure_key(self.home)
                 self.working.tombstones = sorted({*self.working.tombstones, *(tombstone(key, "order_id", order) for order in orders)})
                 self._set_tombstones(connection)
@@ -229,18 +243,6 @@ class _Erasure:
         connection.execute(f"drop table if exists {GOING}")
         erased.forget()
         return int(str(rows(connection, "select count(distinct event_id) from erased_events")[0][0]))
-
-    def _orders(self, connection: Connection) -> list[str]:
-        """Order ids that the persons' events name, and nobody else's: an event that names nobody is theirs by them."""
-        sources = self._sources(connection)
-        events = " union all ".join(f"select event_id, order_id, identifiers from raw.{name(source + '_events')}" for source in sources)
-        if not events or not rows(connection, f"select 1 from ({events}) where order_id is not null and coalesce(len(identifiers), 0) = 0 limit 1"):
-            return []
-        found = rows(connection, f"""
-            select order_id from ({events}) where order_id is not null and len(identifiers) > 0
-            group by order_id having bool_and(event_id in (select event_id from erased_events)) order by order_id
-        """)  # fmt: skip
-        return [str(order) for (order,) in found]
 
     def _ids(self, connection: Connection) -> set[str]:
         """Ids of what the marts hold of the persons."""

@@ -20,7 +20,7 @@ from waymark.core.quoting import name
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.erased import Erased
-from waymark.ingestion.erasing import GOING, LandingCopies, going_sql
+from waymark.ingestion.erasing import GOING, LandingCopies, going_sql, orders_of
 from waymark.ingestion.quarantine import quarantined_of
 from waymark.pipeline.anchors import logs
 from waymark.pipeline.erasure import Subject
@@ -69,9 +69,15 @@ def export(project: Project, subject: Subject, folder: Path) -> Export:
         raise StorageError("an export must not lie in the home", where=str(folder), remedy="Name a folder outside of it: --to DIR")
     run = require_ended_run(project)
     with run.open_warehouse() as connection:
-        erased = Erased.looking_for(connection, project.home, run.secret, subject.identifiers)
         tell("export: events")
-        events = _events(connection, erased)
+        sources = [str(source) for (source,) in rows(connection, "select distinct source from raw.lake_files order by source")]
+        erased = Erased.looking_for(connection, project.home, run.secret, subject.identifiers)
+        events = _events(connection, sources, erased)
+        connection.execute("create or replace temp table exported_events as select unnest(?::varchar[]) as event_id", [[event["event_id"] for event in events]])
+        if orders := orders_of(connection, sources, "exported_events"):
+            named = [*subject.identifiers, *(("order_id", order) for order in orders)]
+            erased = Erased.looking_for(connection, project.home, run.secret, named)
+            events = _events(connection, sources, erased)
         tell("export: refused rows")
         refused = [asdict(row) for row in quarantined_of(project, run.mappings, erased)]
         tell("export: files")
@@ -98,11 +104,11 @@ def export(project: Project, subject: Subject, folder: Path) -> Export:
     return Export(path, page, counts)
 
 
-def _events(connection: Connection, erased: Erased) -> list[dict[str, object]]:
+def _events(connection: Connection, sources: Sequence[str], erased: Erased) -> list[dict[str, object]]:
     """All contents of the person's events, in order, with all columns and the file that each came from."""
     found: list[dict[str, object]] = []
-    for (source,) in rows(connection, "select distinct source from raw.lake_files order by source"):
-        going_sql(connection, str(source), erased)
+    for source in sources:
+        going_sql(connection, source, erased)
         found += _records(connection, f"""
             select e.*, l.file from raw.{name(f"{source}_events")} e left join raw.ingestion_log l on l.file_id = e.ingest_file_id
             where (e.event_id, e.content_digest) in (select event_id, content_digest from {GOING}) order by e.occurred_at, e.event_id

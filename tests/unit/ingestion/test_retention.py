@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from tests.unit.ingestion.conftest import MakeSource, Source
-from waymark.ingestion import remove_expired, restate_clock, retention
+from waymark.ingestion import removal, remove_expired, restate_clock
 from waymark.privacy.audit import AuditLog
 
 HEADER = "id,at,what,visitor,note"
@@ -150,11 +150,11 @@ def test_a_crash_anywhere_is_taken_up_by_the_next_run(moment: str, source: Sourc
 
     with monkeypatch.context() as patch:
         if moment == "files are written":
-            patch.setattr(retention, "build_views", killed)
+            patch.setattr(removal, "build_views", killed)
         elif moment == "after the commit":
-            patch.setattr(retention, "remove_replaced", killed)
+            patch.setattr(removal, "remove_replaced", killed)
         elif moment == "while old files go":
-            patch.setattr(retention, "remove_replaced", half)
+            patch.setattr(removal, "remove_replaced", half)
         with pytest.raises(Killed):
             remove(source, killed if moment == "before the commit" else nothing)
     source.prepare()

@@ -1,0 +1,251 @@
+"""Records of erased persons are never taken in, leave the lake, the files and the refused rows, and nobody else's do."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.unit.ingestion.conftest import CSV_MAPPING, SECRET, MakeSource, Source
+from waymark.ingestion import load_mapping
+from waymark.ingestion.erased import Erased
+from waymark.ingestion.erasing import Copy, LandingCopies, erase_from_lake
+from waymark.ingestion.quarantine import erase_quarantined, quarantine_replay, quarantined_of
+from waymark.privacy import identifier_message
+from waymark.privacy.tombstones import erasure_key, tombstone
+
+HEADER = "id,at,what,visitor,login,url,referrer,order,amount,details,note,mail,tel"
+LANDING = "{landing}/*"
+ANN, BOB = "ann@example.org", "bob@example.org"
+
+
+def line(number: int, *, at: str = "2026-03-01T10:00:00Z", **told: str) -> str:
+    fields = {"visitor": "", "login": "", "order": "", "note": "", "mail": "", "tel": ""} | told
+    return "e{0},{at},page_viewed,{visitor},{login},,,{order},,,{note},{mail},{tel}".format(number, at=at, **fields)
+
+
+def hashed(kind: str, text: str) -> str:
+    return SECRET.hmac(identifier_message(kind, text))
+
+
+def bury(source: Source, identifiers: Iterable[tuple[str, str]], until: str = "2026-11-01 00:00:00") -> Erased:
+    key = erasure_key(source.home)
+    for kind, value in identifiers:
+        source.connection.execute("insert into raw.tombstones values (?, ?::timestamp, 'e_1')", [tombstone(key, kind, value), until])
+    erased = Erased.open(source.connection, source.home, SECRET)
+    assert erased is not None
+    return erased
+
+
+def put(source: Source, name: str, lines: list[str]) -> Path:
+    path = source.put(name, "\n".join([HEADER, *lines]) + "\n")
+    source.ingest()
+    return path
+
+
+def kept(source: Source) -> list[object]:
+    return [event for (event,) in source.events("source_event_id", "source_event_id")]
+
+
+ANNS = [("email", hashed("email", ANN)), ("anonymous_id", "shop:cookie-of-ann"), ("user_id", "shop:ann-7"), ("phone", hashed("phone", "+41 44 123 45 67"))]
+
+
+def test_a_file_that_comes_again_brings_nobody_back(source: Source) -> None:
+    bury(source, ANNS)
+    put(source, "a.csv", [
+        line(1, visitor="cookie-of-ann"), line(2, login="ann-7", visitor="shared"), line(3, mail=" Ann@Example.ORG"), line(4, tel="0041 (0)44 123 45 67"),
+        line(5, visitor="shared"), line(6, mail=BOB), line(7, login="ann-77"), line(8),
+    ])  # fmt: skip
+    assert kept(source) == ["e5", "e6", "e7", "e8"]
+    source.assert_conserved()
+    refused = source.rows("select row_number, rule, original from raw.quarantine order by row_number")
+    assert refused == [(number, "erased", "") for number in (1, 2, 3, 4)]
+    assert quarantine_replay(source.project, "shop", source.connection, SECRET).rows_tried == 0
+    source.assert_conserved()
+
+
+def test_who_comes_back_after_the_erasure_is_a_new_person(source: Source) -> None:
+    bury(source, ANNS, until="2026-03-01 12:00:00")
+    put(source, "a.csv", [line(1, mail=ANN), line(2, mail=ANN, at="2026-03-02T10:00:00Z"), line(3, mail=ANN, at="2037-01-01T00:00:00Z"), line(4)])
+    assert kept(source) == ["e2", "e4"], "a time that is still to come says nothing of when"
+    assert source.rows("select row_number, rule from raw.quarantine order by 1") == [(1, "erased"), (3, "erased")]
+
+
+def test_an_event_that_names_nobody_goes_by_its_order(source: Source) -> None:
+    bury(source, [("order_id", "O-1")])
+    put(source, "a.csv", [line(1, order="O-1"), line(2, order="O-1", mail=BOB), line(3, order="O-2")])
+    assert kept(source) == ["e2", "e3"]
+
+
+def test_refused_records_that_mention_an_erased_person_keep_no_text(source: Source) -> None:
+    bury(source, ANNS)
+    put(source, "a.csv", [
+        f'e1,2026-03-01T10:00:00Z,page_viewed,v1,,,,,,,"never closed {ANN}', f"e2,soon,page_viewed,v2,,,,,,,call {ANN}.,,",
+        "e3,2026-03-01T10:00:00Z,cookie-of-ann",
+        "e4,soon,page_viewed,v4,,,,,,,nothing,,", line(5, visitor="v5", note=f"ask {ANN}"),
+    ])  # fmt: skip
+    found = dict(source.rows("select row_number, rule from raw.quarantine"))
+    assert found == {1: "erased", 2: "erased", 3: "erased", 4: "bad_occurred_at"}
+    assert source.rows("select distinct original from raw.quarantine where rule = 'erased'") == [("",)]
+    assert kept(source) == ["e5"], "who mentions her is somebody else: the door has masked her address"
+    source.assert_conserved()
+
+
+def test_what_was_taken_in_leaves_lake_index_and_refused_rows(source: Source) -> None:
+    put(source, "a.csv", [line(1, visitor="cookie-of-ann"), line(2, mail=ANN, visitor="shared"), line(3, visitor="shared"), line(4, mail=BOB)])
+    put(source, "b.csv", [line(5, mail=BOB), f"e6,soon,page_viewed,v,,,,,,,{ANN},,", "e7,soon,page_viewed,v,,,,,,,,,", line(8, at="2026-03-05T10:00:00Z")])
+    clock = source.value("select data_now from raw.run_clock")
+    erased = bury(source, ANNS)
+    told = quarantined_of(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, erased)
+    assert [row.row_number for row in told] == [2]
+    assert erase_quarantined(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, source.connection, SECRET) == 1
+    asked: list[int] = []
+    removals = erase_from_lake(source.connection, source.home, ["shop"], erased, and_then=lambda: asked.append(1))
+    assert [(removal.rows, removal.files) for removal in removals] == [(2, 2)] and asked == [1]
+    assert kept(source) == ["e3", "e4", "e5", "e8"]
+    assert source.value("select count(*) from raw.event_index") == 4
+    assert source.rows("select file_id, event_type, rows_removed, reason from raw.removals") == [(None, None, 2, "erasure")]
+    assert source.value("select data_now from raw.run_clock") == clock
+    assert source.rows("select row_number, rule from raw.quarantine order by 1") == [(3, "bad_occurred_at")]
+    assert erase_from_lake(source.connection, source.home, ["shop"], erased, and_then=lambda: asked.append(1)) == []
+    assert erase_quarantined(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, source.connection, SECRET) == 0
+
+
+def test_another_content_of_an_event_shows_when_hers_has_left(source: Source) -> None:
+    put(source, "a.csv", [line(1, mail=ANN)])
+    put(source, "b.csv", [line(1, mail=BOB, at="2026-03-01T11:00:00Z")])
+    assert source.rows("select count(*), count(*) filter (where is_survivor) from raw.event_conflicts") == [(2, 1)]
+    erase_from_lake(source.connection, source.home, ["shop"], bury(source, ANNS), and_then=lambda: None)
+    assert source.events("source_event_id, identifiers") == [("e1", [{"type": "email", "value": hashed("email", BOB)}])]
+    assert source.rows("from raw.event_conflicts") == []
+    source.assert_conserved()
+
+
+def landed(source: Source, erased: Erased) -> list[Copy]:
+    copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, erased)
+    return list(copies.erase(told=lambda _: None, about=lambda _: None))
+
+
+LINES = [
+    line(1, visitor="cookie-of-ann"), line(2, mail=BOB, note="a; b"), line(3, mail=ANN), "", f'e4,2026-03-01T10:00:00Z,x,v,,,,,,,"two\nlines",{BOB},',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_text_file_is_written_anew_without_her_records(make_source: MakeSource, encoding: str, packed: bool) -> None:
+    source = make_source(CSV_MAPPING.replace("format: csv", f"format: csv\nencoding: {encoding}"), files=LANDING)
+    folder = source.home.landing / "shop"
+    folder.mkdir(parents=True)
+    path = folder / ("a.csv.gz" if packed else "a.csv")
+    text = "\r\n".join([HEADER, *LINES, line(9, mail=BOB, note="Zürich")])
+    content = text.encode(encoding)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    source.ingest()
+    rows_before = source.events("source_event_id", "source_event_id")
+    erased = bury(source, ANNS)
+    (copy,) = landed(source, erased)
+    assert (copy.struck, copy.source) == (2, "shop") and copy.new_digest not in ("", copy.old_digest)
+    left = path.read_bytes()
+    plain = (gzip.decompress(left) if packed else left).decode(encoding)
+    assert "ann" not in plain and "Zürich" in plain and plain.splitlines()[0].lstrip("\ufeff") == HEADER
+    assert plain.count(codecs.BOM_UTF8.decode()) <= 1
+    assert landed(source, erased) == []
+    report = source.ingest()
+    assert report.rows_read == 0, "the log knows the file as it is now"
+    erase_from_lake(source.connection, source.home, ["shop"], erased, and_then=lambda: None)
+    assert len(rows_before) == 5 and kept(source) == ["e2", "e4", "e9"]
+    other = make_source((source.folder / "shop.yml").read_text(), files=LANDING)
+    (other.home.landing / "shop").mkdir(parents=True)
+    (other.home.landing / "shop" / path.name).write_bytes(left)
+    other.ingest()
+    assert kept(other) == ["e2", "e4", "e9"], "a fresh home that never knew her"
+
+
+JSON_MAPPING = """
+source: shop
+format: FORMAT
+columns: {event_id: id, occurred_at: at, event_type: what, anonymous_id: {column: visitor, optional: true}}
+identifiers:
+  email: {column: mail, optional: true}
+"""
+RECORDS = [
+    {"id": "e1", "at": "2026-03-01T10:00:00Z", "what": "seen", "visitor": "cookie-of-ann", "mail": None, "n": 1.5},
+    {"id": "e2", "at": "2026-03-01T10:00:00Z", "what": "seen", "visitor": "v2", "mail": BOB, "n": None},
+    {"id": "e3", "at": "2026-03-01T10:00:00Z", "what": "seen", "visitor": "v3", "mail": ANN, "n": 2.0},
+]
+
+
+@pytest.mark.parametrize("format", ["ndjson", "json", "parquet"])
+def test_documents_and_parquet_are_written_anew_too(make_source: MakeSource, format: str) -> None:
+    source = make_source(JSON_MAPPING.replace("FORMAT", format), files=LANDING)
+    folder = source.home.landing / "shop"
+    folder.mkdir(parents=True)
+    path = folder / f"a.{format}"
+    if format == "parquet":
+        pq.write_table(pa.Table.from_pylist(RECORDS), path)
+    else:
+        path.write_text(json.dumps(RECORDS) if format == "json" else "".join(json.dumps(record) + "\n" for record in RECORDS))
+    source.ingest()
+    (copy,) = landed(source, bury(source, ANNS))
+    assert copy.struck == 2
+    if format == "parquet":
+        assert pq.read_table(path).to_pylist() == RECORDS[1:2] and pq.read_schema(path).field("n").type == pa.float64()
+    else:
+        assert [json.loads(text) for text in path.read_text().splitlines()] in ([RECORDS[1]], [RECORDS[1:2]])
+    assert source.ingest().rows_read == 0
+
+
+def test_files_with_nothing_else_and_files_that_nobody_reads_go_whole(make_source: MakeSource) -> None:
+    source = make_source(files="{landing}/*.csv")
+    folder = source.home.landing / "shop"
+    (folder / "old").mkdir(parents=True)
+    hers, other, strange, quiet = (folder / name for name in ("hers.csv", "other.csv", "old/notes.txt", "old/quiet.txt"))
+    hers.write_text("\n".join([HEADER, line(1, mail=ANN)]) + "\n")
+    other.write_text("\n".join([HEADER, line(2, mail=BOB)]) + "\n")
+    strange.write_text(f"ask {ANN} about it\n")
+    quiet.write_text("nothing\n")
+    source.ingest()
+    found = landed(source, bury(source, ANNS))
+    assert {(Path(copy.file).name, copy.new_digest) for copy in found} == {("hers.csv", ""), ("notes.txt", "")}
+    assert [path.exists() for path in (hers, other, strange, quiet)] == [False, True, False, True]
+
+
+def test_files_outside_of_the_home_are_told_and_stay(source: Source) -> None:
+    path = put(source, "a.csv", [line(1, mail=ANN), line(2, mail=BOB), line(3, note=f"ask {ANN}")])
+    before = path.read_bytes()
+    (copy,) = landed(source, bury(source, ANNS))
+    assert (copy.struck, copy.old_digest) == (2, copy.new_digest) and path.read_bytes() == before
+
+
+def test_a_rewriting_that_a_kill_cut_short_is_finished(make_source: MakeSource) -> None:
+    source = make_source(files=LANDING)
+    folder = source.home.landing / "shop"
+    folder.mkdir(parents=True)
+    path = folder / "a.csv"
+    path.write_text("\n".join([HEADER, line(1, mail=ANN), line(2, mail=BOB)]) + "\n")
+    source.ingest()
+    copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, bury(source, ANNS))
+    begun: list[Copy] = []
+
+    class Killed(Exception):
+        """In the place of a kill."""
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    copies._note = kill  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        list(copies.erase(told=lambda _: None, about=begun.append))
+    assert ANN not in path.read_text()
+    again = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, copies.erased)
+    finished = again.finish(begun[0])
+    assert finished and finished.new_digest and finished.struck == 1
+    assert again.finish(Copy("shop", str(path), 1, finished.new_digest, "")) is None, "what has not changed yet is not begun"
+    assert source.ingest().rows_read == 0

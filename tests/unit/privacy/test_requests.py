@@ -1,0 +1,80 @@
+"""Requests of erasure: kept, taken up again, certified; a certificate that was altered does not hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.home import Home
+from waymark.privacy.requests import (
+    Working,
+    certificate,
+    forget_working,
+    load_working,
+    new_request,
+    problems,
+    requests,
+    save,
+    save_working,
+    unfinished,
+    working_path,
+)
+from waymark.privacy.tombstones import erasure_key, tombstone
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def test_a_request_is_open_until_it_is_done_and_what_it_needs_goes_last(home: Home) -> None:
+    assert requests(home) == [] and unfinished(home) is None
+    request, working = new_request(2, "they asked"), Working(texts=["c_1"], numbers=[-5, 2**100], found={"events": {"web": 3}})
+    save_working(home, request, working)
+    save(home, request)
+    assert unfinished(home) == request and load_working(home, request) == working
+    assert "c_1" not in (home.privacy / "requests" / f"{request.request_id}.json").read_text()
+    assert working_path(home, request).stat().st_mode & 0o777 == 0o600 and home.privacy.stat().st_mode & 0o777 == 0o700
+    request.completed_at = "2026-03-01T10:00:00"
+    save(home, request)
+    forget_working(home, request)
+    assert unfinished(home) is None and requests(home) == [request] and not working_path(home, request).exists()
+    forget_working(home, request)
+
+
+def test_a_working_file_that_cannot_be_read_is_told(home: Home) -> None:
+    request = new_request(1, "asked")
+    save_working(home, request, Working())
+    working_path(home, request).write_text('{"unknown": 1}')
+    with pytest.raises(WaymarkError, match="cannot be read"):
+        load_working(home, request)
+
+
+def test_a_certificate_holds_as_it_was_signed_and_logged_and_in_no_other_form(home: Home, tmp_path: Path) -> None:
+    request = new_request(1, "asked")
+    request.certificate = certificate(home, request, {"events": {"web": 3}})
+    digest = str(request.certificate["digest"])
+    read_again = replace(request, certificate=json.loads(json.dumps(request.certificate)))
+    assert problems(home, read_again, digest) == []
+    assert problems(home, request, None) == ["the audit log knows no such certificate"]
+    assert problems(home, request, "0" * 64) == ["the audit log knows another certificate of this request"]
+    altered = replace(request, certificate={**request.certificate, "persons": 2})
+    assert problems(home, altered, digest) == ["the certificate was altered"]
+    other = Home(tmp_path / "other")
+    other.root.mkdir()
+    assert problems(other, request, digest) == ["the certificate was not signed with this home's key"]
+
+
+def test_the_key_of_tombstones_is_the_homes_own_and_needed(home: Home, tmp_path: Path) -> None:
+    key, other = erasure_key(home), erasure_key(Home(tmp_path / "other"))
+    assert tombstone(key, "email", "a") == tombstone(erasure_key(home), "email", "a") != tombstone(other, "email", "a")
+    assert tombstone(key, "email", "a") != tombstone(key, "phone", "a")
+    path = home.privacy / "erasure_key"
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("cut")
+    with pytest.raises(StorageError, match="not whole"):
+        erasure_key(home)
