@@ -44,7 +44,8 @@ OTHERS: dict[str, list[Row]] = {
     "web/a": [
         event(1, 1, visitor="cookie-of-bob", mail=BOB), event(2, 2, visitor="kiosk-cookie", user="carl-the-customer"),
         event(3, 3, visitor="kiosk-cookie", user="dora-the-customer"),
-        event(4, 3, visitor="kiosk-cookie", user="emil-the-customer"), event(8, 3, visitor="kiosk-cookie", user="fifi-the-customer"), event(5, 4, "order_completed", visitor="cookie-of-bob", order="O-2"),
+        event(4, 3, visitor="kiosk-cookie", user="emil-the-customer"), event(8, 3, visitor="kiosk-cookie", user="fifi-the-customer"),
+        event(5, 4, "order_completed", visitor="cookie-of-bob", order="O-2"),
     ],
     "web/b": [event(6, 20, visitor="cookie-of-bob", note=f"tell {ANN} that I was here"), event(7, 21, user="carl-the-customer")],
     "erp/a": [event(50, 6, "order_shipped", order="O-2"), event(51, 22, "order_shipped", order="O-9")],

@@ -29,6 +29,7 @@ class ConsentSettings(Strict):
     when_absent: Absence | dict[str, Absence | dict[str, Absence]] = Field(
         "granted", description="what it means that a person said nothing of a scope: granted or denied; or so by scope, or by scope and jurisdiction"
     )
+    least_group: int = Field(10, ge=2, description="a row of an aggregated table (marts.agg_*) is of at least so many persons")
     jurisdictions: dict[str, list[str]] = Field(default_factory=dict, description="jurisdiction: the countries (as the column country has them) that are its")
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from waymark.core.clock import wall_now
+from waymark.core.errors import WaymarkError
 from waymark.core.home import Home
 from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, rows, storage_problem
@@ -18,7 +19,10 @@ from waymark.ingestion.tables import QUARANTINE_COLUMNS, QUARANTINE_EXTRA, build
 from waymark.privacy.comparables import COMPARABLES
 
 EVENTS, REFUSED, KNOWN, VERDICTS, CONTESTED = "_wm_events", "_wm_refused", "_wm_known", "_wm_verdicts", "_wm_contested"
-_IS_KEPT = f"not exists (select 1 from {VERDICTS} v where v.position = e.rowid and v.verdict in ('duplicate', 'kept'))"
+# A record's file and number say which row is meant. The engine's own row ids do not: of a table from which rows were deleted they may change from one
+# statement to the next (seen once in sixty batches of two million rows: duplicates stayed, and other rows went in their place).
+_SAME = "v.ingest_file_id = e.ingest_file_id and v.row_number = e.row_number"
+_IS_KEPT = f"not exists (select 1 from {VERDICTS} v where {_SAME} and v.verdict in ('duplicate', 'kept'))"
 
 
 def next_batch_id(connection: Connection) -> int:
@@ -103,6 +107,7 @@ class Batch:
         is_committed = False
         try:
             written = write_partitions(connection, self._kept_sql(), self.home, self.source, batch_id, compares=self.compares) if self.rows else []
+            self._compare(written)
             refused = f"select * from {REFUSED} order by ingest_file_id nulls last, row_number nulls last"
             has_refused = bool(rows(connection, f"select 1 from {REFUSED} limit 1"))
             quarantined = [write_quarantine(connection, refused, self.home, self.source, batch_id)] if has_refused else []
@@ -139,6 +144,18 @@ class Batch:
             for table in (EVENTS, REFUSED, KNOWN, VERDICTS, CONTESTED):
                 connection.execute(f"drop table if exists {table}")
 
+    def _compare(self, written: Sequence[tuple[str, int, int]]) -> None:
+        """Reads back what was written. Raises WaymarkError where it is not as many events as are to be kept, or one of them stands there twice."""
+        listed = ", ".join(literal(str(self.home.root / path)) for path, _, _ in written)
+        sums = "count(*), count(distinct hash(event_id, content_digest))"
+        found = rows(self.connection, f"select {sums} from read_parquet([{listed}], hive_partitioning = false)")[0] if written else (0, 0)
+        kept = rows(self.connection, f"select count(*) from {EVENTS} e where {_IS_KEPT}")[0][0]
+        if found != (kept, kept):
+            raise WaymarkError(
+                f"the files of the lake hold {found[0]:,} events, {found[1]:,} of them different, and {kept:,} were to be written",
+                where=f"source '{self.source}'", remedy="Nothing was accepted. Run again, and please report this.",
+            )  # fmt: skip
+
     def _judge(self) -> None:
         """Verdicts on rows that are not simply new: the same content again is a duplicate, another content under a known id a conflict."""
         by_arrival = "order by ingest_file_id nulls last, row_number nulls last"
@@ -149,7 +166,7 @@ class Batch:
         self.connection.execute(f"""
             create or replace temp table {VERDICTS} as
             with suspects as (
-                select rowid as position, event_key, content_key, ingest_file_id, row_number from {EVENTS}
+                select event_key, content_key, ingest_file_id, row_number from {EVENTS}
                 where event_key in (select event_key from {EVENTS} group by event_key having count(*) > 1 union all select event_key from {KNOWN})
             ),
             copies as (
@@ -159,7 +176,8 @@ class Batch:
                 from suspects s
             ),
             arrivals as (select *, row_number() over (partition by event_key, is_duplicate {by_arrival}) as arrival from copies)
-            select position, case when is_duplicate then 'duplicate' when is_known_id or arrival > 1 then 'conflict' else 'accepted' end as verdict
+            select ingest_file_id, row_number,
+              case when is_duplicate then 'duplicate' when is_known_id or arrival > 1 then 'conflict' else 'accepted' end as verdict
             from arrivals
         """).fetchall()
         if self.mapping_digest and log.other_mappings(self.connection, self.source, self.mapping_digest) and self._has_conflicts():
@@ -172,8 +190,8 @@ class Batch:
         """An event stays as the mapping read it that first accepted it: what differs in another mapping's reading is the mapping, not the source."""
         self.connection.execute(f"""
             update {VERDICTS} set verdict = 'kept'
-            where verdict = 'conflict' and position in (
-                select e.rowid from {EVENTS} e join {VERDICTS} v on v.position = e.rowid and v.verdict = 'conflict'
+            where verdict = 'conflict' and (ingest_file_id, row_number) in (
+                select e.ingest_file_id, e.row_number from {EVENTS} e join {VERDICTS} v on {_SAME} and v.verdict = 'conflict'
                 join raw.{name(self.source + "_events")} accepted on accepted.event_id = e.event_id
                 join raw.ingestion_log l on l.file_id = accepted.ingest_file_id
                 where l.mapping_digest <> {literal(mapping_digest)}
@@ -189,7 +207,7 @@ class Batch:
         connection = self.connection
         if not self._has_conflicts():
             return False
-        conflicts = f"{EVENTS} e join {VERDICTS} v on v.position = e.rowid where v.verdict = 'conflict'"
+        conflicts = f"{EVENTS} e join {VERDICTS} v on {_SAME} where v.verdict = 'conflict'"
         wanted = f"event_id in (select e.event_id from {conflicts})"
         contents = f"select event_id, content_digest, occurred_at from {EVENTS} where {wanted}"
         accepted_before = f"e.event_key in (select event_key from {KNOWN})"
@@ -216,6 +234,6 @@ class Batch:
             self.connection,
             f"""select e.ingest_file_id, count(*) filter (where v.verdict is null or v.verdict = 'accepted'),
                   count(*) filter (where v.verdict <> 'accepted'), count(*) filter (where v.verdict = 'conflict'), count(*) filter (where v.verdict = 'kept')
-                from {EVENTS} e left join {VERDICTS} v on v.position = e.rowid group by 1 order by 1 nulls last""",
+                from {EVENTS} e left join {VERDICTS} v on {_SAME} group by 1 order by 1 nulls last""",
         )
         return {int(str(file_id)): Count(*(int(str(count)) for count in counts)) for file_id, *counts in found}

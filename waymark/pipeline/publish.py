@@ -26,7 +26,7 @@ from waymark.pipeline.steps import Run, audit
 
 PUBLISHED_RAW = ("ingestion_log", "removals")
 # Views of several tables, as large as all events: to count or digest their rows at each publication would be to compute them.
-COMPUTED = ("marts.customer_timeline",)
+COMPUTED = ("marts.agg_weekly_visits", "marts.customer_timeline")
 # Depend on which model was trained when, and on when runs were.
 LOG_TABLES = ("marts.fct_propensity_scores", "marts.fct_identity_restatements")
 _COMMENTS = """

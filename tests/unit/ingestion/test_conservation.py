@@ -9,10 +9,14 @@ import json
 import pytest
 
 from tests.unit.ingestion.conftest import CSV_MAPPING, MakeSource, Source
-from waymark.ingestion import known_files, mark_transformed, new_files
+from waymark.core.errors import WaymarkError
+from waymark.ingestion import batch, known_files, mark_transformed, new_files
 from waymark.ingestion.event import CANONICAL_COLUMNS
 
 HEADER = "id,at,what,visitor,amount"
+# Of ten events, every other one twice in its file and once in the next; two come with another content.
+TWICE = [f"e{number},2026-03-01T10:00:{number:02d}Z,x,v{number % 3}," for number in range(10)]
+AGAIN = [*TWICE[::2], "e1,2026-03-01T10:00:01Z,x,v1,7.00", "e3,2026-03-01T09:00:00Z,x,v0,"]
 
 
 def test_rows_are_accepted_found_again_or_refused(source: Source) -> None:
@@ -25,6 +29,38 @@ def test_rows_are_accepted_found_again_or_refused(source: Source) -> None:
     assert source.log("status, rows_read, rows_accepted, rows_duplicate, rows_conflict, rows_quarantined") == [("ingested", 4, 2, 1, 0, 1)]
     assert source.rows("select rule, field, row_number from raw.quarantine") == [("bad_occurred_at", "occurred_at", 4)]
     source.assert_conserved()
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_a_duplicate_is_told_by_file_and_record_not_by_where_the_engine_keeps_it(source: Source, monkeypatch: pytest.MonkeyPatch, is_moved: bool) -> None:
+    """Where rows were deleted the engine may move others, between one statement and the next."""
+    judge = batch.Batch._judge
+
+    def judge_and_move(self: batch.Batch) -> None:
+        judge(self)
+        if is_moved:
+            moved = f"select * from {batch.EVENTS} order by row_number desc, ingest_file_id desc"
+            self.connection.execute(f"create or replace temp table {batch.EVENTS} as {moved}")
+
+    monkeypatch.setattr(batch.Batch, "_judge", judge_and_move)
+    source.put("a.csv", "\n".join([HEADER, *TWICE, *TWICE[::2]]) + "\n")
+    source.put("b.csv", "\n".join([HEADER, *AGAIN]) + "\n")
+    source.ingest()
+    assert source.log("rows_accepted, rows_duplicate, rows_conflict") == [(10, 5, 0), (0, 7, 2)]
+    assert source.events("source_event_id", "source_event_id") == [(f"e{number}",) for number in range(10)]
+    assert source.value("select count(*) from raw.event_index") == 12
+    source.assert_conserved()
+
+
+def test_files_that_do_not_hold_what_was_to_be_written_are_not_registered(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = batch.write_partitions
+    monkeypatch.setattr(batch, "write_partitions", lambda connection, query, *more, **named: write(connection, f"{query} limit 9", *more, **named))
+    source.put("a.csv", "\n".join([HEADER, *TWICE]) + "\n")
+    with pytest.raises(WaymarkError, match="hold 9 events, 9 of them different, and 10 were to be written"):
+        source.ingest()
+    assert source.rows("from raw.lake_files") == source.rows("from raw.event_index") == [] and list(source.home.raw_lake.rglob("*.parquet")) == []
+    monkeypatch.undo()
+    assert source.ingest().rows_accepted == 10
 
 
 def test_a_file_is_taken_in_exactly_once_whatever_its_name_or_time(source: Source) -> None:
