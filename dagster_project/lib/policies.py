@@ -19,6 +19,7 @@ from waymark.core.clock import wall_now
 OWNERS = {
     "landing": "team:data-engineering", "ingestion": "team:data-engineering", "identity": "team:data-engineering", "restatement": "team:data-engineering",
     "training": "team:data-science", "scoring": "team:data-science", "publishing": "team:data-engineering", "quality": "team:data-engineering",
+    "privacy": "team:data-engineering",
 }  # fmt: skip
 PROMISED_FRESH = (dg.AssetKey(["published", "snapshot"]),)
 LONGEST_HISTORY = timedelta(days=3650)

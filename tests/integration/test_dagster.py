@@ -54,6 +54,7 @@ def test_every_asset_is_described_owned_and_placed(definitions: dg.Definitions) 
     assert graph.get(dg.AssetKey(["features", "label_conversion"])).owners == ["team:data-science"]
     assert {graph.get(key).group_name for key in graph.get_all_asset_keys()} == {
         "landing", "ingestion", "identity", "restatement", "staging", "intermediate", "marts", "features", "training", "scoring", "quality", "publishing",
+        "privacy",
     }  # fmt: skip
 
 

@@ -15,7 +15,10 @@ WITHOUT_DAYS = {name for name in MADE if SNAPSHOT["assets"][name] == "whole"}
 # Always tested; the others are proofs.
 SOME = ["raw/run_clock", "marts/fct_sessions", "published/snapshot"]
 # In an empty home these need nothing but the files.
-FREE = {"raw/waymark_world_events", "raw/run_clock", "raw/event_conflicts", "raw/ingestion_log", "staging/stg_events", "staging/stg_pending_events"}
+FREE = {
+    "raw/waymark_world_events", "raw/run_clock", "raw/event_conflicts", "raw/ingestion_log", "staging/stg_events", "staging/stg_pending_events",
+    "privacy/erasures",
+}  # fmt: skip
 
 
 def _made(world: Orchestrated, asset: str, day: str) -> list[str]:

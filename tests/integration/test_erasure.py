@@ -17,10 +17,10 @@ from waymark.core.home import Home
 from waymark.core.quoting import literal
 from waymark.core.warehouse import connect, rows
 from waymark.pipeline import operator_words
-from waymark.pipeline.erasure import Subject, ask, audited_digest, go_on, subjects_of
+from waymark.pipeline.erasure import Subject, ask, go_on, subjects_of
 from waymark.pipeline.subject_export import Export, export
 from waymark.privacy.audit import AuditLog
-from waymark.privacy.requests import Request, problems, requests, unfinished
+from waymark.privacy.requests import Request, audited_digest, problems, requests, unfinished
 from waymark.privacy.subjects import SubjectReferences
 
 WEB: dict[str, Any] = {

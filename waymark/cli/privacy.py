@@ -93,8 +93,7 @@ def status(
     from waymark.cli.query import print_table
     from waymark.core.errors import AuditError, WaymarkError
     from waymark.core.settings import load_project
-    from waymark.pipeline.erasure import audited_digest
-    from waymark.privacy.requests import problems, requests
+    from waymark.privacy.requests import audited_digest, problems, requests
 
     home = load_project(project).home
     known = requests(home)

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
-from waymark.core.home import Home
 from waymark.core.quoting import name
 from waymark.core.services import noted_services
 from waymark.core.settings import OPERATOR_SOURCE, Project
@@ -37,6 +36,7 @@ from waymark.privacy.audit import AuditLog
 from waymark.privacy.requests import (
     Request,
     Working,
+    audited_digest,
     certificate,
     forget_working,
     load_working,
@@ -409,11 +409,3 @@ class _Erasure:
     def _sources(connection: Connection) -> list[str]:
         """Every source that the lake holds something of, those included that the project no longer names."""
         return [str(source) for (source,) in rows(connection, "select distinct source from raw.lake_files order by source")]
-
-
-def audited_digest(home: Home, request_id: str) -> str | None:
-    """The digest of a request's certificate that the audit log knows; None where it knows none."""
-    for _, entry in AuditLog(home).lines():
-        if entry and entry.action == "person_erased" and entry.details.get("request_id") == request_id:
-            return str(entry.details.get("certificate"))
-    return None

@@ -16,6 +16,7 @@ from pathlib import Path
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
 from waymark.core.home import Home, read_json, write_atomically
+from waymark.privacy.audit import AuditLog
 from waymark.privacy.tombstones import erasure_key
 
 FOLDER = "requests"
@@ -128,6 +129,14 @@ def problems(home: Home, request: Request, audited: str | None) -> list[str]:
     if audited != digest:
         found.append("the audit log knows no such certificate" if audited is None else "the audit log knows another certificate of this request")
     return found
+
+
+def audited_digest(home: Home, request_id: str) -> str | None:
+    """The digest of a request's certificate that the audit log knows; None where it knows none."""
+    for _, entry in AuditLog(home).lines():
+        if entry and entry.action == "person_erased" and entry.details.get("request_id") == request_id:
+            return str(entry.details.get("certificate"))
+    return None
 
 
 def _digest(document: Mapping[str, object]) -> str:
