@@ -161,6 +161,8 @@ def _erase(project: Stepwise, *, kill_after: float | None) -> float | None:
     """Seconds that it took, or None where it was killed. A later try goes on with what was begun, or begins."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("WAYMARK_", "DAGSTER_HOME"))}
     left = any(not request.is_done for request in requests(project.home))
+    if requests(project.home) and not left:
+        return 0.0  # the last kill came when all was done
     what = ["--continue"] if left else ["email:ann.of.the.hill@example.org", "--because", "a proof", "--yes"]
     command = [str(Path(sys.executable).parent / "waymark"), "privacy", "erase", *what, "--project", str(project.directory)]
     began = monotonic()

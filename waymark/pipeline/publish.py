@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import waymark
 from waymark.core.clock import wall_now
-from waymark.core.home import Home, copy_file, rename_durably, sync_file, write_atomically
+from waymark.core.home import Home, copy_file, read_json, rename_durably, sync_file, write_atomically
 from waymark.core.quoting import literal
 from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, outputs_of, rows
 from waymark.pipeline.anchors import anchored
@@ -23,6 +23,7 @@ from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.retention import is_removed_since_published, newest_removal
 from waymark.pipeline.role_files import put_out_role_files, whole_mode
 from waymark.pipeline.steps import Run, audit
+from waymark.privacy.audit import AuditLog
 
 PUBLISHED_RAW = ("ingestion_log", "removals")
 # Views of several tables, as large as all events: to count or digest their rows at each publication would be to compute them.
@@ -77,6 +78,7 @@ def _swap_in(connection: Connection, run: Run, run_id: str, digests: dict[str, s
     manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
     access = run.project.settings.access
     roles = put_out_role_files(building, home, access, run.secret, run.project.settings.engine)
+    manifest["identity_thresholds"] = _thresholds(run)
     manifest |= anchored(home, {"snapshot_id": snapshot_id, "run_id": run_id, "roles": roles})
     manifest |= {"access": access.as_published, "retention": run.project.settings.retention, "newest_removal": newest_removal(connection)}
     sync_file(building)
@@ -87,6 +89,15 @@ def _swap_in(connection: Connection, run: Run, run_id: str, digests: dict[str, s
     home.unpublished.unlink(missing_ok=True)
     stage.detail = f"snapshot {snapshot_id}, {size / 1e6:.0f} MB"
     return Snapshot(snapshot_id, tables, size, home.published)
+
+
+def _thresholds(run: Run) -> dict[str, float]:
+    """How sure links must be, for the manifest; that it is not what it was at the last publication goes into the audit log."""
+    home, now = run.project.home, run.project.settings.identity.thresholds.model_dump()
+    before = (read_json(home.manifest) or {}).get("identity_thresholds")
+    if before not in (None, now):
+        AuditLog(home).append("thresholds_changed", details={"before": before, "after": now})
+    return now
 
 
 def pure_marts(connection: Connection) -> list[str]:
