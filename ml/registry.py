@@ -240,6 +240,10 @@ class Recorder:
             self.client.set_registered_model_alias(self.model, ALIAS, version)
         return version
 
+    def finished(self) -> None:
+        """Marks a run as finished that makes no version of a model."""
+        self.client.set_terminated(self.run_id)
+
     def failed(self) -> None:
         """Marks the run as failed."""
         self.client.set_terminated(self.run_id, status="FAILED")

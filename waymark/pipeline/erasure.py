@@ -28,7 +28,7 @@ from waymark.ingestion.quarantine import erase_quarantined
 from waymark.ingestion.tables import comparables_sql, create_tables
 from waymark.pipeline import learning, steps
 from waymark.pipeline.identifiers import find_identifier, keyed_identifier, require_ended_run
-from waymark.pipeline.linkage import estimate_links
+from waymark.pipeline.linkage import EXPERIMENT, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
 from waymark.pipeline.upgrade import drop_derived, rebuild
@@ -349,7 +349,10 @@ class _Erasure:
 
     def _estimate(self) -> None:
         """An estimation of how alike records are, made from theirs too, is made again."""
+        from ml.registry import forget_trainings
+
         if self.working.compared and has_estimation(self.home):
+            forget_trainings(self.home, EXPERIMENT, self.working.since)
             self.found["estimation"] = estimate_links(self.run, tell).estimation.version
             remove_other_estimations(self.home)
 

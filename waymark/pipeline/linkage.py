@@ -18,6 +18,7 @@ from waymark.identity.linkage import (
     Part,
     current_estimation,
     estimate,
+    estimation_charts,
     facts_sql,
     keep_estimation,
     link_records,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from waymark.pipeline.steps import Run
 
 LOG = "estimations.jsonl"
+EXPERIMENT = "identity_linkage"
 
 
 def compared_parts(mappings: Mapping[str, SourceMapping]) -> list[Part]:
@@ -62,7 +64,28 @@ def estimate_links(run: Run, progress: Callable[[str], None] | None = None) -> E
     run.project.home.mark_unpublished()
     path = keep_estimation(run.project.home, report.estimation)
     _log(run.project.home, path, report)
+    if progress:
+        progress("linkage: charts")
+    _record(run.project.home, report)
     return report
+
+
+def _record(home: Home, report: EstimateReport) -> None:
+    """A run of MLflow's experiment EXPERIMENT: what was estimated from what, and Splink's charts of it. Aggregates alone."""
+    from ml.registry import Recorder
+
+    estimation = report.estimation
+    recorder = Recorder(home, EXPERIMENT, name=f"estimation {estimation.version}", tags={"waymark.estimation_version": estimation.version})
+    try:
+        counts = {"records": report.records, "candidates": report.candidates, "matches": round(report.matches), "em_steps": report.steps}
+        shares = {f"known_{name}": round(share, 4) for name, share in report.known.items()}
+        recorder.log(params={**counts, **shares, "seed": estimation.seed, "block_limit": estimation.block_limit}, metrics={})
+        for name, page in estimation_charts(estimation).items():
+            recorder.artifact(f"charts/{name}", page)
+        recorder.finished()
+    except BaseException:
+        recorder.failed()
+        raise
 
 
 def links_of(run: Run) -> Link:

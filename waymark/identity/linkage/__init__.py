@@ -5,8 +5,9 @@ from waymark.identity.linkage.estimation import Estimation, current_estimation, 
 from waymark.identity.linkage.estimator import EstimateReport, estimate
 from waymark.identity.linkage.links import LinkageReport, link_records
 from waymark.identity.linkage.records import facts_sql, records_sql
+from waymark.identity.linkage.splink_model import estimation_charts
 
 __all__ = [
-    "EstimateReport", "Estimation", "LinkageReport", "Part", "current_estimation", "estimate", "facts_sql", "has_estimation", "keep_estimation",
-    "link_records", "records_sql", "remove_other_estimations",
+    "EstimateReport", "Estimation", "LinkageReport", "Part", "current_estimation", "estimate", "estimation_charts", "facts_sql", "has_estimation",
+    "keep_estimation", "link_records", "records_sql", "remove_other_estimations",
 ]  # fmt: skip

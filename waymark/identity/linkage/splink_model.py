@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from waymark.core.warehouse import connect
-from waymark.identity.linkage.comparisons import EXACT, LEVELS, MOVED, Comparison, Part, comparisons_of
+from waymark.identity.linkage.comparisons import EXACT, LEVELS, MOVED, Comparison, Part, comparisons_of, wide_sql
 from waymark.identity.linkage.estimation import Estimation
 from waymark.identity.linkage.mixture import Floats
+from waymark.identity.linkage.records import RECORDS, TABLES
 
 
 def strangers_shares(records: pa.Table, parts: Sequence[Part]) -> Floats:
@@ -59,6 +60,17 @@ def splink_weights(records: pa.Table, pairs: pa.Table, estimation: Estimation) -
         linker.table_management.register_blocked_pairs_for_predict(api.register(blocked))
         found: pa.Table = linker.inference.predict().as_pyarrow_table()
         return found
+
+
+def estimation_charts(estimation: Estimation) -> dict[str, str]:
+    """Splink's charts of an estimation, as HTML pages that need no network, by file name: how much each level speaks for a match, and its shares m and u."""
+    parts = [told.part for told in estimation.parts]
+    with connect() as connection:
+        connection.execute(f"create temp table nobody ({TABLES[RECORDS]})")
+        records = connection.sql(wide_sql("temp.nobody", parts)).to_arrow_table()
+    with _linker(records, comparisons_of(parts), estimation) as linker:
+        charts = {"match_weights.html": linker.visualisations.match_weights_chart(), "m_u_parameters.html": linker.visualisations.m_u_parameters_chart()}
+        return {name: str(chart.to_html(inline=True)) for name, chart in charts.items()}
 
 
 @contextmanager

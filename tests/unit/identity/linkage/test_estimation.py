@@ -12,7 +12,7 @@ from tests.unit.identity.linkage.people import PARTS, SECRET, forms_of, load_fac
 from waymark.core.errors import WaymarkError
 from waymark.core.home import Home
 from waymark.core.warehouse import connect, rows
-from waymark.identity.linkage import EstimateReport, Estimation, current_estimation, estimate, keep_estimation, link_records, records_sql
+from waymark.identity.linkage import EstimateReport, Estimation, current_estimation, estimate, estimation_charts, keep_estimation, link_records, records_sql
 from waymark.identity.linkage.comparisons import LEVELS
 from waymark.identity.linkage.links import LINKS
 from waymark.identity.linkage.mixture import Pairs, fit
@@ -110,3 +110,10 @@ def test_too_few_records_are_refused_with_a_remedy() -> None:
         made(count=50)
     with connect() as connection, pytest.raises(WaymarkError, match="no mapping compares anything"):
         estimate(connection, "x", [], fingerprint="")
+
+
+def test_its_charts_need_no_network_and_show_every_part(report: EstimateReport) -> None:
+    pages = estimation_charts(report.estimation)
+    assert set(pages) == {"match_weights.html", "m_u_parameters.html"}
+    for page in pages.values():
+        assert all(part.name in page for part in PARTS) and "<script src=" not in page
