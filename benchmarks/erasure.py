@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -18,13 +19,15 @@ from waymark.core.settings import load_project
 from waymark.core.warehouse import connect, rows
 from waymark.pipeline.erasure import PHASES, ask, go_on, subjects_of
 
+WAYMARK = str(Path(sys.executable).parent / "waymark")
+
 
 def made(work: Path, customers: int) -> Path:
     """The demo's project, with a world of so many customers, run to its end."""
     directory = work / "project"
     shutil.copytree(DEMO, directory, ignore=shutil.ignore_patterns(".waymark", "truth"))
     shutil.copytree(REPOSITORY / "examples" / "sources", work / "sources")
-    command = ["waymark", "world", "--project", str(directory), "--customers", str(customers)]
+    command = [WAYMARK, "world", "--project", str(directory), "--customers", str(customers)]
     measure_command(command, timeout_seconds=600, disk=work)
     return directory
 
@@ -38,7 +41,8 @@ def erased(directory: Path, work: Path, persons: int) -> dict[str, float]:
     with connect(project.home.warehouse) as connection:
         connection.execute("update raw.ingestion_log set file = replace(file, ?, ?)", [str(directory), str(copy)])
     with connect(project.home.published, read_only=True) as connection:
-        chosen = [str(who) for (who,) in rows(connection, "select customer_id from marts.dim_customers order by event_count desc, customer_id limit ?", [persons])]
+        most = "select customer_id from marts.dim_customers order by event_count desc, customer_id limit ?"
+        chosen = [str(who) for (who,) in rows(connection, most, [persons])]
     found, last = {}, perf_counter()
     with project.home.writer_lock():
         request = ask(project, subjects_of(project, chosen), because="measured")
@@ -61,8 +65,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="waymark-erasure-") as folder:
         work = Path(folder)
         directory = made(work, given.customers)
-        first = measure_command(["waymark", "run", "--project", str(directory)], timeout_seconds=3600, disk=work)
-        refreshed = measure_command(["waymark", "run", "--project", str(directory), "--full-refresh"], timeout_seconds=3600, disk=work)
+        first = measure_command([WAYMARK, "run", "--project", str(directory)], timeout_seconds=3600, disk=work)
+        refreshed = measure_command([WAYMARK, "run", "--project", str(directory), "--full-refresh"], timeout_seconds=3600, disk=work)
         counts = (1, given.persons)
         found = {count: erased(directory, work, count) for count in counts}
     print(f"{given.customers:,} customers; the first run took {first.wall:.1f} s, a full refresh {refreshed.wall:.1f} s.\n")

@@ -51,7 +51,7 @@ def erase(
     from waymark.cli.identity import tell_wait
     from waymark.core.errors import WaymarkError
     from waymark.core.settings import load_project
-    from waymark.pipeline.erasure import ask, go_on, subjects_of
+    from waymark.pipeline.erasure import ask, go_on, named_by_others, subjects_of
     from waymark.privacy.requests import unfinished
 
     opened = load_project(project)
@@ -69,6 +69,9 @@ def erase(
                 typer.echo(f"{subject.customers[0] if subject.customers else 'nobody yet'}: {subject.line()}")
             if len(subjects) > 20:
                 typer.echo(f"… and {len(subjects) - 20:,} more")
+            events, others = named_by_others(opened, subjects)
+            if events:
+                typer.echo(f"{events:,} events of {others:,} other customers name an identifier of theirs, and go, too.")
             if dry_run:
                 return
             if not yes and not typer.confirm(f"Erase {len(subjects):,} persons for good? Every table is rebuilt."):

@@ -128,6 +128,20 @@ def _subject(connection: Connection, run: steps.Run, text: str, *, shared: bool)
     )  # fmt: skip
 
 
+def named_by_others(project: Project, subjects: Sequence[Subject]) -> tuple[int, int]:
+    """How many events of how many other customers name an identifier of these persons: on her tablet, say. They go, too. Hold the writer lock."""
+    run = require_ended_run(project)
+    given = {"nodes": [node for subject in subjects for node in subject.nodes], "customers": [who for subject in subjects for who in subject.customers]}
+    with run.open_warehouse() as connection:
+        found = rows(connection, """
+            select count(distinct event_id), count(distinct customer_id)
+            from (select event_id, customer_id, unnest(node_ids) as node_id from intermediate.int_events_sessionized) e
+            join (select unnest($nodes::bigint[]) as node_id) theirs using (node_id)
+            where customer_id is not null and not list_contains($customers::varchar[], customer_id)
+        """, given)  # fmt: skip
+    return int(str(found[0][0])), int(str(found[0][1]))
+
+
 def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: Collection[str] = ()) -> Request:
     """Writes a request down; `go_on` carries it out. Hold the writer lock since `subjects_of`.
 
@@ -327,7 +341,7 @@ class _Erasure:
         for path in (self.run.warehouse, outputs_of(self.run.warehouse)):
             write_anew(self.run, path)
             path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
-        for folder in (self.home.quality, self.home.scratch, self.home.docs):
+        for folder in (self.home.quality, self.home.scratch):
             shutil.rmtree(folder, ignore_errors=True)
         self.home.ensure()
         return "both files of the warehouse written anew"
