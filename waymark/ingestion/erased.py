@@ -15,6 +15,7 @@ from waymark.core.home import Home
 from waymark.core.quoting import literal
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.canonical import Canonical
+from waymark.ingestion.event import reason_sql
 from waymark.ingestion.mapping import Mapping
 from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
 from waymark.privacy.tombstones import KEY, erasure_key, tombstone, tombstone_sql
@@ -32,6 +33,7 @@ class Erased:
 
     def __init__(self, connection: Connection, secret: Secret, key: Secret, tombstones: str = "raw.tombstones") -> None:
         self.connection, self.secret, self.key, self.tombstones = connection, secret, key, tombstones
+        self.kinds = {str(kind) for (kind,) in rows(connection, f"select distinct kind from {tombstones}")}
 
     @classmethod
     def open(cls, connection: Connection, home: Home, secret: Secret) -> Erased | None:
@@ -42,8 +44,11 @@ class Erased:
     def looking_for(cls, connection: Connection, home: Home, secret: Secret, identifiers: Collection[tuple[str, str]]) -> Erased:
         """As if the persons with these identifiers (type, value as events hold it) had been erased now."""
         key = erasure_key(home)
-        digests = sorted(tombstone(key, kind, value) for kind, value in identifiers)
-        connection.execute(f"create or replace temp table {_SOUGHT} as select unnest(?::varchar[]) as digest, timestamp '9999-01-01' as until", [digests])
+        told = {"digests": [tombstone(key, kind, value) for kind, value in identifiers], "kinds": [kind for kind, _ in identifiers]}
+        connection.execute(
+            f"""create or replace temp table {_SOUGHT} as
+            select unnest($digests::varchar[]) as digest, unnest($kinds::varchar[]) as kind, timestamp '9999-01-01' as until""", told,
+        )  # fmt: skip
         return cls(connection, secret, key, f"temp.{_SOUGHT}")
 
     def mark(self, parsed: str, canonical: Canonical) -> int:
@@ -70,23 +75,28 @@ class Erased:
 
     def mentioning(self, texts: str, mappings: Sequence[Mapping], *, ids: bool) -> str:
         """SQL: the `_wm_file` and `_wm_row` of texts (SELECT of both and of `text`) in which an erased person's address, number or, if asked, id stands."""
-        kinds = {kind for mapping in mappings for kind in mapping.identifiers} - {"email", "phone"}
-        spaces = {(kind, mapping.namespace(kind)) for mapping in mappings for kind in ("anonymous_id", "user_id")}
-        plain = "replace(text, '%40', '@')"
-        found = [f"regexp_extract_all({plain}, '{_EMAIL}')", f"regexp_extract_all({plain}, '{_PHONE}')"]
+        own = {(kind, mapping.namespace(kind)) for mapping in mappings for kind in ("anonymous_id", "user_id") if kind in self.kinds}
+        others = {kind for mapping in mappings for kind in mapping.identifiers if kind in self.kinds} - {"email", "phone"}
+        plain, found, named = "replace(text, '%40', '@')", ["[]::varchar[]"], []
+        if own or "email" in self.kinds:
+            found.append(f"regexp_extract_all({plain}, '{_EMAIL}')")
+            address = identifier_hash_sql("email", "rtrim(token, '.')")  # which may end a sentence
+            named.append(f"select token, 'email' as type, {address} as value from tokens where contains(token, '@')")
+        if own or "phone" in self.kinds:
+            found.append(f"regexp_extract_all({plain}, '{_PHONE}')")
+            number = identifier_hash_sql("phone", "token")
+            named.append(f"select token, 'phone' as type, {number} as value from tokens where regexp_full_match(token, '{_PHONE}')")
+        for kind, space in sorted(own):  # an account's name may be an address, and is then kept as its hash
+            whose = "" if ids else " where contains(token, '@') or starts_with(token, '+')"
+            named.append(f"select token, {literal(kind)} as type, {literal(space + ':')} || {protected_id_sql('token')} as value from tokens{whose}")
         if ids:
             found += [f"regexp_extract_all({plain}, '{_ID}')", f"regexp_extract_all({plain}, '[0-9A-Za-z_-]+')"]
+            named += [f"select token, {literal(kind)} as type, {identifier_hash_sql(kind, 'token')} as value from tokens" for kind in sorted(others)]
+        if not named:
+            return "select NULL::integer as _wm_file, NULL::bigint as _wm_row where false"
         self.run(f"""
             create or replace temp table {_TOKENS} as
             select distinct _wm_file, _wm_row, unnest(list_distinct(list_concat({", ".join(found)}))) as token from ({texts})""")
-        address = identifier_hash_sql("email", "rtrim(token, '.')")  # which may end a sentence
-        named = [f"select token, 'email' as type, {address} as value from tokens where contains(token, '@')"]
-        named += [f"select token, 'phone', {identifier_hash_sql('phone', 'token')} from tokens where regexp_full_match(token, '{_PHONE}')"]
-        for kind, space in sorted(spaces):
-            whose = "" if ids else " where contains(token, '@') or starts_with(token, '+')"
-            named.append(f"select token, {literal(kind)}, {literal(space + ':')} || {protected_id_sql('token')} from tokens{whose}")
-        if ids:
-            named += [f"select token, {literal(kind)}, {identifier_hash_sql(kind, 'token')} from tokens" for kind in sorted(kinds)]
         self.run(f"""
             create or replace temp table {HITS} as
             with tokens as (select distinct token from {_TOKENS}), named as ({" union all ".join(named)})
@@ -100,7 +110,7 @@ class Erased:
             if rows(self.connection, f"select 1 from ({texts}) limit 1"):
                 hits = self.mentioning(texts, [mapping], ids=ids)
                 self.run(f"""
-                    update {refused} r set rule = '{RULE}', field = NULL, original = '', original_bytes = NULL
+                    update {refused} r set rule = '{RULE}', field = NULL, reason = {reason_sql(literal(RULE), "NULL")}, original = '', original_bytes = NULL
                     from ({hits}) h where h._wm_file = r.ingest_file_id and h._wm_row = r.row_number""")
 
     def forget(self) -> None:

@@ -33,7 +33,7 @@ create table if not exists raw.removals (
     removal_id INTEGER, source VARCHAR, file_id INTEGER, event_type VARCHAR, rows_removed BIGINT, reason VARCHAR, older_than DATE, last_received_at TIMESTAMP,
     data_now TIMESTAMP, removed_at TIMESTAMP);
 create table if not exists raw.replaced_files (path VARCHAR);
-create table if not exists raw.tombstones (digest VARCHAR, until TIMESTAMP, request_id VARCHAR);
+create table if not exists raw.tombstones (digest VARCHAR, kind VARCHAR, until TIMESTAMP, request_id VARCHAR);
 create table if not exists raw.run_clock (data_now TIMESTAMP);
 create table if not exists raw.lake_root (root VARCHAR);
 create table if not exists raw.lake_columns (column_name VARCHAR, since_batch_id INTEGER);

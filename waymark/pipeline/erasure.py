@@ -159,7 +159,7 @@ def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: C
     customers = {customer for subject in subjects for customer in subject.customers}
     nodes = {node for subject in subjects for node in subject.nodes}
     working = Working(
-        tombstones=sorted(tombstone(key, kind, value) for kind, value in identifiers), customers=sorted(customers), numbers=sorted(nodes),
+        tombstones=sorted([kind, tombstone(key, kind, value)] for kind, value in identifiers), customers=sorted(customers), numbers=sorted(nodes),
         texts=sorted(texts | customers | {node_letters(node) for node in nodes}),
     )  # fmt: skip
     save_working(project.home, request, working)
@@ -216,7 +216,8 @@ class _Erasure:
             events = self._events(connection)
             if orders := orders_of(connection, self._sources(connection), "erased_events"):
                 key = erasure_key(self.home)
-                self.working.tombstones = sorted({*self.working.tombstones, *(tombstone(key, "order_id", order) for order in orders)})
+                more = [["order_id", tombstone(key, "order_id", order)] for order in orders]
+                self.working.tombstones += [told for told in more if told not in self.working.tombstones]
                 self._set_tombstones(connection)
                 events = self._events(connection)
             found = rows(connection, f"select event_id, {_EVENT_KEY}, occurred_at from erased_events order by occurred_at, event_id")
@@ -230,11 +231,12 @@ class _Erasure:
         return f"{events:,} events"
 
     def _set_tombstones(self, connection: Connection) -> None:
+        told = self.working.tombstones
         connection.begin()
         connection.execute("delete from raw.tombstones where request_id = ?", [self.request.request_id])
         connection.execute(
-            "insert into raw.tombstones select unnest(?::varchar[]), ?::timestamp, ?",
-            [self.working.tombstones, self.request.requested_at, self.request.request_id],
+            "insert into raw.tombstones select unnest(?::varchar[]), unnest(?::varchar[]), ?::timestamp, ?",
+            [[digest for _, digest in told], [kind for kind, _ in told], self.request.requested_at, self.request.request_id],
         )
         connection.commit()
 

@@ -37,7 +37,7 @@ def hashed(kind: str, text: str) -> str:
 def bury(source: Source, identifiers: Iterable[tuple[str, str]], until: str = "2026-11-01 00:00:00") -> Erased:
     key = erasure_key(source.home)
     for kind, value in identifiers:
-        source.connection.execute("insert into raw.tombstones values (?, ?::timestamp, 'e_1')", [tombstone(key, kind, value), until])
+        source.connection.execute("insert into raw.tombstones values (?, ?, ?::timestamp, 'e_1')", [tombstone(key, kind, value), kind, until])
     erased = Erased.open(source.connection, source.home, SECRET)
     assert erased is not None
     return erased
