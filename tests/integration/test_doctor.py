@@ -23,6 +23,7 @@ from waymark.core import home as homes
 from waymark.core.home import Home, read_json
 from waymark.core.warehouse import connect, rows
 from waymark.pipeline.doctor import CHECKS, Finding, examine, installation, storage, worst
+from waymark.privacy.requests import new_request, save
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,8 @@ PLANTED: dict[str, tuple[Plant, str, str, str, str]] = {
     "a rebuild cut short": (
         lambda p: p.warehouse("update raw.build_state set full_refresh_needed = true"),
         "last run", WARNING, "rebuild", "waymark run"),
+    "an erasure that was cut short": (
+        lambda p: save(p.home, new_request(1, "asked")), "last run", PROBLEM, "the erasure e_[0-9a-f]{12} did not", "waymark privacy erase --continue"),
     "a run that did not publish": (lambda p: _write(p.home.unpublished, ""), "last run", WARNING, "nothing of it is published", "waymark run"),
     "a warehouse that is no database": (lambda p: p.home.warehouse.write_bytes(b"no database" * 500), "last run", PROBLEM, ".", "."),
     "a snapshot that is no database": (

@@ -11,6 +11,7 @@ from waymark.core.errors import StorageError
 from waymark.core.services import noted_services
 from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.doctor.patient import BeingWrittenError, Finding, Patient, counted, has_table, listed, number, ok, problem, warning
+from waymark.privacy.requests import unfinished as unfinished_erasure
 
 _MODEL = "propensity"
 
@@ -36,6 +37,10 @@ def last_run(patient: Patient) -> Iterator[Finding]:
     home = patient.home
     if not home.warehouse.exists():
         yield ok("last run", f"none yet: {patient.command('run')}")
+        return
+    if left := unfinished_erasure(home):
+        what = f"the erasure {left.request_id} did not come to its end, and no run starts until it has"
+        yield problem("last run", what, f"Go on with it: {patient.command('privacy erase --continue')}")
         return
     with patient.warehouse() as connection:
         pending = number(connection, "select coalesce(sum(rows), 0) from raw.lake_files where is_pending") if has_table(connection, "raw", "lake_files") else 0
