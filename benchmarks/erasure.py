@@ -17,7 +17,8 @@ from benchmarks.process import REPOSITORY, measure_command
 from benchmarks.report import table
 from waymark.core.settings import load_project
 from waymark.core.warehouse import connect, rows
-from waymark.pipeline.erasure import PHASES, ask, go_on, subjects_of
+from waymark.pipeline.erasure import PHASES, ask, go_on
+from waymark.pipeline.subjects import subjects_of
 
 WAYMARK = str(Path(sys.executable).parent / "waymark")
 

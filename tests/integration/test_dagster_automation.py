@@ -95,7 +95,7 @@ def test_new_raw_events_are_followed_by_the_tables_of_today_and_these_by_scores_
             if graph.get(key).partitions_def:
                 instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=today()))
         third = dg.evaluate_automation_conditions(definitions, instance, cursor=second.cursor)
-        for table in ("models/propensity", "marts/fct_propensity_scores", "published/snapshot"):
+        for table in ("models/propensity", "marts/fct_propensity_scores", "published/snapshot", "privacy/erasures"):
             assert third.get_num_requested(dg.AssetKey(table.split("/"))) == 1, table
-        assert third.total_requested == 3
+        assert third.total_requested == 4
         assert dg.evaluate_automation_conditions(definitions, instance, cursor=third.cursor).total_requested == 0

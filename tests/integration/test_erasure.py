@@ -17,8 +17,9 @@ from waymark.core.home import Home
 from waymark.core.quoting import literal
 from waymark.core.warehouse import connect, rows
 from waymark.pipeline import operator_words
-from waymark.pipeline.erasure import Subject, ask, go_on, named_by_others, subjects_of
+from waymark.pipeline.erasure import ask, go_on
 from waymark.pipeline.subject_export import Export, export
+from waymark.pipeline.subjects import Subject, named_by_others, subjects_of
 from waymark.privacy.audit import AuditLog
 from waymark.privacy.requests import Request, audited_digest, problems, requests, unfinished
 from waymark.privacy.subjects import SubjectReferences

@@ -23,8 +23,8 @@ def export(
     from waymark.cli.audit import log_read
     from waymark.cli.identity import tell_wait
     from waymark.core.settings import load_project
-    from waymark.pipeline.erasure import subjects_of
     from waymark.pipeline.subject_export import export as exported
+    from waymark.pipeline.subjects import subjects_of
 
     opened = load_project(project)
     with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=tell_wait):
@@ -51,7 +51,8 @@ def erase(
     from waymark.cli.identity import tell_wait
     from waymark.core.errors import WaymarkError
     from waymark.core.settings import load_project
-    from waymark.pipeline.erasure import ask, go_on, named_by_others, subjects_of
+    from waymark.pipeline.erasure import ask, go_on
+    from waymark.pipeline.subjects import named_by_others, subjects_of
     from waymark.privacy.requests import unfinished
 
     opened = load_project(project)

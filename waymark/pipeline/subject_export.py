@@ -23,10 +23,10 @@ from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import GOING, LandingCopies, going_sql, orders_of
 from waymark.ingestion.quarantine import quarantined_of
 from waymark.pipeline.anchors import logs
-from waymark.pipeline.erasure import Subject
 from waymark.pipeline.identifiers import require_ended_run
 from waymark.pipeline.progress import tell
 from waymark.pipeline.published import open_published
+from waymark.pipeline.subjects import Subject
 from waymark.privacy.subjects import SubjectReferences
 
 _SHOWN = 30

@@ -19,8 +19,8 @@ _KEY = dg.AssetKey(["privacy", "erasures"])
     key=_KEY, group_name="privacy", kinds={"python"}, deps=[["published", "snapshot"]], pool=POOL, retry_policy=RETRIES,
     description="Persons who were erased, request by request, and whether certificates and audit log still hold. `waymark privacy status` shows them.",
     check_specs=[
-        dg.AssetCheckSpec("audit_log_holds", asset=_KEY, description="No entry of the audit log was altered, removed or cut off: waymark audit verify"),
-        dg.AssetCheckSpec("certificates_hold", asset=_KEY, description="Each erasure's certificate is as it was signed and logged: waymark privacy status"),
+        dg.AssetCheckSpec("audit_log_holds", asset=_KEY, description="No entry of the audit log was altered, removed or cut off (waymark audit verify)."),
+        dg.AssetCheckSpec("certificates_hold", asset=_KEY, description="Each erasure's certificate is as it was signed and logged (waymark privacy status)."),
     ],
 )  # fmt: skip
 def erasures(project: ProjectResource) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
