@@ -197,10 +197,10 @@ def test_migrations_run_in_the_order_of_versions_and_again_after_a_cut(older: St
 
     migrations = {version: Migration(f"of {version}", of_version(version)) for version in (0, 1)}
     with monkeypatch.context() as patch:
-        patch.setattr(upgrade, "_rebuild", raising(CutShortError()))
+        patch.setattr(upgrade, "rebuild", raising(CutShortError()))
         with pytest.raises(CutShortError):
             upgrade.upgrade(older.project, migrations=migrations)
-    monkeypatch.setattr(upgrade, "_rebuild", lambda run: None)
+    monkeypatch.setattr(upgrade, "rebuild", lambda run: None)
     assert upgrade.upgrade(older.project, migrations=migrations).migrations == ("of 0", "of 1")
     assert told == [0, 1, 0, 1] and older.home.version() == 2
     with older.reading() as connection:

@@ -25,9 +25,9 @@ from waymark.identity.words import node_letters, read_words
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
 from waymark.ingestion.quarantine import erase_quarantined
-from waymark.ingestion.tables import comparables_sql, create_tables
+from waymark.ingestion.tables import create_tables
 from waymark.pipeline import learning, steps
-from waymark.pipeline.linkage import EXPERIMENT, estimate_links
+from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
 from waymark.pipeline.subjects import Subject
@@ -138,8 +138,7 @@ class _Erasure:
             self.working.numbers = sorted({*self.working.numbers, *(int(str(key)) for _, key, _ in found)})
             self.working.texts = sorted({*self.working.texts, *(str(event) for event, _, _ in found), *self._ids(connection)})
             self.working.since = str(found[0][2]) if found else ""
-            compared = f"select 1 from ({comparables_sql(connection)}) where event_id in (select event_id from erased_events) limit 1"
-            self.working.compared = bool(rows(connection, compared))
+            self.working.compared = compares(connection, "erased_events")
             connection.execute("drop table erased_events")
         self._champion()
         return f"{events:,} events"

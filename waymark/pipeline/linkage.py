@@ -88,6 +88,11 @@ def _record(home: Home, report: EstimateReport) -> None:
         raise
 
 
+def compares(connection: Connection, events: str) -> bool:
+    """Whether parts of names stand on any of these events (a relation of event_ids)."""
+    return bool(rows(connection, f"select 1 from ({comparables_sql(connection)}) where event_id in (select event_id from {events}) limit 1"))
+
+
 def links_of(run: Run) -> Link:
     """`update_links` as identity calls it."""
     return lambda connection, pending_only: update_links(run, connection, pending_only=pending_only)

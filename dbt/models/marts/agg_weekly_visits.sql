@@ -66,17 +66,21 @@ by_channel as (
     left join channels
         on channels.week = by_device.week and channels.channel = by_device.channel and channels.device_type = by_device.device_type
         and channels.country = by_device.country
+),
+
+visits as (
+    select
+        week,
+        channel,
+        device_type,
+        country,
+        count(distinct customer_id) as customer_count,
+        count(*) as session_count,
+        cast(sum(case when is_engaged then 1 else 0 end) as bigint) as engaged_session_count,
+        cast(sum(conversion_count) as bigint) as conversion_count
+    from by_channel
+    group by week, channel, device_type, country
+    having count(distinct customer_id) >= {{ least }}
 )
 
-select
-    week,
-    channel,
-    device_type,
-    country,
-    count(distinct customer_id) as customer_count,
-    count(*) as session_count,
-    sum(case when is_engaged then 1 else 0 end) as engaged_session_count,
-    sum(conversion_count) as conversion_count
-from by_channel
-group by week, channel, device_type, country
-having count(distinct customer_id) >= {{ least }}
+select * from visits
