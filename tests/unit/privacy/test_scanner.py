@@ -69,16 +69,16 @@ def test_every_store_and_every_kind_of_column_is_looked_at(tmp_path: Path) -> No
 
 def test_what_a_query_no_longer_finds_is_found_in_freed_blocks_and_not_in_a_fresh_file(tmp_path: Path) -> None:
     gone, home = "c_000000000000000000000777", Home(tmp_path)
-    with connect(tmp_path / "some.duckdb") as connection:
+    with connect(tmp_path / "old.duckdb") as connection:
         connection.execute("pragma force_compression = 'uncompressed'")
         connection.execute("create table t as select format('c_{:024d}', i) as who from range(200000) r(i)")
         connection.execute("checkpoint")
         connection.execute(f"create or replace table t as from t where who <> '{gone}'")
         connection.execute("checkpoint")
         connection.execute(f"attach '{tmp_path / 'fresh.duckdb'}' as fresh")
-        connection.execute("copy from database some to fresh")
+        connection.execute("copy from database old to fresh")
     found = scan(home, Needles(frozenset({gone}))).found
-    assert set(found) == {"some.duckdb"}
+    assert set(found) == {"old.duckdb"}
 
 
 def test_rows_of_a_log_are_scrubbed_with_their_bytes(tmp_path: Path) -> None:
