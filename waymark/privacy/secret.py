@@ -105,7 +105,8 @@ def _given_secret() -> Secret | None:
 
 
 def _refuse_if_gone(home: Home) -> None:
-    if (home.root / FINGERPRINT_FILE).exists():
+    # Looked at in this order: another first run, which makes the secret before it writes the fingerprint, may be doing so at this moment.
+    if (home.root / FINGERPRINT_FILE).exists() and not home.secret_file.exists():
         raise SecretError(
             "the secret that this home was made with is gone",
             where=str(home.secret_file),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from waymark.core.errors import SecretError
+from waymark.core.home import Home
 from waymark.core.settings import Project, load_project
 from waymark.privacy import PUBLIC_DEMO_SECRET, Secret, load_secret
 from waymark.privacy import secret as secret_module
@@ -70,6 +71,20 @@ def test_a_secret_made_by_another_run_in_between_is_taken(tmp_path: Path, monkey
     told: list[str] = []
     monkeypatch.setattr(secret_module.secrets, "token_hex", slowly)
     assert [load_secret(project, told.append).fingerprint] == others and told == []
+
+
+def test_a_run_that_looked_for_the_secret_just_before_another_made_it_takes_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = project_in(tmp_path)
+    refuse = secret_module._refuse_if_gone
+    others: list[str] = []
+
+    def after_another(home: Home) -> None:
+        monkeypatch.setattr(secret_module, "_refuse_if_gone", refuse)
+        others.append(load_secret(project).fingerprint)
+        refuse(home)
+
+    monkeypatch.setattr(secret_module, "_refuse_if_gone", after_another)
+    assert [load_secret(project).fingerprint] == others
 
 
 def test_the_environment_comes_first_and_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
