@@ -24,6 +24,8 @@ from waymark.privacy.audit import AuditLog
 from waymark.privacy.requests import Request, audited_digest, problems, requests, unfinished
 from waymark.privacy.subjects import SubjectReferences
 
+pytestmark = pytest.mark.prove
+
 WEB: dict[str, Any] = {
     "format": "ndjson",
     "columns": {

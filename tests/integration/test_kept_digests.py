@@ -31,6 +31,7 @@ def whole_digests(project: Stepwise) -> dict[str, str]:
         return {name: table_digest(connection, STORED_AS.get(name, name))[1] for name in manifest_digests(project)}
 
 
+@pytest.mark.prove
 def test_digests_kept_over_increments_are_those_of_the_whole_tables_and_read_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deliveries, read = consents(7, cells=8, batches=BATCHES), list[str]()
 
