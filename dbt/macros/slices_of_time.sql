@@ -5,9 +5,22 @@
   -- STEP in slices of time of RELATION    all before it, up to STEP (a CTE with occurred_at), is made once and kept; all after it is made once a slice
   -- in slices of time of RELATION         at the model's head: all is made once a slice
   -- slice of time: where COLUMN           in what comes after: the slice's bounds stand here (or: and COLUMN)
+  -- part of keys: where COLUMN            in what comes before: it is made in parts, each of some keys, where events are so many that sorting them at once
+                                           would fill the scratch folder (the windows and joins before STEP must be within a key)
 
   RELATION has the events by which the days are cut: occurred_at. Results do not depend on how.
 #}
+
+{# Into how many parts STEP is made: each of so many events that its sorts take some gigabytes of scratch beside the default memory limit. #}
+{% macro parts_of_keys(relation) -%}
+    {%- set events = run_query("select count(*) from " ~ relation).columns[0].values()[0] | int -%}
+    {{ return(1 + events // (4 * (var('events_in_a_slice') | int))) }}
+{%- endmacro %}
+
+{# The statement up to STEP with the condition of a part, counted from 0. #}
+{% macro in_part_of_keys(sql, part, parts) -%}
+    {{ return(modules.re.sub('-- part of keys: (where|and) (\\S+)', '\\1 coalesce(\\2, 0) % ' ~ parts ~ ' = ' ~ part, sql)) }}
+{%- endmacro %}
 
 {# The days at which a slice begins, but for the first; none where all events are one slice. #}
 {% macro starts_of_slices(relation) -%}
@@ -40,8 +53,12 @@
     {%- set cut = cut_of_time() -%}
     {%- set step, kept = cut.group(1), cut.group(2).rsplit('.', 1)[0] ~ '.' ~ this.identifier ~ '__step' -%}
     {%- if step %}
+        {%- set before, parts = compiled_code[:cut.start()].rstrip().rstrip(',') ~ ' select * from ' ~ step, parts_of_keys(cut.group(2)) -%}
         {%- call statement('step') -%}
-            create or replace table {{ kept }} as ({{ compiled_code[:cut.start()].rstrip().rstrip(',') }} select * from {{ step }})
+            create or replace table {{ kept }} as ({{ in_part_of_keys(before, 0, parts) }});
+            {%- for part in range(1, parts) %}
+            insert into {{ kept }} {{ in_part_of_keys(before, part, parts) }};
+            {%- endfor %}
         {%- endcall %}
         {%- do adapter.commit() -%}
     {%- endif %}

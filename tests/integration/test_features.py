@@ -70,6 +70,8 @@ def test_the_rebuild_was_made_in_slices_of_time_and_of_customers(rebuilt: Stepwi
     for model in ("int_events_sessionized", "int_node_days", "fct_sessions", "fct_touchpoints"):
         made = made_by(rebuilt, model, folder="run")
         assert len(re.findall(r"create\s+table", made)) == 1 and made.count("insert into") > 2, model
+    # A slice is of 500 events; what comes before the slices is made in parts of 2,000: in two.
+    assert int(str(rebuilt.rows("select count(*) from intermediate.int_events")[0][0])) > 2_000
     for model in ("int_journey_steps", "fct_journeys"):
         assert int(re.findall("slice 1 of ([0-9]+)", made_by(rebuilt, model))[0]) > 1, model
     assert rebuilt.rows("select table_name from information_schema.tables where table_name like '%\\_\\_step' escape '\\'") == []

@@ -11,6 +11,8 @@ with events as (
     from {{ ref('int_events') }} as event
     {%- if is_incremental() %}
     where {{ is_restated }}
+    {%- else %}
+    -- part of keys: where event.session_key_id
     {%- endif %}
 ),
 
