@@ -132,6 +132,7 @@ def test_events_that_are_stored_together_are_found_as_if_each_were_stored_by_its
     assert len(found["batched"][0]) == 40
 
 
+@pytest.mark.prove
 def test_the_event_log_keeps_few_files_open(tmp_path: Path) -> None:
     with _instance(tmp_path) as instance:
         for _ in range(12):

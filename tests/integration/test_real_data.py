@@ -39,6 +39,7 @@ def test_shop_conversions_are_worth_what_the_files_say_to_the_cent(shop: Ran) ->
     assert (count, Decimal(str(value)), distinct_orders) == (213, Decimal("209178.40"), 210)
 
 
+@pytest.mark.prove
 def test_no_shop_customer_is_joined_by_an_order_id(shop: Ran) -> None:
     repeated = shop.rows("""
         select order_id, count(*), count(distinct customer_id) from marts.fct_conversions

@@ -137,8 +137,7 @@ LINES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("encoding", "packed"), [("utf-8", True), ("utf-8-sig", False), ("latin-1", False), ("utf-16", False)])
 def test_a_text_file_is_written_anew_without_her_records(make_source: MakeSource, encoding: str, packed: bool) -> None:
     source = make_source(CSV_MAPPING.replace("format: csv", f"format: csv\nencoding: {encoding}"), files=LANDING)
     folder = source.home.landing / "shop"

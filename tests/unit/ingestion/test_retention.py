@@ -105,7 +105,7 @@ def expected(contents: list[tuple[int, int, str]], today: int) -> dict[str, tupl
     return found
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(2, 30))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 30))])
 def test_whatever_comes_in_whatever_order_what_is_left_is_what_is_young_enough(seed: int, make_source: MakeSource) -> None:
     """Events with several contents, doubled and late, in batches with a removal after each; the same in one batch, with one removal."""
     chance = random.Random(seed)

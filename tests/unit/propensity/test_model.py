@@ -33,6 +33,7 @@ def train(table: pa.Table, *, threads: int = 2, settings: LearningSettings = SET
     return train_on(dataset)
 
 
+@pytest.mark.prove
 def test_engine_threads_and_row_order_change_no_digest_and_a_seed_does(trained: TrainingResult) -> None:
     table = population(900, 16)
     shuffled = table.take(pa.array(np.random.default_rng(9).permutation(table.num_rows)))

@@ -210,6 +210,7 @@ def test_what_happens_later_changes_no_probability_and_what_is_not_seen_neither(
 # --- the probabilities
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("is_identified", [True, False])
 @pytest.mark.parametrize("name", PROBABILITIES)
 def test_of_persons_with_equal_probability_that_share_buys(name: str, is_identified: bool) -> None:
@@ -226,6 +227,7 @@ def test_of_persons_with_equal_probability_that_share_buys(name: str, is_identif
     assert np.abs((found - [0.0, 1.0]) / error).max() < Z
 
 
+@pytest.mark.prove
 def test_no_part_of_what_was_seen_tells_more_than_the_probability_says() -> None:
     table = scores_of(4_000, 11)
     _, visits, _ = journeys_of(IDENTIFIED)

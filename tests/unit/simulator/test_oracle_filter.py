@@ -230,6 +230,7 @@ def app_shares(visits: list[Visit]) -> dict[float, float]:
     return weights
 
 
+@pytest.mark.prove
 def test_the_probability_is_the_mean_over_all_hidden_paths_and_next_visits() -> None:
     spec = WorldSpec(customers=150, days=182, seed=29, mechanisms={}, is_identified=True)
     by_person, _ = true_visits(spec)
