@@ -66,6 +66,7 @@ def test_rees46_is_accounted_for_and_its_cut_last_line_costs_itself(tmp_path: Pa
     ]
 
 
+@pytest.mark.prove
 def test_days_in_any_order_give_the_same_events(tmp_path: Path) -> None:
     files = data_files("shop_events")[:3]
     found = []

@@ -74,7 +74,13 @@ def test_parts_hold_every_good_record_with_its_numbers(tmp_path: Path, part_rows
     assert list(tmp_path.glob("clean_*")) == []
 
 
-@pytest.mark.parametrize(("kind", "setting"), [("csv", "duplicate"), ("csv", "keep"), ("ndjson", "duplicate"), ("json", "duplicate")])
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [
+        ("csv", "duplicate"), ("ndjson", "duplicate"),
+        pytest.param("csv", "keep", marks=pytest.mark.prove), pytest.param("json", "duplicate", marks=pytest.mark.prove),
+    ],
+)  # fmt: skip
 def test_a_file_in_many_parts_gives_what_it_gives_in_one(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch, kind: str, setting: str) -> None:
     rows = [(f"2026-03-{1 + i % 9:02d}T10:00:00Z", "x" if i % 7 else "", f"v{i % 4}") for i in range(41)] + [("2031-01-01T00:00:00Z", "x", "late")]
     if kind == "csv":

@@ -83,6 +83,7 @@ def test_ingestion_counts_each_file_as_the_truth_does_and_knows_why_it_refused(p
 PEOPLE = dict.fromkeys(("names", "households", "shared_devices", "placeholder_emails", "reused_order_ids", "second_accounts", "consents"), 0.7)
 
 
+@pytest.mark.prove
 def test_what_was_typed_into_forms_stops_at_the_door_but_where_a_mapping_lets_it_pass(project: Project, tmp_path: Path) -> None:
     """No column of the lake has a name, a street or a date of birth but the one that this mapping fills with family names; the shipped one has no such."""
     made = make_world(tmp_path, WorldSpec(customers=120, days=35, file_days=35, mechanisms={**DEFAULT_MECHANISMS, **PEOPLE}))
