@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import shutil
@@ -27,7 +28,7 @@ from waymark.privacy.requests import audited_digest, problems, requests
 pytestmark = pytest.mark.prove
 
 PERSONS = 3
-KILLS = 12
+TRIALS, MOST_KILLS = 8, 3
 SEED = 20_261_127
 TABLES = (
     "marts.dim_customers", "marts.fct_sessions", "marts.fct_journeys", "marts.fct_conversions", "features.feat_customer_behavior", "features.label_conversion",
@@ -68,6 +69,9 @@ def test_persons_a_model_learnt_from_are_gone_and_the_champion_is_the_one_that_n
     before = places(world.home, words)
     stores = {where.split("/")[0].split(" ")[0] for found in before.values() for where in found}
     assert {"landing", "lake", "warehouse.duckdb", "outputs.duckdb", "published"} <= stores
+    identifiers = ", ".join(f"'{word}'" for word in words)
+    named = f"len(list_intersect(list_transform(identifiers, lambda i: i.value), [{identifiers}])) > 0"
+    theirs = {str(event) for (event,) in world.rows(f"select source_event_id from marts.fct_events where {named}")}
     old_files = {path.name: path.read_bytes() for path in world.home.landing.rglob("*.gz")}
     known = champion(world.home, "propensity")
     assert known and known.folder.is_dir()
@@ -81,11 +85,15 @@ def test_persons_a_model_learnt_from_are_gone_and_the_champion_is_the_one_that_n
     successor = champion(world.home, "propensity")
     assert successor and successor.version != known.version and successor.data_now == known.data_now
 
-    # A home that was only ever given the files without them.
+    # A home that was only ever given files without them. (What is left in the first home's files lacks records of others, too, that mention their address.)
     other = demo_project(tmp_path / "other" / "project")
     shutil.copy(world.directory / "waymark.yml", other / "waymark.yml")
-    shutil.copytree(world.home.landing, other / ".waymark" / "landing")
+    landing = other / ".waymark" / "landing" / "waymark_world"
+    landing.mkdir(parents=True)
     shutil.copy(world.home.world, other / ".waymark" / "world.json")
+    for name, content in old_files.items():
+        lines = gzip.decompress(content).decode().splitlines(keepends=True)
+        (landing / name).write_bytes(gzip.compress("".join(line for line in lines if line.split(",", 1)[0] not in theirs).encode()))
     never = run_project(other)
     assert never.code == 0, never.errors
     theirs = champion(never.home, "propensity")
@@ -135,12 +143,11 @@ def test_an_erasure_that_is_killed_anywhere_comes_to_the_same_end(tmp_path: Path
     words = ("ann.of.the.hill@example.org", "cookie-of-ann-one", "cookie-of-ann-two", "ann-the-customer", "id-of-event-0011", "id-of-event-0052")
     chance = random.Random(SEED)
     whole = _erase(_copy(base, tmp_path / "whole"), kill_after=None)
-    for trial in range(KILLS):
+    for trial in range(TRIALS):
         project = _copy(base, tmp_path / f"killed-{trial}")
         kills = 0
-        while _erase(project, kill_after=chance.uniform(0.3, whole) / (1 + kills)) is None:
+        while _erase(project, kill_after=chance.uniform(0.3, whole) if kills < MOST_KILLS else None) is None:
             kills += 1
-            assert kills < 30
         assert {word: where for word, where in places(project.home, words).items() if where} == {}, trial
         (request,) = requests(project.home)
         assert request.is_done and problems(project.home, request, audited_digest(project.home, request.request_id)) == [], trial
