@@ -26,6 +26,8 @@ from waymark.pipeline.upgrade import MIGRATIONS, Migration
 
 RECORDS = ("raw.ingestion_log", "raw.event_index", "raw.event_conflicts", "raw.lake_files", "raw.run_clock")
 
+pytestmark = pytest.mark.prove
+
 
 class CutShortError(BaseException):
     """Nothing catches it, as nothing catches a kill."""

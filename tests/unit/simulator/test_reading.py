@@ -62,6 +62,7 @@ def test_each_setting_says_whether_it_needs_a_full_refresh() -> None:
                 assert "full refresh" in line, name
 
 
+@pytest.mark.prove
 def test_ingestion_counts_each_file_as_the_truth_does_and_knows_why_it_refused(project: Project, world: World) -> None:
     landing: Path = project.home.landing / SOURCE
     project.home.ensure()
