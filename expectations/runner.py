@@ -39,7 +39,7 @@ def run_suites(
         # A definition names its table, which may be another one by now (pending rows or all), and then GX could not even read it.
         for left in ("validation_definitions", *(("uncommitted/validations", "expectations") if is_first else ())):
             shutil.rmtree(docs / "gx" / left, ignore_errors=True)
-    context: Any = gx.get_context(mode="file", project_root_dir=docs) if docs else gx.get_context(mode="ephemeral")
+    context: Any = _context_in(docs) if docs else gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     if docs:
         from expectations.data_docs import site
@@ -60,6 +60,19 @@ def run_suites(
     # GX keeps the context for the life of the process, and with it handles of DuckDB that complain when the interpreter ends.
     project_manager._ProjectManager__project = None  # type: ignore[attr-defined]
     return found
+
+
+def _context_in(docs: Path) -> Any:
+    """The folder's context; made anew where a killed run left its configuration half written: all that stands there comes from the last run's checks."""
+    import great_expectations as gx
+
+    try:
+        return gx.get_context(mode="file", project_root_dir=docs)
+    except Exception:  # whatever Great Expectations and its YAML reader say of half a file
+        if not (docs / "gx").exists():
+            raise
+        shutil.rmtree(docs / "gx")
+        return gx.get_context(mode="file", project_root_dir=docs)
 
 
 def _run_suite(context: Any, source: Any, connection: Connection, suite: Suite, *, restated: bool) -> list[CheckResult]:

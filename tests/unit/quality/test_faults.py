@@ -249,6 +249,18 @@ class Links(HTMLParser):
         self.found += [(tag, value) for name, value in attrs if name in ("href", "src", "srcset", "data", "action") and value]
 
 
+def test_a_configuration_that_a_kill_left_half_written_is_made_anew(tmp_path: Path) -> None:
+    with clean_warehouse() as connection:
+        suites = suites_of("scores", sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False)
+        first = run_suites(connection, suites, restated=False, docs=tmp_path)
+        configuration = tmp_path / "gx" / "great_expectations.yml"
+        whole = configuration.read_text()
+        for length in (0, len(whole) // 3, len(whole) - len(whole) // 5):
+            configuration.write_text(whole[:length])
+            again = run_suites(connection, suites, restated=False, docs=tmp_path)
+            assert [(one.rule, one.status) for one in again] == [(one.rule, one.status) for one in first] != []
+
+
 def test_data_docs_load_nothing_and_every_link_leads_to_a_page(tmp_path: Path) -> None:
     with clean_warehouse() as connection:
         connection.execute(f"{RAW} source = 'till' {ONE}")
