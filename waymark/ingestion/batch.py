@@ -11,6 +11,7 @@ from waymark.core.home import Home
 from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, rows, storage_problem
 from waymark.ingestion import log
+from waymark.ingestion.erased import RULE as ERASED
 from waymark.ingestion.event import CANONICAL_COLUMNS, reason_sql
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.lake import discard, write_partitions, write_quarantine
@@ -85,7 +86,7 @@ class Batch:
         sql = f"""
             insert into {REFUSED} by name
             select {literal(self.source)} as source, case ingest_file_id {paths} end as file, ingest_file_id, row_number, rule, nullif(field, '') as field,
-              {reason_sql("rule", "nullif(field, '')")} as reason, case when rule = 'erased' then '' else original end as original,
+              {reason_sql("rule", "nullif(field, '')")} as reason, case when rule = '{ERASED}' then '' else original end as original,
               $now::timestamp as quarantined_at, {header} as file_columns, original_bytes
             from (
               select _wm_file as ingest_file_id, _wm_row as row_number, _wm_rule as rule, '' as field, _wm_raw as original, _wm_bytes as original_bytes

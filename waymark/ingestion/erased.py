@@ -21,6 +21,7 @@ from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
 from waymark.privacy.tombstones import KEY, erasure_key, tombstone, tombstone_sql
 
 RULE = "erased"
+NOBODY = "coalesce(len(identifiers), 0) = 0"  # condition: the event names no identifier
 _AHEAD_DAYS = 2
 _NAMED, HITS, _TOKENS, _SOUGHT = "_wm_named", "_wm_named_hits", "_wm_tokens", "_wm_sought"
 _EMAIL = r"[^\s\"''<>(),;:=&?/\\|\[\]{}]+@[^\s\"''<>(),;:=&?/\\|\[\]{}]+"
@@ -54,7 +55,7 @@ class Erased:
     def mark(self, parsed: str, canonical: Canonical) -> int:
         """Sets `broken` of the parsed records (a table, see `Canonical.parsed_sql`) that are of erased persons to this module's rule; how many are."""
         self.run(f"create or replace temp table {_NAMED} as {canonical.named_sql(parsed)}")
-        self.keep_hits(f"select unnest(identifiers) as i from {_NAMED}", f"select distinct order_id from {_NAMED} where {_NOBODY}")
+        self.keep_hits(f"select unnest(identifiers) as i from {_NAMED}", f"select distinct order_id from {_NAMED} where {NOBODY}")
         named = f"select _wm_file, _wm_row, occurred_at, is_broken, unnest(identifiers) as i from {_NAMED}"
         return int(str(self.run(f"""
             update {parsed} p set broken = '{RULE}|' from (
@@ -62,7 +63,7 @@ class Erased:
                 where {before_erasure("n", "h")} or n.is_broken
                 union
                 select _wm_file, _wm_row from {_NAMED} n join {HITS} h on h.type = 'order_id' and h.value = n.order_id
-                where {_NOBODY} and ({before_erasure("n", "h")} or n.is_broken)
+                where {NOBODY} and ({before_erasure("n", "h")} or n.is_broken)
             ) e where e._wm_file = p._wm_file and e._wm_row = p._wm_row""")[0][0]))  # fmt: skip
 
     def keep_hits(self, identifiers: str, orders: str) -> None:
@@ -122,9 +123,6 @@ class Erased:
         """Executes a statement with the keys that it names."""
         keys = {**(self.secret.parameters() if "$ipad |" in sql else {}), **(self.key.parameters(KEY) if f"$ipad{KEY}" in sql else {})}
         return rows(self.connection, sql, keys or None)
-
-
-_NOBODY = "coalesce(len(identifiers), 0) = 0"
 
 
 def before_erasure(event: str, hit: str) -> str:

@@ -24,20 +24,19 @@ from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.engine import is_engine_error
-from waymark.ingestion.erased import HITS, RULE, Erased, before_erasure
+from waymark.ingestion.erased import HITS, NOBODY, RULE, Erased, before_erasure
 from waymark.ingestion.extraction import RECORD, check_expressions
 from waymark.ingestion.files import known_files, save_known, source_files, stamp
 from waymark.ingestion.group import PARSED, RECORDS, Group
 from waymark.ingestion.lake import scratch_folder
 from waymark.ingestion.mapping import Mapping
-from waymark.ingestion.readers import Opened, drop_read, open_file
+from waymark.ingestion.readers import GZIP_MAGIC, Opened, drop_read, open_file
 from waymark.ingestion.removal import Leaving, Removal, Remover
 from waymark.ingestion.report import FileOutcome
 from waymark.ingestion.salvage import copy_without
 from waymark.ingestion.tables import lake_sql
 
 GOING = "_wm_going"
-_GZIP_MAGIC = b"\x1f\x8b"
 _LINES = 100_000
 _LEVEL = 6
 
@@ -63,8 +62,8 @@ def going_sql(connection: Connection, source: str, erased: Erased, words: Collec
     """
     paths = [str(path) for (path,) in rows(connection, "select path from raw.lake_files where source = ? order by path", [source])]
     scan = f"({lake_sql(connection, paths)})"
-    nobody, before = "coalesce(len(identifiers), 0) = 0", before_erasure("e", "h")
-    erased.keep_hits(f"select distinct unnest(identifiers) as i from {scan}", f"select distinct order_id from {scan} where {nobody}")
+    before = before_erasure("e", "h")
+    erased.keep_hits(f"select distinct unnest(identifiers) as i from {scan}", f"select distinct order_id from {scan} where {NOBODY}")
     listed = ", ".join(map(literal, sorted(words))) or "NULL"
     connection.execute(f"""
         create or replace temp table {GOING} as
@@ -73,7 +72,7 @@ def going_sql(connection: Connection, source: str, erased: Erased, words: Collec
         ) e join {HITS} h on e.i.type = h.type and e.i.value = h.value where {before}
         union
         select event_id, content_digest, occurred_at, event_type from {scan} e join {HITS} h on h.type = 'order_id' and h.value = e.order_id
-        where {nobody} and {before}
+        where {NOBODY} and {before}
         union
         select event_id, content_digest, occurred_at, event_type from {scan} where event_id in ({listed})""").fetchall()
     return f"select * from {GOING}"
@@ -85,7 +84,7 @@ def orders_of(connection: Connection, sources: Iterable[str], events: str) -> li
     None where no event names an order and nobody.
     """
     told = " union all ".join(f"select event_id, order_id, identifiers from raw.{name(source + '_events')}" for source in sources)
-    if not told or not rows(connection, f"select 1 from ({told}) where order_id is not null and coalesce(len(identifiers), 0) = 0 limit 1"):
+    if not told or not rows(connection, f"select 1 from ({told}) where order_id is not null and {NOBODY} limit 1"):
         return []
     found = rows(connection, f"""
         select order_id from ({told}) where order_id is not null and len(identifiers) > 0
@@ -286,7 +285,7 @@ class LandingCopies:
 
 def _is_gzip(path: Path) -> bool:
     with open(path, "rb") as handle:
-        return handle.read(2) == _GZIP_MAGIC
+        return handle.read(2) == GZIP_MAGIC
 
 
 def _write(path: Path, chunks: Iterator[bytes], *, compressed: bool) -> None:

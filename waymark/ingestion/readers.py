@@ -29,7 +29,7 @@ READ = "_wm_read"
 _CHUNK = 1 << 20
 _HEADER_LIMIT = 1 << 20
 _LONGEST_LINE = 1 << 26
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 NO_VERDICT = "cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_raw, cast(NULL as blob) as _wm_bytes"
 
 
@@ -130,7 +130,7 @@ def _plain(mapping: Mapping, path: Path, scratch: Path, where: str) -> Plain:
         raise FileRefusedError(
             f"this is a Parquet file, and the mapping says {mapping.format}", where=where, remedy=f"Set format: parquet in {mapping.path.name}."
         )
-    compressed = head[:2] == _GZIP_MAGIC
+    compressed = head[:2] == GZIP_MAGIC
     if path.suffix == ".gz" and not compressed:
         raise FileRefusedError("the name ends in .gz, but the content is not gzip", where=where, remedy="Compress it again, or rename it.")
     target, is_empty = path, True

@@ -23,7 +23,7 @@ from waymark.privacy.audit import AuditLog
 # Events that leave, with all their contents that do; those of them that have other contents; and how these showed before.
 LEAVING, TOUCHED, _BEFORE = "_wm_leaving", "_wm_touched", "_wm_before"
 # The key that ingestion made of the text that event_id is the digest of: the digest's bytes, the first being the least.
-_EVENT_KEY = "cast('0x' || array_to_string(list_reverse(regexp_extract_all(event_id, '..')), '') as uhugeint)"
+EVENT_KEY = "cast('0x' || array_to_string(list_reverse(regexp_extract_all(event_id, '..')), '') as uhugeint)"
 _DAY = re.compile(r"event_date=(\d{4}-\d{2}-\d{2})")
 
 
@@ -131,7 +131,7 @@ class Remover:
         """By both keys, because half a digest tells the contents of one id apart, and not those of all. Of an event with several contents those that are left
         contend anew."""
         connection, source = self.connection, literal(self.source)
-        keys = f"select {_EVENT_KEY}, md5_number_upper(content_digest) from {LEAVING}"
+        keys = f"select {EVENT_KEY}, md5_number_upper(content_digest) from {LEAVING}"
         connection.execute(f"delete from raw.event_index where (event_key, content_key) in ({keys})")
         if not rows(connection, f"select 1 from {TOUCHED} limit 1"):
             return

@@ -25,6 +25,7 @@ from waymark.identity.words import node_letters, read_words
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
 from waymark.ingestion.quarantine import erase_quarantined
+from waymark.ingestion.removal import EVENT_KEY
 from waymark.ingestion.tables import create_tables
 from waymark.pipeline import learning, steps
 from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
@@ -52,7 +53,6 @@ from waymark.privacy.tombstones import erasure_key, tombstone
 
 PHASES = ("collected", "landing", "quarantine", "lake", "records", "models", "rebuilt", "forgotten", "certified")
 _LONG = 12  # an id of its own source that is as long as this is looked for without its namespace, too
-_EVENT_KEY = "cast('0x' || array_to_string(list_reverse(regexp_extract_all(event_id, '..')), '') as uhugeint)"
 _IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_conversions": "conversion_id"}
 
 
@@ -134,7 +134,7 @@ class _Erasure:
                 self.working.tombstones += [told for told in more if told not in self.working.tombstones]
                 self._set_tombstones(connection)
                 events = self._events(connection)
-            found = rows(connection, f"select event_id, {_EVENT_KEY}, occurred_at from erased_events order by occurred_at, event_id")
+            found = rows(connection, f"select event_id, {EVENT_KEY}, occurred_at from erased_events order by occurred_at, event_id")
             self.working.numbers = sorted({*self.working.numbers, *(int(str(key)) for _, key, _ in found)})
             self.working.texts = sorted({*self.working.texts, *(str(event) for event, _, _ in found), *self._ids(connection)})
             self.working.since = str(found[0][2]) if found else ""

@@ -133,10 +133,14 @@ def problems(home: Home, request: Request, audited: str | None) -> list[str]:
 
 def audited_digest(home: Home, request_id: str) -> str | None:
     """The digest of a request's certificate that the audit log knows; None where it knows none."""
-    for _, entry in AuditLog(home).lines():
-        if entry and entry.action == "person_erased" and entry.details.get("request_id") == request_id:
-            return str(entry.details.get("certificate"))
-    return None
+    return audited_digests(home).get(request_id)
+
+
+def audited_digests(home: Home) -> dict[str, str]:
+    """The digests of all certificates that the audit log knows, by request; reads the log once."""
+    erased = [entry for _, entry in AuditLog(home).lines() if entry and entry.action == "person_erased"]
+    # Of two entries of one request, which only somebody else could have written, the first stands.
+    return {str(entry.details.get("request_id")): str(entry.details.get("certificate")) for entry in reversed(erased)}
 
 
 def _digest(document: Mapping[str, object]) -> str:

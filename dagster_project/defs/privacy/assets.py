@@ -10,7 +10,7 @@ from dagster_project.lib.instance import POOL
 from dagster_project.lib.policies import RETRIES
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline.anchors import known_anchors, logs
-from waymark.privacy.requests import audited_digest, problems, requests
+from waymark.privacy.requests import audited_digests, problems, requests
 
 _KEY = dg.AssetKey(["privacy", "erasures"])
 
@@ -28,7 +28,8 @@ def erasures(project: ProjectResource) -> Iterator[dg.MaterializeResult[Any] | d
         home = run.project.home
         found = {role or "home": log.verify(known_anchors(home, role)) for role, log in logs(home).items()}
         known = requests(home)
-        broken = {request.request_id: problems(home, request, audited_digest(home, request.request_id)) for request in known}
+        audited = audited_digests(home)
+        broken = {request.request_id: problems(home, request, audited.get(request.request_id)) for request in known}
         listed = [(request.request_id, request.requested_at[:19], request.persons, request.completed_at[:19]) for request in known[-20:]]
         yield dg.MaterializeResult(
             asset_key=_KEY,
