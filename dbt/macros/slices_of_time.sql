@@ -53,7 +53,9 @@
     {%- set cut = cut_of_time() -%}
     {%- set step, kept = cut.group(1), cut.group(2).rsplit('.', 1)[0] ~ '.' ~ this.identifier ~ '__step' -%}
     {%- if step %}
-        {%- set before, parts = compiled_code[:cut.start()].rstrip().rstrip(',') ~ ' select * from ' ~ step, parts_of_keys(cut.group(2)) -%}
+        {#- In the order of time within a part, so that a slice reads its own days of the step and not all of it. -#}
+        {%- set whole = compiled_code[:cut.start()].rstrip().rstrip(',') -%}
+        {%- set before, parts = whole ~ ' select * from ' ~ step ~ ' order by occurred_at asc nulls first', parts_of_keys(cut.group(2)) -%}
         {%- call statement('step') -%}
             create or replace table {{ kept }} as ({{ in_part_of_keys(before, 0, parts) }});
             {%- for part in range(1, parts) %}
