@@ -23,6 +23,7 @@ from waymark.identity.linkage import (
     keep_estimation,
     link_records,
     records_sql,
+    remove_links,
 )  # fmt: skip
 from waymark.identity.probable import Link
 from waymark.ingestion import Mapping as SourceMapping
@@ -99,13 +100,14 @@ def links_of(run: Run) -> Link:
 
 
 def update_links(run: Run, connection: Connection, *, pending_only: bool = False) -> LinkageReport | None:
-    """Brings identity.probable_links up to date in the caller's transaction; None where nothing was estimated yet, or nothing is compared.
+    """Brings identity.probable_links up to date in the caller's transaction; None where nothing was estimated yet, or nothing is compared: then none stands.
 
     pending_only: the events that no finished run has seen, and those of their ids that changed; else all.
     """
     parts = compared_parts(run.mappings)
     estimation = current_estimation(run.project.home, run.secret.fingerprint) if parts else None
     if estimation is None:
+        remove_links(connection)
         return None
     if {told.part for told in estimation.parts} != set(parts):
         raise WaymarkError(

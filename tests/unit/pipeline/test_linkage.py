@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from tests.unit.identity.linkage.people import forms_of
 from waymark.core.errors import MappingError, WaymarkError
+from waymark.core.home import Home
 from waymark.core.settings import load_project
 from waymark.core.warehouse import connect, rows
+from waymark.identity import prepare_identity
 from waymark.identity.linkage import Estimation, keep_estimation
 from waymark.identity.linkage.estimation import PartEstimate
+from waymark.identity.linkage.links import LINKS, STATE, prepare_links
+from waymark.identity.probable import merge_probable
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
-from waymark.pipeline.linkage import compared_parts, estimate_links, update_links
+from waymark.pipeline.linkage import compared_parts, estimate_links, links_of, update_links
 from waymark.pipeline.steps import Run
 from waymark.privacy import Secret
 
@@ -95,6 +100,25 @@ def test_mappings_that_compare_other_parts_than_the_estimation_are_refused(tmp_p
     other = Run(run.project, {"shop": load_mapping(mapping)}, run.secret, cast(Any, None), run.project.home.warehouse)
     with other.open_warehouse() as connection, pytest.raises(WaymarkError, match="other parts than the estimation"):
         update_links(other, connection)
+
+
+def test_links_end_where_nothing_is_compared_any_more(tmp_path: Path) -> None:
+    """As a full refresh would have it: no table of linkage holds anything, no edge stands, and whoever was linked is looked at again."""
+    home = Home(tmp_path)
+    run = Run(cast(Any, SimpleNamespace(home=home)), {}, Secret(b"a secret for tests, long enough"), cast(Any, None), home.warehouse)
+    with connect() as connection:
+        prepare_identity(connection)
+        prepare_links(connection, anew=True)
+        connection.execute(f"""
+            insert into {LINKS} values (1, 2, 0.99, 7, timestamp '2026-01-01', timestamp '2026-01-02'), (1, 2, 0.97, 7, timestamp '2026-01-02', NULL);
+            insert into {STATE} values (7);
+            insert into identity.edges
+            select node_a, node_b, 'probable', valid_from, valid_from, 1, 'e', 'e', probability, 7 from {LINKS} where valid_to is null;
+            create temp table seed_nodes as select 9 as node_id
+        """)
+        merge_probable(connection, links_of(run), threshold=0.95)
+        assert rows(connection, "from temp.seed_nodes order by node_id") == [(1,), (2,), (9,)]
+        assert [rows(connection, f"from {table}") for table in (LINKS, STATE, "identity.edges")] == [[], [], []]
 
 
 def test_two_sources_that_say_different_things_of_a_part_are_refused(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def link_records(connection: Connection, estimation: Estimation, facts: str, *, 
     is_full = touched_events is None or not _is_current(connection, estimation)
     parts = [estimate.part for estimate in estimation.parts]
     prepare_links(connection, anew=False)
-    tells_moved = bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'main' and temporary and table_name = ?", [MOVED]))
+    is_told = _tells_moved(connection)
     if is_full:
-        if tells_moved:
+        if is_told:
             connection.execute(f"create or replace temp table linkage_before as from {LINKS}")
         prepare_links(connection, anew=True)
         connection.execute(f"insert into {FACTS} {facts}")
@@ -73,12 +73,12 @@ def link_records(connection: Connection, estimation: Estimation, facts: str, *, 
         touched = _count(connection, "select count(*) from temp.linkage_touched")
         nodes = "(select node_id from temp.linkage_touched)"
         of_touched = f"node_a in {nodes} or node_b in {nodes}"
-        if tells_moved:
+        if is_told:
             connection.execute(f"create or replace temp table linkage_before as from {LINKS} where {of_touched}")
         connection.execute(f"delete from {LINKS} where {of_touched}")
         _make_wide(connection, estimation, RECORDS)
         compared = _add_links(connection, estimation, "temp.linkage_touched")
-    if tells_moved:
+    if is_told:
         now = f"(from {LINKS})" if is_full else f"(from {LINKS} where {of_touched})"
         connection.execute(f"""
             insert into temp.{MOVED}
@@ -90,6 +90,21 @@ def link_records(connection: Connection, estimation: Estimation, facts: str, *, 
     for name in _TEMPORARY:
         connection.execute(f"drop table if exists temp.{name}")
     return report
+
+
+def remove_links(connection: Connection) -> None:
+    """Empties the tables, in the caller's transaction: nothing is compared, or nothing was estimated. Adds to temp table MOVED where it is there."""
+    prepare_links(connection, anew=False)
+    if not rows(connection, f"select 1 from {STATE} union all select 1 from {LINKS} limit 1"):
+        return
+    if _tells_moved(connection):
+        connection.execute(f"insert into temp.{MOVED} select distinct node_a, node_b from {LINKS} except from temp.{MOVED}")
+    prepare_links(connection, anew=True)
+
+
+def _tells_moved(connection: Connection) -> bool:
+    """Whether somebody wants to know which pairs moved."""
+    return bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'main' and temporary and table_name = ?", [MOVED]))
 
 
 def _is_current(connection: Connection, estimation: Estimation) -> bool:
