@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from waymark.core.warehouse import Connection, rows
-from waymark.identity.linkage.candidates import pairs_sql
+from waymark.identity.linkage.candidates import common_sql, known_pairs_sql
 from waymark.identity.linkage.comparisons import keys_sql, wide_sql
 from waymark.identity.linkage.estimation import Estimation
 from waymark.identity.linkage.records import FACTS, RECORDS, prepare_records, records_sql
 from waymark.identity.linkage.scoring import FREQUENCIES, prepare_frequencies, scored_sql, vectors_sql
 
-LINKS, KEYS, STATE = "identity.probable_links", "identity.comparable_keys", "identity.linkage_state"
+LINKS, KEYS, COMMON, STATE = "identity.probable_links", "identity.comparable_keys", "identity.common_keys", "identity.linkage_state"
 TABLES = {
-    # One row per pair of identifiers and interval (valid_from, valid_to], valid_to NULL for now, with at least LEAST_PROBABILITY; node_a < node_b.
+    # One row per pair of identifiers and interval (valid_from, valid_to], valid_to NULL for now, with at least LEAST_PROBABILITY; node_a < node_b. It ends
+    # where a record changes, or where the last key of both becomes common.
     LINKS: "node_a BIGINT, node_b BIGINT, probability DOUBLE, estimation_version INTEGER, valid_from TIMESTAMP, valid_to TIMESTAMP",
-    # One row per identifier and key by which candidates are found.
-    KEYS: "rule SMALLINT, key_1 BIGINT, key_2 BIGINT, node_id BIGINT",
+    # One row per record (identifier and interval) and key by which candidates are found.
+    KEYS: "rule SMALLINT, key_1 BIGINT, key_2 BIGINT, node_id BIGINT, valid_from TIMESTAMP, valid_to TIMESTAMP",
+    # One row per key that too many identifiers hold, with the instant since which they do: from then on it finds nobody.
+    COMMON: "rule SMALLINT, key_1 BIGINT, key_2 BIGINT, common_from TIMESTAMP",
     # One row: the estimation that the links are of.
     STATE: "estimation_version INTEGER",
 }
@@ -24,8 +27,8 @@ LEAST_PROBABILITY = 0.5
 # Temporary, where it is there before: the pairs whose links are not what they were.
 MOVED = "moved_links"
 _TEMPORARY = (
-    "linkage_facts", "linkage_seen", "linkage_told", "linkage_changed", "linkage_keys", "linkage_crossed", "linkage_touched", "linkage_wide", FREQUENCIES,
-    "linkage_before",
+    "linkage_facts", "linkage_seen", "linkage_told", "linkage_changed", "linkage_keys", "linkage_concerned", "linkage_common", "linkage_crossed",
+    "linkage_touched", "linkage_pairs", "linkage_wide", FREQUENCIES, "linkage_before",
 )  # fmt: skip
 
 
@@ -64,6 +67,7 @@ def link_records(connection: Connection, estimation: Estimation, facts: str, *, 
         connection.execute(f"insert into {RECORDS} {records_sql(FACTS)}")
         _make_wide(connection, estimation, RECORDS)
         connection.execute(f"insert into {KEYS} by name {keys_sql('temp.linkage_wide', parts)}")
+        connection.execute(f"insert into {COMMON} by name {common_sql(KEYS, estimation.block_limit)}")
         connection.execute(f"insert into {STATE} values ({estimation.number})")
         compared = _add_links(connection, estimation, None)
         touched = _count(connection, f"select count(distinct node_id) from {RECORDS}")
@@ -119,7 +123,12 @@ def _make_wide(connection: Connection, estimation: Estimation, records: str) -> 
 
 def _add_links(connection: Connection, estimation: Estimation, touched: str | None) -> int:
     prepare_frequencies(connection, estimation)
-    pairs = f"({pairs_sql(KEYS, 'temp.linkage_wide', estimation.block_limit, touched)})"
+    connection.execute(f"create or replace temp table linkage_pairs as {known_pairs_sql(KEYS, COMMON, touched)}")
+    pairs = """(
+        select l.record as record_l, r.record as record_r, p.node_a, p.node_b, p.valid_from, p.valid_to from temp.linkage_pairs p
+        join temp.linkage_wide l on l.node_id = p.node_a and l.valid_from = p.since_a
+        join temp.linkage_wide r on r.node_id = p.node_b and r.valid_from = p.since_b
+    )"""
     vectors = vectors_sql(pairs, "temp.linkage_wide", [estimate.part for estimate in estimation.parts])
     connection.execute(f"create or replace temp table linkage_told as {scored_sql(vectors, estimation)}")
     connection.execute(f"""
@@ -152,28 +161,32 @@ def _restate_records(connection: Connection, facts: str, touched_events: str) ->
 
 
 def _restate_keys(connection: Connection, estimation: Estimation) -> None:
-    """Keys of the changed identifiers. temp.linkage_touched: these, and whoever holds a key that became common, or is so no more."""
-    changed = f"(select * from {RECORDS} where node_id in (select node_id from temp.linkage_changed))"
-    _make_wide(connection, estimation, changed)
+    """Keys of the changed identifiers. temp.linkage_touched: these, and whoever held a key before it became common, where that instant is another now."""
+    is_changed = "node_id in (select node_id from temp.linkage_changed)"
+    _make_wide(connection, estimation, f"(select * from {RECORDS} where {is_changed})")
     connection.execute(f"create or replace temp table linkage_keys as {keys_sql('temp.linkage_wide', [told.part for told in estimation.parts])}")
-    of_changed = f"select rule, key_1, key_2 from {KEYS} where node_id in (select node_id from temp.linkage_changed)"
-    concerned = f"({of_changed} union select rule, key_1, key_2 from temp.linkage_keys)"
-    concerned_keys = f"{KEYS} semi join temp.linkage_crossed using (rule, key_1, key_2)"
-    common = f"select rule, key_1, key_2 from {concerned_keys} group by all having count(*) > {estimation.block_limit}"
-    connection.execute(f"create or replace temp table linkage_crossed as select rule, key_1, key_2, false as was_common from {concerned}")
-    connection.execute(f"update temp.linkage_crossed c set was_common = true from ({common}) k where (c.rule, c.key_1, c.key_2) = (k.rule, k.key_1, k.key_2)")
-    connection.execute(f"delete from {KEYS} where node_id in (select node_id from temp.linkage_changed)")
+    connection.execute(f"""
+        create or replace temp table linkage_concerned as
+        select rule, key_1, key_2 from {KEYS} where {is_changed} union select rule, key_1, key_2 from temp.linkage_keys
+    """)
+    connection.execute(f"delete from {KEYS} where {is_changed}")
     connection.execute(f"insert into {KEYS} by name select * from temp.linkage_keys")
+    concerned = f"(select * from {KEYS} semi join temp.linkage_concerned using (rule, key_1, key_2))"
+    connection.execute(f"create or replace temp table linkage_common as {common_sql(concerned, estimation.block_limit)}")
+    connection.execute(f"""
+        create or replace temp table linkage_crossed as
+        select rule, key_1, key_2, greatest(coalesce(now.common_from, 'infinity'), coalesce(before.common_from, 'infinity')) as usable_until
+        from temp.linkage_concerned left join temp.linkage_common now using (rule, key_1, key_2) left join {COMMON} before using (rule, key_1, key_2)
+        where now.common_from is distinct from before.common_from
+    """)
+    is_crossed = "common.rule = crossed.rule and common.key_1 = crossed.key_1 and common.key_2 = crossed.key_2"
+    connection.execute(f"delete from {COMMON} common using temp.linkage_crossed crossed where {is_crossed}")
+    connection.execute(f"insert into {COMMON} by name select * from temp.linkage_common semi join temp.linkage_crossed using (rule, key_1, key_2)")
     connection.execute(f"""
         create or replace temp table linkage_touched as
-        with now_common as ({common}),
-        crossed as (
-            select c.rule, c.key_1, c.key_2 from temp.linkage_crossed c left join now_common n using (rule, key_1, key_2)
-            where c.was_common <> (n.rule is not null)
-        )
         select node_id from temp.linkage_changed
         union
-        select node_id from {KEYS} semi join crossed using (rule, key_1, key_2)
+        select node_id from {KEYS} join temp.linkage_crossed using (rule, key_1, key_2) where valid_from < usable_until
     """)
 
 

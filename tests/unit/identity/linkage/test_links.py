@@ -17,7 +17,7 @@ from waymark.core.warehouse import Connection, connect, rows
 from waymark.identity.linkage import EstimateReport, Estimation, Part, estimate, facts_sql, link_records, records_sql
 from waymark.identity.linkage.comparisons import FORMS, LEVELS, wide_sql
 from waymark.identity.linkage.estimation import PartEstimate
-from waymark.identity.linkage.links import KEYS, LINKS, RECORDS
+from waymark.identity.linkage.links import COMMON, KEYS, LINKS, RECORDS
 from waymark.identity.linkage.splink_model import splink_weights
 from waymark.privacy import Secret
 
@@ -126,20 +126,47 @@ def test_links_are_what_the_rules_say_pair_by_pair(connection: Connection, estim
     load_facts(connection, forms)
     report = link_records(connection, estimation, "from temp.told")
     known = records(connection)
-    holders: dict[tuple[object, ...], set[int]] = {}
-    for node, _, _, parts in known:
+    # When each identifier first held a key; from the instant on at which one too many does, it finds nobody.
+    first_held: dict[tuple[object, ...], dict[int, Any]] = {}
+    for node, since, _, parts in known:
         for key in keys(parts, PARTS):
-            holders.setdefault(key, set()).add(node)
-    pairs = {pair for nodes in holders.values() if 2 <= len(nodes) <= limit for pair in combinations(sorted(nodes), 2)}
-    expected = {}
+            held = first_held.setdefault(key, {})
+            held[node] = min(since, held.get(node, since))
+    expected, is_cut = {}, 0
     for (a, since_a, until_a, one), (b, since_b, until_b, other) in combinations(known, 2):
-        if a != b and (a, b) in pairs and (until_b is None or since_a < until_b) and (until_a is None or since_b < until_a):
-            until = min((until for until in (until_a, until_b) if until), default=None)
-            expected[a, b, max(since_a, since_b), until] = probability(one, other, estimation)
+        since = max(since_a, since_b)
+        shared = keys(one, PARTS) & keys(other, PARTS)
+        if a == b or not shared:
+            continue
+        too_many = [sorted(first_held[key].values())[limit : limit + 1] for key in shared]
+        last_usable = None if [] in too_many else max(instant for (instant,) in too_many)
+        until = min((until for until in (until_a, until_b, last_usable) if until), default=None)
+        if until is None or since < until:
+            expected[a, b, since, until] = probability(one, other, estimation)
+            is_cut += until is not None and until == last_usable
+    assert limit == 60 or is_cut > 100
     assert report.compared == len(expected) > 100
     found = {(a, b, since, until): chance for a, b, chance, _, since, until in links(connection)}
     assert set(found) == {key for key, chance in expected.items() if chance >= 0.5} and len(found) > 20
     assert all(abs(float(str(chance)) - expected[key]) < 1e-9 for key, chance in found.items())  # type: ignore[index]
+
+
+def test_a_later_event_changes_no_earlier_link(connection: Connection, estimated: EstimateReport) -> None:
+    """At each instant: what all events say of links before it, is what the events before it said. Every pair that is compared is a link here."""
+    estimation = replace(estimated.estimation, block_limit=5, calibration=((-30.0, 0.1), (30.0, 12.0)))
+    forms, _ = forms_of(80, seed=5)
+    forms += [Form(form.node, form.at + 300, {**form.texts, "town": "graz"}) for form in random.Random(6).sample(forms, 20)]
+    load_facts(connection, forms)
+    link_records(connection, estimation, "from temp.told")
+    in_the_end = links(connection)
+    ended_later = 0
+    for second in (300, 700):
+        (point,) = rows(connection, f"select timestamp '2026-01-01' + to_seconds({second})")[0]
+        link_records(connection, estimation, f"from temp.told where occurred_at < timestamp '{point}'")
+        known = [(*told, until if until is not None and until < point else None) for *told, until in in_the_end if told[-1] < point]  # type: ignore[operator]
+        assert links(connection) == known != []
+        ended_later += sum(row[-1] is None for row in known) - sum(row[-1] is None and row[-2] < point for row in in_the_end)  # type: ignore[operator]
+    assert ended_later > 100
 
 
 def test_splink_weighs_every_pair_alike(connection: Connection, estimated: EstimateReport) -> None:
@@ -192,7 +219,7 @@ def test_an_increment_gives_what_a_rebuild_gives(connection: Connection, estimat
         for _ in range(2):
             states.append([
                 links(connection), rows(connection, f"select * from {RECORDS} order by node_id, valid_from"),
-                rows(connection, f"from {KEYS} order by all nulls last"),
+                rows(connection, f"from {KEYS} order by all nulls last"), rows(connection, f"from {COMMON} order by all nulls last"),
             ])  # fmt: skip
             link_records(connection, estimation, facts)
         assert states[0] == states[1]
