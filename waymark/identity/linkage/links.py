@@ -55,45 +55,60 @@ def link_records(connection: Connection, estimation: Estimation, facts: str, *, 
     facts: SELECT of `records.facts_sql`. touched_events: a relation of event_ids that may have come, gone or changed since the last call; None, or another
     estimation than the last call's: all are made anew.
     """
-    is_full = touched_events is None or not _is_current(connection, estimation)
-    parts = [estimate.part for estimate in estimation.parts]
     prepare_links(connection, anew=False)
-    is_told = _tells_moved(connection)
-    if is_full:
-        if is_told:
-            connection.execute(f"create or replace temp table linkage_before as from {LINKS}")
-        prepare_links(connection, anew=True)
-        connection.execute(f"insert into {FACTS} {facts}")
-        connection.execute(f"insert into {RECORDS} {records_sql(FACTS)}")
-        _make_wide(connection, estimation, RECORDS)
-        connection.execute(f"insert into {KEYS} by name {keys_sql('temp.linkage_wide', parts)}")
-        connection.execute(f"insert into {COMMON} by name {common_sql(KEYS, estimation.block_limit)}")
-        connection.execute(f"insert into {STATE} values ({estimation.number})")
-        compared = _add_links(connection, estimation, None)
-        touched = _count(connection, f"select count(distinct node_id) from {RECORDS}")
-    else:
-        _restate_records(connection, facts, str(touched_events))
-        _restate_keys(connection, estimation)
-        touched = _count(connection, "select count(*) from temp.linkage_touched")
-        nodes = "(select node_id from temp.linkage_touched)"
-        of_touched = f"node_a in {nodes} or node_b in {nodes}"
-        if is_told:
-            connection.execute(f"create or replace temp table linkage_before as from {LINKS} where {of_touched}")
-        connection.execute(f"delete from {LINKS} where {of_touched}")
-        _make_wide(connection, estimation, RECORDS)
-        compared = _add_links(connection, estimation, "temp.linkage_touched")
-    if is_told:
-        now = f"(from {LINKS})" if is_full else f"(from {LINKS} where {of_touched})"
-        connection.execute(f"""
-            insert into temp.{MOVED}
-            select distinct node_a, node_b from (({now} except from temp.linkage_before) union all (from temp.linkage_before except {now}))
-            except from temp.{MOVED}
-        """)
+    compared = touched = 0
+    if touched_events is None or not _is_current(connection, estimation):
+        compared, touched = _link_anew(connection, estimation, facts)
+    elif rows(connection, f"select 1 from {touched_events} limit 1"):
+        compared, touched = _link_touched(connection, estimation, facts, touched_events)
     records, links = (_count(connection, f"select count(*) from {table} where valid_to is null") for table in (RECORDS, LINKS))
     report = LinkageReport(records, links, compared, touched)
     for name in _TEMPORARY:
         connection.execute(f"drop table if exists temp.{name}")
     return report
+
+
+def _link_anew(connection: Connection, estimation: Estimation, facts: str) -> tuple[int, int]:
+    """Pairs that were compared, and identifiers."""
+    connection.execute(f"create or replace temp table linkage_before as from {LINKS}")
+    prepare_links(connection, anew=True)
+    connection.execute(f"insert into {FACTS} {facts}")
+    connection.execute(f"insert into {RECORDS} {records_sql(FACTS)}")
+    _make_wide(connection, estimation, RECORDS)
+    connection.execute(f"insert into {KEYS} by name {keys_sql('temp.linkage_wide', [told.part for told in estimation.parts])}")
+    connection.execute(f"insert into {COMMON} by name {common_sql(KEYS, estimation.block_limit)}")
+    connection.execute(f"insert into {STATE} values ({estimation.number})")
+    connection.execute(f"create or replace temp table linkage_pairs as {known_pairs_sql(KEYS, COMMON)}")
+    compared = _add_links(connection, estimation)
+    _name_moved(connection, LINKS)
+    return compared, _count(connection, f"select count(distinct node_id) from {RECORDS}")
+
+
+def _link_touched(connection: Connection, estimation: Estimation, facts: str, touched_events: str) -> tuple[int, int]:
+    """The same, of the touched identifiers. Of all others nothing is read but the records of those that a touched one is compared with."""
+    _restate_records(connection, facts, touched_events)
+    if not rows(connection, "select 1 from temp.linkage_changed limit 1"):
+        return 0, 0
+    _restate_keys(connection, estimation)
+    touched = "(select node_id from temp.linkage_touched)"
+    of_touched = f"(from {LINKS} where node_a in {touched} or node_b in {touched})"
+    connection.execute(f"create or replace temp table linkage_before as {of_touched}")
+    connection.execute(f"delete from {LINKS} where node_a in {touched} or node_b in {touched}")
+    connection.execute(f"create or replace temp table linkage_pairs as {known_pairs_sql(KEYS, COMMON, 'temp.linkage_touched')}")
+    of_pairs = "select node_a from temp.linkage_pairs union all select node_b from temp.linkage_pairs"
+    _make_wide(connection, estimation, f"(select * from {RECORDS} where node_id in ({of_pairs}))")
+    compared = _add_links(connection, estimation)
+    _name_moved(connection, of_touched)
+    return compared, _count(connection, "select count(*) from temp.linkage_touched")
+
+
+def _name_moved(connection: Connection, now: str) -> None:
+    if _tells_moved(connection):
+        connection.execute(f"""
+            insert into temp.{MOVED}
+            select distinct node_a, node_b from ((from {now} except from temp.linkage_before) union all (from temp.linkage_before except from {now}))
+            except from temp.{MOVED}
+        """)
 
 
 def remove_links(connection: Connection) -> None:
@@ -121,9 +136,9 @@ def _make_wide(connection: Connection, estimation: Estimation, records: str) -> 
     connection.execute(f"create or replace temp table linkage_wide as select row_number() over () as record, * from ({wide})")
 
 
-def _add_links(connection: Connection, estimation: Estimation, touched: str | None) -> int:
+def _add_links(connection: Connection, estimation: Estimation) -> int:
+    """Links of temp.linkage_pairs, whose records are in temp.linkage_wide. Gives the number of pairs."""
     prepare_frequencies(connection, estimation)
-    connection.execute(f"create or replace temp table linkage_pairs as {known_pairs_sql(KEYS, COMMON, touched)}")
     pairs = """(
         select l.record as record_l, r.record as record_r, p.node_a, p.node_b, p.valid_from, p.valid_to from temp.linkage_pairs p
         join temp.linkage_wide l on l.node_id = p.node_a and l.valid_from = p.since_a

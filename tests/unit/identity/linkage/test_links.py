@@ -15,6 +15,7 @@ import pytest
 from tests.unit.identity.linkage.people import PARTS, SECRET, Form, forms_of, load_facts
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.identity.linkage import EstimateReport, Estimation, Part, estimate, facts_sql, link_records, records_sql
+from waymark.identity.linkage import links as links_module
 from waymark.identity.linkage.comparisons import FORMS, LEVELS, wide_sql
 from waymark.identity.linkage.estimation import PartEstimate
 from waymark.identity.linkage.links import COMMON, KEYS, LINKS, RECORDS
@@ -223,6 +224,30 @@ def test_an_increment_gives_what_a_rebuild_gives(connection: Connection, estimat
             ])  # fmt: skip
             link_records(connection, estimation, facts)
         assert states[0] == states[1]
+
+
+def test_an_increment_reads_the_records_that_it_compares_and_no_others(
+    connection: Connection, estimated: EstimateReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms, _ = forms_of(150, seed=9)
+    load_facts(connection, [*forms, Form(1_000_000, 999, forms[0].texts)])
+    connection.execute("create temp table batch as select event_id from told where node_id < 1000000")
+    late = "(select * from temp.told where node_id < 1000000 or event_id in (from temp.batch))"
+    link_records(connection, estimated.estimation, f"from {late}")
+    widened = []
+    make_wide = links_module._make_wide
+
+    def counting(connection: Connection, estimation: Estimation, of: str) -> None:
+        widened.append(int(str(rows(connection, f"select count(*) from {of}")[0][0])))
+        make_wide(connection, estimation, of)
+
+    monkeypatch.setattr(links_module, "_make_wide", counting)
+    connection.execute("delete from batch")
+    assert link_records(connection, estimated.estimation, f"from {late}", touched_events="temp.batch").compared == 0 == len(widened)
+    connection.execute("insert into batch select event_id from told where node_id = 1000000")
+    report = link_records(connection, estimated.estimation, f"from {late}", touched_events="temp.batch")
+    assert report.touched == 1 and widened[0] == 1 and widened[1:] == [report.compared + 1] and 1 < widened[1] < len(forms) / 2
+    assert any(node == 1_000_000 for _, node, *_ in links(connection))
 
 
 def test_a_form_is_about_the_account_before_the_address_before_the_device(connection: Connection) -> None:
