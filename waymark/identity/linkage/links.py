@@ -24,8 +24,8 @@ TABLES = {
     STATE: "estimation_version INTEGER",
 }
 LEAST_PROBABILITY = 0.5
-# Temporary, where it is there before: the pairs whose links are not what they were.
-MOVED = "moved_links"
+# Temporary, where they are there before: the pairs whose links are not what they were; the identifiers of whom an event told something, or does no longer.
+MOVED, SEEN = "moved_links", "told_nodes"
 _TEMPORARY = (
     "linkage_facts", "linkage_seen", "linkage_told", "linkage_changed", "linkage_keys", "linkage_concerned", "linkage_common", "linkage_crossed",
     "linkage_touched", "linkage_pairs", "linkage_wide", FREQUENCIES, "linkage_before",
@@ -50,7 +50,7 @@ def prepare_links(connection: Connection, *, anew: bool) -> None:
 
 
 def link_records(connection: Connection, estimation: Estimation, facts: str, *, touched_events: str | None = None) -> LinkageReport:
-    """Brings the tables up to date, in the caller's transaction; repeating it changes nothing. Adds to temp table MOVED where it is there.
+    """Brings the tables up to date, in the caller's transaction; repeating it changes nothing. Adds to temp tables MOVED and SEEN where they are there.
 
     facts: SELECT of `records.facts_sql`. touched_events: a relation of event_ids that may have come, gone or changed since the last call; None, or another
     estimation than the last call's: all are made anew.
@@ -103,7 +103,7 @@ def _link_touched(connection: Connection, estimation: Estimation, facts: str, to
 
 
 def _name_moved(connection: Connection, now: str) -> None:
-    if _tells_moved(connection):
+    if _is_asked(connection, MOVED):
         connection.execute(f"""
             insert into temp.{MOVED}
             select distinct node_a, node_b from ((from {now} except from temp.linkage_before) union all (from temp.linkage_before except from {now}))
@@ -116,14 +116,14 @@ def remove_links(connection: Connection) -> None:
     prepare_links(connection, anew=False)
     if not rows(connection, f"select 1 from {STATE} union all select 1 from {LINKS} limit 1"):
         return
-    if _tells_moved(connection):
+    if _is_asked(connection, MOVED):
         connection.execute(f"insert into temp.{MOVED} select distinct node_a, node_b from {LINKS} except from temp.{MOVED}")
     prepare_links(connection, anew=True)
 
 
-def _tells_moved(connection: Connection) -> bool:
-    """Whether somebody wants to know which pairs moved."""
-    return bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'main' and temporary and table_name = ?", [MOVED]))
+def _is_asked(connection: Connection, table: str) -> bool:
+    """Whether somebody wants to know what this temporary table is to tell."""
+    return bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'main' and temporary and table_name = ?", [table]))
 
 
 def _is_current(connection: Connection, estimation: Estimation) -> bool:
@@ -162,6 +162,8 @@ def _restate_records(connection: Connection, facts: str, touched_events: str) ->
         create or replace temp table linkage_seen as
         select distinct node_id from {FACTS} where event_id in {events} union select node_id from temp.linkage_facts
     """)
+    if _is_asked(connection, SEEN):
+        connection.execute(f"insert into temp.{SEEN} from temp.linkage_seen except from temp.{SEEN}")
     connection.execute(f"delete from {FACTS} where event_id in {events}")
     connection.execute(f"insert into {FACTS} from temp.linkage_facts")
     of_seen = "node_id in (select node_id from temp.linkage_seen)"

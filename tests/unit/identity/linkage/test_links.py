@@ -14,12 +14,14 @@ import pytest
 
 from tests.unit.identity.linkage.people import PARTS, SECRET, Form, forms_of, load_facts
 from waymark.core.warehouse import Connection, connect, rows
+from waymark.identity import prepare_identity
 from waymark.identity.linkage import EstimateReport, Estimation, Part, estimate, facts_sql, link_records, records_sql
 from waymark.identity.linkage import links as links_module
 from waymark.identity.linkage.comparisons import FORMS, LEVELS, wide_sql
 from waymark.identity.linkage.estimation import PartEstimate
-from waymark.identity.linkage.links import COMMON, KEYS, LINKS, RECORDS
+from waymark.identity.linkage.links import COMMON, KEYS, LINKS, MOVED, RECORDS
 from waymark.identity.linkage.splink_model import splink_weights
+from waymark.identity.probable import RETOLD, merge_probable, rebuild_probable
 from waymark.privacy import Secret
 
 Told = dict[str, Any]
@@ -248,6 +250,28 @@ def test_an_increment_reads_the_records_that_it_compares_and_no_others(
     report = link_records(connection, estimated.estimation, f"from {late}", touched_events="temp.batch")
     assert report.touched == 1 and widened[0] == 1 and widened[1:] == [report.compared + 1] and 1 < widened[1] < len(forms) / 2
     assert any(node == 1_000_000 for _, node, *_ in links(connection))
+
+
+@pytest.mark.parametrize("late", ["e000000", "e000002", "e000003"])
+def test_an_edge_tells_of_the_same_events_in_whatever_order_they_arrive(connection: Connection, estimated: EstimateReport, late: str) -> None:
+    """Several events at one instant say the same; the least id is told, though the one that comes last changes no record."""
+    texts = {"given": "gustav", "family": "imhof", "birth": "1961-03-17", "town": "graz", "street": "mill road 5"}
+    load_facts(connection, [Form(2, 20, texts), Form(1, 10, texts), Form(2, 20, texts), Form(1, 20, texts)])
+    prepare_identity(connection)
+    connection.execute(f"create temp table arrived as select event_id from told where event_id <> '{late}'; create temp table batch as from arrived")
+    connection.execute("create temp table seed_nodes (node_id bigint)")
+    facts = "select told.* from temp.told join temp.arrived using (event_id)"
+
+    def link(connection: Connection, pending_only: bool) -> None:
+        link_records(connection, estimated.estimation, facts, touched_events="temp.batch" if pending_only else None)
+
+    rebuild_probable(connection, link, threshold=0.95)
+    before = rows(connection, "from identity.edges")
+    connection.execute(f"insert into arrived values ('{late}'); delete from batch; insert into batch values ('{late}')")
+    merge_probable(connection, link, threshold=0.95)
+    ((*_, first, last, _, _),) = after = rows(connection, "from identity.edges")
+    assert (first, last) == ("e000000", "e000000")
+    assert rows(connection, f"from temp.{RETOLD}") == ([] if before == after else [(1, 2)]) and rows(connection, f"from temp.{MOVED}") == []
 
 
 def test_a_form_is_about_the_account_before_the_address_before_the_device(connection: Connection) -> None:
