@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.linkage_world import COMPARE
 from ml.datasets import Dataset, load_for
 from ml.evaluation import auc_difference
 from ml.features import VIEWS, model_fields
@@ -25,6 +26,7 @@ from waymark.core.settings import load_project
 from waymark.core.warehouse import OUTPUTS, rows
 from waymark.pipeline import steps
 from waymark.pipeline.leaks import _sample, check_leaks
+from waymark.pipeline.linkage import estimate_links
 from waymark.pipeline.steps import Run
 
 pytestmark = pytest.mark.prove
@@ -33,20 +35,26 @@ SEED = 5
 VALUE = "model.waymark.feat_customer_value"
 
 
-def built(directory: Path, customers: int, **rates: float) -> Run:
-    """The demo's project with a world of its own, up to the features."""
+def built(directory: Path, customers: int, compare: str = "", **rates: float) -> Run:
+    """The demo's project with a world of its own, up to the features. compare: what the mapping says besides."""
     settings = demo_project(directory) / "waymark.yml"
     settings.write_text(settings.read_text().replace("min_positives: 200 ", "min_positives: 30 "))
     project = load_project(directory)
     spec = WorldSpec(customers=customers, seed=SEED, mechanisms={**DEFAULT_MECHANISMS, **rates}, is_identified=True)
     generate_world(project.home.root / "landing" / "waymark_world", directory / "truth", spec)
+    with project.mapping_path("waymark_world").open("a", encoding="utf-8") as mapping:
+        mapping.write(compare)
     run = steps.preflight(project)
     share_manifest(run)
+    _built(run)
+    return run
+
+
+def _built(run: Run) -> None:
     for name, step in run_steps(run, checks=False):
         if name == "publish":
             break
         step()
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +138,17 @@ def test_rows_that_the_source_dates_back_are_refused_by_name(tmp_path: Path) -> 
     leaks = check_leaks(run, seed=7)
     assert [(leak.feature, leak.how) for leak in leaks] == [("newsletter_subscribed", "received")]
     assert "email_touch_count_90d" in leaks[0].sentence
+
+
+def test_a_project_that_links_people_by_names_has_no_leaks(tmp_path: Path) -> None:
+    """The sample alone would make common names rare, and link whom the whole does not."""
+    run = built(tmp_path / "project", 800, COMPARE, names=1.0, households=0.3, second_accounts=0.6)
+    estimate_links(run)
+    _built(run)
+    with run.open_warehouse() as connection:
+        linked = "select distinct unnest([node_a, node_b]) as node_id from identity.edges where estimation_version > 0"
+        ((point,),) = rows(connection, "select max(as_of_at) from features.label_conversion")
+        _sample(connection, point, 7)
+        ((count,),) = rows(connection, f"select count(*) from ({linked}) semi join temp.sampled_nodes using (node_id)")
+    assert int(str(count)) > 10
+    assert check_leaks(run, seed=7) == ()

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from waymark.core.warehouse import Connection, rows
 from waymark.identity.evidence import sighted_event_sql, sighting_sql
-from waymark.identity.linkage.links import LINKS, MOVED, prepare_links
+from waymark.identity.linkage.links import LINKS, MOVED, SEEN, prepare_links
 from waymark.identity.linkage.records import FACTS
 from waymark.identity.probabilities import PROBABLE
+from waymark.identity.tables import drop_temporary
 
+# Temporary: pairs whose links are what they were, and whose edges tell of other events.
+RETOLD = "retold_links"
 # Brings identity.probable_links up to date in the transaction; True: with the pending events alone, naming the pairs that moved in MOVED.
 Link = Callable[[Connection, bool], object]
 
@@ -23,15 +26,16 @@ def rebuild_probable(connection: Connection, link: Link | None, *, threshold: fl
 
 
 def merge_probable(connection: Connection, link: Link | None, *, threshold: float) -> None:
-    """Brings the same up to date; adds to seed_nodes. Leaves temp table MOVED (node_a, node_b): pairs whose links are not what they were."""
+    """Brings the same up to date; adds to seed_nodes.
+
+    Leaves temp tables MOVED (node_a, node_b): pairs whose links are not what they were; and RETOLD (node_a, node_b): of the others, those whose edges are not.
+    """
     prepare_links(connection, anew=False)
     connection.execute(f"create or replace temp table {MOVED} (node_a BIGINT, node_b BIGINT)")
+    connection.execute(f"create or replace temp table {SEEN} (node_id BIGINT)")
     if link:
         link(connection, True)
-    if rows(connection, f"select 1 from temp.{MOVED} limit 1"):
-        moved = f"exists (from temp.{MOVED} moved where moved.node_a = {{0}}.node_a and moved.node_b = {{0}}.node_b)"
-        connection.execute(f"delete from identity.edges where evidence_kind = '{PROBABLE}' and {moved.format('edges')}")
-        _add_edges(connection, threshold, moved.format("links"))
+    _restate_edges(connection, threshold)
     # A link between identifiers that were not there, or were over-shared, comes into force when they are or no longer are: both its ends are looked at.
     connection.execute(
         f"""
@@ -45,6 +49,28 @@ def merge_probable(connection: Connection, link: Link | None, *, threshold: floa
         except select node_id from temp.seed_nodes
         """
     )
+
+
+def _restate_edges(connection: Connection, threshold: float) -> None:
+    """Edges of the pairs that moved, and of those of whom an event told something: it may be the first of several at a link's instant, and change no link."""
+    connection.execute(f"create or replace temp table {RETOLD} (node_a BIGINT, node_b BIGINT)")
+    if not rows(connection, f"select 1 from temp.{MOVED} union all select 1 from temp.{SEEN} limit 1"):
+        return
+    of_edges, of_links = (
+        f"(exists (from temp.{MOVED} moved where moved.node_a = {of}.node_a and moved.node_b = {of}.node_b)"
+        f" or {of}.node_a in (select node_id from temp.{SEEN}) or {of}.node_b in (select node_id from temp.{SEEN}))"
+        for of in ("edges", "links")
+    )
+    standing = f"from identity.edges where evidence_kind = '{PROBABLE}' and {of_edges}"
+    connection.execute(f"create or replace temp table edges_before as {standing}")
+    connection.execute(f"delete {standing}")
+    _add_edges(connection, threshold, of_links)
+    connection.execute(f"""
+        insert into temp.{RETOLD}
+        select distinct node_a, node_b from ((from temp.edges_before except {standing}) union all ({standing} except from temp.edges_before))
+        except from temp.{MOVED}
+    """)
+    drop_temporary(connection, ("edges_before",))
 
 
 def _add_edges(connection: Connection, threshold: float, condition: str) -> None:

@@ -14,9 +14,9 @@ from waymark.identity.changes import CustomerChange, changes_of_last_run, log_ch
 from waymark.identity.clusters import JoinRules, find_affected, rebuild_memberships, restate_memberships
 from waymark.identity.customer_id import pad_parameters
 from waymark.identity.evidence import merge_evidence, read_pending, rebuild_evidence
-from waymark.identity.linkage.links import MOVED
+from waymark.identity.linkage.links import MOVED, SEEN
 from waymark.identity.negatives import merge_negatives, rebuild_negatives
-from waymark.identity.probable import Link, merge_probable, rebuild_probable
+from waymark.identity.probable import RETOLD, Link, merge_probable, rebuild_probable
 from waymark.identity.report import IdentityReport, counts, customer_count
 from waymark.identity.restatement import add_restatements
 from waymark.identity.tables import drop_temporary, prepare_identity, replace_identity
@@ -31,7 +31,7 @@ _TEMPORARY = (
     *("withdrawn_nodes", "withdrawn_pairs", "witnesses", "node_updates", "edge_updates", "relinked_nodes", "relinked_edges", "seed_nodes", "affected_nodes"),
     *("fresh_clusters", "fresh_history", "stale_history", "changed_nodes", "changed_history", "changed_memberships", "changed_node_events"),
     *("operator_words", "word_spells", "judged_keys", "judged_orders", "shared_keys", "negatives_before", "links_before", "changed_negatives", "changed_words"),
-    *("stale_clusters", "changes_of_customers", MOVED),
+    *("stale_clusters", "changes_of_customers", MOVED, SEEN, RETOLD),
     *("run_orders", "order_events", "moved_conversions", "run_events", "run_session_keys", "all_session_keys", "active_nodes"),
 )
 

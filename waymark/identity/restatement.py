@@ -254,6 +254,8 @@ def _restate_nodes(connection: Connection) -> None:
         select unnest([node_a, node_b]) from temp.changed_words
         union
         select unnest([node_a, node_b]) from temp.moved_links
+        union
+        select unnest([node_a, node_b]) from temp.retold_links
         """
     )
     connection.execute("insert into identity.restated_nodes select node_id from temp.active_nodes except select node_id from identity.restated_nodes")

@@ -27,8 +27,9 @@ def shipped_files() -> list[Path]:
 def code_digest() -> str:
     """First 16 hex digits of a SHA-256 over names and contents of the dbt project and of the code that resolves identities."""
     digest = hashlib.sha256()
-    for path in [*shipped_files(), *sorted(IDENTITY.glob("*.py"))]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    named = [(path.name, path) for path in shipped_files()] + sorted((path.relative_to(IDENTITY).as_posix(), path) for path in IDENTITY.rglob("*.py"))
+    for name, path in named:
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

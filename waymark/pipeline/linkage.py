@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from waymark.core.clock import wall_now
 from waymark.core.errors import MappingError, WaymarkError
 from waymark.core.home import Home
-from waymark.core.warehouse import Connection, rows
+from waymark.core.warehouse import Connection, first_line, rows
 from waymark.identity.linkage import (
     EstimateReport,
     LinkageReport,
@@ -22,11 +22,16 @@ from waymark.identity.linkage import (
     facts_sql,
     keep_estimation,
     link_records,
+    put_in_force,
     records_sql,
+    remove_links,
+    version_in_force,
 )  # fmt: skip
 from waymark.identity.probable import Link
 from waymark.ingestion import Mapping as SourceMapping
 from waymark.ingestion.tables import comparables_sql
+from waymark.pipeline.progress import notice
+from waymark.privacy.audit import AuditLog
 
 if TYPE_CHECKING:
     from waymark.pipeline.steps import Run
@@ -51,27 +56,43 @@ def compared_parts(mappings: Mapping[str, SourceMapping]) -> list[Part]:
 
 
 def estimate_links(run: Run, progress: Callable[[str], None] | None = None) -> EstimateReport:
-    """Estimates from the events of the last run, keeps the artifact as the one in force, and appends to the home's log of estimations. The next run links by
-    it, whether or not it has new files.
+    """Estimates from the events of the last run, logs it, and puts it in force: the next run links by it, whether or not it has new files.
 
-    Raises WaymarkError where nothing is compared, too little is known, or no run has been finished.
+    That MLflow does not take its charts is told and no error. Raises WaymarkError where nothing is compared, too little is known, no run has been finished, or
+    the audit log cannot be written: then the estimation before stays in force.
     """
     with run.open_warehouse() as connection:
         _require_events(connection)
         connection.execute(f"create or replace temp table linkage_facts as {facts_sql(comparables_sql(connection))}")
         connection.execute(f"create or replace temp table linkage_known as {records_sql('temp.linkage_facts')}")
         report = estimate(connection, "temp.linkage_known", compared_parts(run.mappings), fingerprint=run.secret.fingerprint, progress=progress)
-    run.project.home.mark_unpublished()
-    path = keep_estimation(run.project.home, report.estimation)
-    _log(run.project.home, path, report)
+    _put_in_force(run.project.home, report)
     if progress:
         progress("linkage: charts")
     _record(run.project.home, report)
     return report
 
 
+def _put_in_force(home: Home, report: EstimateReport) -> None:
+    """In this order, so that nothing is in force that no log tells of."""
+    estimation = report.estimation
+    path = keep_estimation(home, estimation)
+    _log(home, path, report)
+    details = {"before": version_in_force(home), "after": estimation.version, "number": estimation.number, "records": report.records}
+    AuditLog(home).append("links_estimated", details=details)
+    home.mark_unpublished()
+    put_in_force(home, estimation)
+
+
 def _record(home: Home, report: EstimateReport) -> None:
     """A run of MLflow's experiment EXPERIMENT: what was estimated from what, and Splink's charts of it. Aggregates alone."""
+    try:
+        _record_charts(home, report)
+    except Exception as error:  # the estimation is in force by now
+        notice(f"The estimation {report.estimation.version} is in force and logged; MLflow did not take its charts: {first_line(error)}")
+
+
+def _record_charts(home: Home, report: EstimateReport) -> None:
     from ml.registry import Recorder
 
     estimation = report.estimation
@@ -99,13 +120,14 @@ def links_of(run: Run) -> Link:
 
 
 def update_links(run: Run, connection: Connection, *, pending_only: bool = False) -> LinkageReport | None:
-    """Brings identity.probable_links up to date in the caller's transaction; None where nothing was estimated yet, or nothing is compared.
+    """Brings identity.probable_links up to date in the caller's transaction; None where nothing was estimated yet, or nothing is compared: then none stands.
 
     pending_only: the events that no finished run has seen, and those of their ids that changed; else all.
     """
     parts = compared_parts(run.mappings)
     estimation = current_estimation(run.project.home, run.secret.fingerprint) if parts else None
     if estimation is None:
+        remove_links(connection)
         return None
     if {told.part for told in estimation.parts} != set(parts):
         raise WaymarkError(

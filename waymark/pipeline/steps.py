@@ -17,6 +17,7 @@ from waymark.core.home import read_json
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows, storage_problem
 from waymark.identity import IdentityReport, clear_restatements, prepare_identity, request_days, resolve_identities
+from waymark.identity.probable import Link
 from waymark.ingestion import (
     CONTENT_COLUMNS,
     IngestReport,
@@ -206,13 +207,16 @@ def _build(run: Run, name: str, *, select: str | None = None, exclude: str | Non
     return results
 
 
-def resolve(run: Run, *, quiet: bool = False) -> IdentityReport:
-    """Links, components, customer ids, and what the second selection must re-state; one transaction. quiet: is no stage of the run that is told."""
+def resolve(run: Run, *, quiet: bool = False, link: Link | None = None) -> IdentityReport:
+    """Links, components, customer ids, and what the second selection must re-state; one transaction.
+
+    quiet: is no stage of the run that is told. link: in the place of the project's own probable links.
+    """
     full_refresh = rebuilding(run)
     with Stage("identity", quiet=quiet) as stage, run.open_warehouse() as connection:
         report = resolve_identities(
             connection, settings=run.project.settings, customer_id_pads=run.secret.pads, full_refresh=full_refresh,
-            link=links_of(run), progress=tell,
+            link=link or links_of(run), progress=tell,
         )  # fmt: skip
         stage.rows = report.nodes
         stage.detail = f"{report.customers:,} customers, {report.edges:,} links, {report.over_shared:,} identifiers shared by too many"

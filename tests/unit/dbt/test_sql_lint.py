@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from waymark.identity.changes import RESTATED
+from waymark.identity.changes import REASONS, RESTATED
 from waymark.pipeline.dbt_sources import sources_document
 from waymark.pipeline.kept_digests import STORED_AS
 from waymark.pipeline.publish import COMPUTED, LOG_TABLES
@@ -353,3 +353,11 @@ def test_what_a_word_is_announced_to_restate_is_counted_by_the_models_own_scopes
             if tables := {IDENTITY_SCOPES[scope] for scope in scopes if scope in IDENTITY_SCOPES}:
                 named[f"{path.relative_to(DBT / 'models').parts[0]}.{model['name']}"] = tables
     assert {table: set(re.findall(r"identity\.(restated_\w+)", condition)) for table, condition in RESTATED.items()} == named
+
+
+def test_every_reason_why_a_customer_changed_passes_the_models_test_and_is_described() -> None:
+    (model,) = yaml.safe_load((DBT / "models" / "marts" / "fct_identity_restatements.yml").read_text())["models"]
+    (column,) = [column for column in model["columns"] if column["name"] == "why"]
+    (test,) = column["data_tests"]
+    assert sorted(test["accepted_values"]["arguments"]["values"]) == sorted(REASONS)
+    assert [reason for reason in REASONS if reason not in column["description"]] == []

@@ -5,20 +5,28 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from tests.unit.identity.linkage.people import forms_of
-from waymark.core.errors import MappingError, WaymarkError
+from waymark.core.errors import MappingError, StorageError, WaymarkError
+from waymark.core.home import Home
 from waymark.core.settings import load_project
 from waymark.core.warehouse import connect, rows
-from waymark.identity.linkage import Estimation, keep_estimation
+from waymark.identity import prepare_identity
+from waymark.identity.linkage import EstimateReport, Estimation, Part, current_estimation, keep_estimation, put_in_force
 from waymark.identity.linkage.estimation import PartEstimate
+from waymark.identity.linkage.links import LINKS, STATE, prepare_links
+from waymark.identity.probable import merge_probable
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
-from waymark.pipeline.linkage import compared_parts, estimate_links, update_links
+from waymark.pipeline import linkage
+from waymark.pipeline.linkage import compared_parts, estimate_links, links_of, update_links
+from waymark.pipeline.progress import Notice, listening
 from waymark.pipeline.steps import Run
 from waymark.privacy import Secret
+from waymark.privacy.audit import AuditLog
 
 MAPPING = """
 source: {source}
@@ -62,6 +70,12 @@ def make_run(folder: Path, count: int) -> tuple[Run, dict[str, int]]:
     return Run(project, {"shop": mapping}, secret, cast(Any, None), project.home.warehouse), {str(node): who for node, who in person.items()}
 
 
+def even_estimation(parts: list[Part], fingerprint: str, seed: int = 7) -> Estimation:
+    even = (0.125,) * 8
+    told = tuple(PartEstimate(part, even, even, (), (), 0.01) for part in parts)
+    return Estimation(told, 0.001, (), 60, ((-30.0, -30.0), (30.0, 30.0)), fingerprint, 5, seed)
+
+
 @pytest.mark.prove
 def test_files_become_links_when_somebody_asks(tmp_path: Path) -> None:
     run, person = make_run(tmp_path, 400)
@@ -87,14 +101,62 @@ def test_files_become_links_when_somebody_asks(tmp_path: Path) -> None:
 
 def test_mappings_that_compare_other_parts_than_the_estimation_are_refused(tmp_path: Path) -> None:
     run, _ = make_run(tmp_path, 5)
-    even = (0.125,) * 8
-    parts = tuple(PartEstimate(part, even, even, (), (), 0.01) for part in compared_parts(run.mappings))
-    keep_estimation(run.project.home, Estimation(parts, 0.001, (), 60, ((-30.0, -30.0), (30.0, 30.0)), run.secret.fingerprint, 5, 7))
+    estimation = even_estimation(compared_parts(run.mappings), run.secret.fingerprint)
+    keep_estimation(run.project.home, estimation)
+    put_in_force(run.project.home, estimation)
     mapping = tmp_path / "shop.yml"
     mapping.write_text(mapping.read_text().replace("  town: {column: town, kind: place}\n", ""))
     other = Run(run.project, {"shop": load_mapping(mapping)}, run.secret, cast(Any, None), run.project.home.warehouse)
     with other.open_warehouse() as connection, pytest.raises(WaymarkError, match="other parts than the estimation"):
         update_links(other, connection)
+
+
+def test_an_estimation_is_in_force_only_once_it_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path)
+    first, second = (EstimateReport(even_estimation([], "0" * 16, seed), 5, 0, 0.0, (), 1, {}, 0.0) for seed in (7, 8))
+    linkage._put_in_force(home, first)
+    with monkeypatch.context() as patched, pytest.raises(StorageError):
+        patched.setattr(AuditLog, "append", refuse)
+        linkage._put_in_force(home, second)
+    assert current_estimation(home, "0" * 16) == first.estimation
+    with monkeypatch.context() as patched, pytest.raises(StorageError):
+        patched.setattr(linkage, "put_in_force", refuse)
+        linkage._put_in_force(home, second)
+    logged = [(entry.action, entry.details["before"], entry.details["after"]) for _, entry in AuditLog(home).lines() if entry]
+    versions = first.estimation.version, second.estimation.version
+    assert logged == [("links_estimated", None, versions[0]), ("links_estimated", *versions)]
+    assert current_estimation(home, "0" * 16) == first.estimation
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise StorageError("the disk is full")
+
+
+def test_that_mlflow_fails_is_told_and_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml.registry.Recorder", refuse)
+    heard: list[object] = []
+    with listening(heard.append):
+        linkage._record(Home(tmp_path), EstimateReport(even_estimation([], "0" * 16), 5, 0, 0.0, (), 1, {}, 0.0))
+    assert [type(told) for told in heard] == [Notice] and "the disk is full" in str(heard)
+
+
+def test_links_end_where_nothing_is_compared_any_more(tmp_path: Path) -> None:
+    """As a full refresh would have it: no table of linkage holds anything, no edge stands, and whoever was linked is looked at again."""
+    home = Home(tmp_path)
+    run = Run(cast(Any, SimpleNamespace(home=home)), {}, Secret(b"a secret for tests, long enough"), cast(Any, None), home.warehouse)
+    with connect() as connection:
+        prepare_identity(connection)
+        prepare_links(connection, anew=True)
+        connection.execute(f"""
+            insert into {LINKS} values (1, 2, 0.99, 7, timestamp '2026-01-01', timestamp '2026-01-02'), (1, 2, 0.97, 7, timestamp '2026-01-02', NULL);
+            insert into {STATE} values (7);
+            insert into identity.edges
+            select node_a, node_b, 'probable', valid_from, valid_from, 1, 'e', 'e', probability, 7 from {LINKS} where valid_to is null;
+            create temp table seed_nodes as select 9 as node_id
+        """)
+        merge_probable(connection, links_of(run), threshold=0.95)
+        assert rows(connection, "from temp.seed_nodes order by node_id") == [(1,), (2,), (9,)]
+        assert [rows(connection, f"from {table}") for table in (LINKS, STATE, "identity.edges")] == [[], [], []]
 
 
 def test_two_sources_that_say_different_things_of_a_part_are_refused(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def wide_sql(records: str, parts: Sequence[Part]) -> str:
 
 
 def keys_sql(wide: str, parts: Sequence[Part]) -> str:
-    """SELECT of node_id and its keys (rule SMALLINT, key_1 BIGINT, key_2 BIGINT), distinct: two records that share one are compared.
+    """SELECT of each record (node_id, valid_from, valid_to) and its keys (rule SMALLINT, key_1 BIGINT, key_2 BIGINT): two records that share one are compared.
 
     A key is one part's exact hash, or two parts' codes of their sound; two parts of one movable kind in either order. With n parts there are n (n + 1) / 2
     rules, so that a person is found by whatever two parts were typed well enough.
@@ -101,7 +101,7 @@ def keys_sql(wide: str, parts: Sequence[Part]) -> str:
         rules.append(f"{{'key_1': {codes[0]}, 'key_2': {codes[1]}}}")
     numbered = ", ".join(f"{{'rule': {number}::smallint, 'pair': {rule}}}" for number, rule in enumerate(rules))
     return f"""
-        select distinct node_id, told.rule as rule, told.pair.key_1 as key_1, told.pair.key_2 as key_2
-        from (select node_id, unnest([{numbered}]) as told from {wide})
+        select node_id, valid_from, valid_to, told.rule as rule, told.pair.key_1 as key_1, told.pair.key_2 as key_2
+        from (select node_id, valid_from, valid_to, unnest([{numbered}]) as told from {wide})
         where told.pair.key_1 is not null and told.pair.key_2 is not null
     """

@@ -104,13 +104,25 @@ def rounded(value: float) -> float:
 
 
 def keep_estimation(home: Home, estimation: Estimation) -> Path:
-    """Writes the artifact (mode 600: it holds keyed hashes) and makes it the current one; older ones stay. Gives its path."""
+    """Writes the artifact (mode 600: it holds keyed hashes), which is not in force by that; older ones stay. Gives its path."""
     folder = home.root / FOLDER
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{estimation.version}.json"
     write_atomically(path, estimation.to_json() + "\n", mode=0o600)
-    write_atomically(folder / CURRENT, estimation.version + "\n", mode=0o600)
     return path
+
+
+def put_in_force(home: Home, estimation: Estimation) -> None:
+    """Makes a kept estimation the one that the next run links by."""
+    write_atomically(home.root / FOLDER / CURRENT, estimation.version + "\n", mode=0o600)
+
+
+def version_in_force(home: Home) -> str | None:
+    """The version of the estimation in force; None where none was made yet."""
+    try:
+        return (home.root / FOLDER / CURRENT).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
 
 
 def current_estimation(home: Home, fingerprint: str) -> Estimation | None:
@@ -119,10 +131,10 @@ def current_estimation(home: Home, fingerprint: str) -> Estimation | None:
     fingerprint: of the secret that hashes the records. Raises WaymarkError where the artifact is gone, altered, or of another secret: under another key no two
     values are equal, and nobody would be linked.
     """
-    folder = home.root / FOLDER
-    if not (folder / CURRENT).exists():
+    version = version_in_force(home)
+    if version is None:
         return None
-    path = folder / f"{(folder / CURRENT).read_text(encoding='utf-8').strip()}.json"
+    path = home.root / FOLDER / f"{version}.json"
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -5,27 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from waymark.core.warehouse import Connection, rows
-from waymark.identity.linkage.candidates import pairs_sql
+from waymark.identity.linkage.candidates import common_sql, known_pairs_sql
 from waymark.identity.linkage.comparisons import keys_sql, wide_sql
 from waymark.identity.linkage.estimation import Estimation
 from waymark.identity.linkage.records import FACTS, RECORDS, prepare_records, records_sql
 from waymark.identity.linkage.scoring import FREQUENCIES, prepare_frequencies, scored_sql, vectors_sql
 
-LINKS, KEYS, STATE = "identity.probable_links", "identity.comparable_keys", "identity.linkage_state"
+LINKS, KEYS, COMMON, STATE = "identity.probable_links", "identity.comparable_keys", "identity.common_keys", "identity.linkage_state"
 TABLES = {
-    # One row per pair of identifiers and interval (valid_from, valid_to], valid_to NULL for now, with at least LEAST_PROBABILITY; node_a < node_b.
+    # One row per pair of identifiers and interval (valid_from, valid_to], valid_to NULL for now, with at least LEAST_PROBABILITY; node_a < node_b. It ends
+    # where a record changes, or where the last key of both becomes common.
     LINKS: "node_a BIGINT, node_b BIGINT, probability DOUBLE, estimation_version INTEGER, valid_from TIMESTAMP, valid_to TIMESTAMP",
-    # One row per identifier and key by which candidates are found.
-    KEYS: "rule SMALLINT, key_1 BIGINT, key_2 BIGINT, node_id BIGINT",
+    # One row per record (identifier and interval) and key by which candidates are found.
+    KEYS: "rule SMALLINT, key_1 BIGINT, key_2 BIGINT, node_id BIGINT, valid_from TIMESTAMP, valid_to TIMESTAMP",
+    # One row per key that too many identifiers hold, with the instant since which they do: from then on it finds nobody.
+    COMMON: "rule SMALLINT, key_1 BIGINT, key_2 BIGINT, common_from TIMESTAMP",
     # One row: the estimation that the links are of.
     STATE: "estimation_version INTEGER",
 }
 LEAST_PROBABILITY = 0.5
-# Temporary, where it is there before: the pairs whose links are not what they were.
-MOVED = "moved_links"
+# Temporary, where they are there before: the pairs whose links are not what they were; the identifiers of whom an event told something, or does no longer.
+MOVED, SEEN = "moved_links", "told_nodes"
 _TEMPORARY = (
-    "linkage_facts", "linkage_seen", "linkage_told", "linkage_changed", "linkage_keys", "linkage_crossed", "linkage_touched", "linkage_wide", FREQUENCIES,
-    "linkage_before",
+    "linkage_facts", "linkage_seen", "linkage_told", "linkage_changed", "linkage_keys", "linkage_concerned", "linkage_common", "linkage_crossed",
+    "linkage_touched", "linkage_pairs", "linkage_wide", FREQUENCIES, "linkage_before",
 )  # fmt: skip
 
 
@@ -47,49 +50,80 @@ def prepare_links(connection: Connection, *, anew: bool) -> None:
 
 
 def link_records(connection: Connection, estimation: Estimation, facts: str, *, touched_events: str | None = None) -> LinkageReport:
-    """Brings the tables up to date, in the caller's transaction; repeating it changes nothing. Adds to temp table MOVED where it is there.
+    """Brings the tables up to date, in the caller's transaction; repeating it changes nothing. Adds to temp tables MOVED and SEEN where they are there.
 
     facts: SELECT of `records.facts_sql`. touched_events: a relation of event_ids that may have come, gone or changed since the last call; None, or another
     estimation than the last call's: all are made anew.
     """
-    is_full = touched_events is None or not _is_current(connection, estimation)
-    parts = [estimate.part for estimate in estimation.parts]
     prepare_links(connection, anew=False)
-    tells_moved = bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'main' and temporary and table_name = ?", [MOVED]))
-    if is_full:
-        if tells_moved:
-            connection.execute(f"create or replace temp table linkage_before as from {LINKS}")
-        prepare_links(connection, anew=True)
-        connection.execute(f"insert into {FACTS} {facts}")
-        connection.execute(f"insert into {RECORDS} {records_sql(FACTS)}")
-        _make_wide(connection, estimation, RECORDS)
-        connection.execute(f"insert into {KEYS} by name {keys_sql('temp.linkage_wide', parts)}")
-        connection.execute(f"insert into {STATE} values ({estimation.number})")
-        compared = _add_links(connection, estimation, None)
-        touched = _count(connection, f"select count(distinct node_id) from {RECORDS}")
-    else:
-        _restate_records(connection, facts, str(touched_events))
-        _restate_keys(connection, estimation)
-        touched = _count(connection, "select count(*) from temp.linkage_touched")
-        nodes = "(select node_id from temp.linkage_touched)"
-        of_touched = f"node_a in {nodes} or node_b in {nodes}"
-        if tells_moved:
-            connection.execute(f"create or replace temp table linkage_before as from {LINKS} where {of_touched}")
-        connection.execute(f"delete from {LINKS} where {of_touched}")
-        _make_wide(connection, estimation, RECORDS)
-        compared = _add_links(connection, estimation, "temp.linkage_touched")
-    if tells_moved:
-        now = f"(from {LINKS})" if is_full else f"(from {LINKS} where {of_touched})"
-        connection.execute(f"""
-            insert into temp.{MOVED}
-            select distinct node_a, node_b from (({now} except from temp.linkage_before) union all (from temp.linkage_before except {now}))
-            except from temp.{MOVED}
-        """)
+    compared = touched = 0
+    if touched_events is None or not _is_current(connection, estimation):
+        compared, touched = _link_anew(connection, estimation, facts)
+    elif rows(connection, f"select 1 from {touched_events} limit 1"):
+        compared, touched = _link_touched(connection, estimation, facts, touched_events)
     records, links = (_count(connection, f"select count(*) from {table} where valid_to is null") for table in (RECORDS, LINKS))
     report = LinkageReport(records, links, compared, touched)
     for name in _TEMPORARY:
         connection.execute(f"drop table if exists temp.{name}")
     return report
+
+
+def _link_anew(connection: Connection, estimation: Estimation, facts: str) -> tuple[int, int]:
+    """Pairs that were compared, and identifiers."""
+    connection.execute(f"create or replace temp table linkage_before as from {LINKS}")
+    prepare_links(connection, anew=True)
+    connection.execute(f"insert into {FACTS} {facts}")
+    connection.execute(f"insert into {RECORDS} {records_sql(FACTS)}")
+    _make_wide(connection, estimation, RECORDS)
+    connection.execute(f"insert into {KEYS} by name {keys_sql('temp.linkage_wide', [told.part for told in estimation.parts])}")
+    connection.execute(f"insert into {COMMON} by name {common_sql(KEYS, estimation.block_limit)}")
+    connection.execute(f"insert into {STATE} values ({estimation.number})")
+    connection.execute(f"create or replace temp table linkage_pairs as {known_pairs_sql(KEYS, COMMON)}")
+    compared = _add_links(connection, estimation)
+    _name_moved(connection, LINKS)
+    return compared, _count(connection, f"select count(distinct node_id) from {RECORDS}")
+
+
+def _link_touched(connection: Connection, estimation: Estimation, facts: str, touched_events: str) -> tuple[int, int]:
+    """The same, of the touched identifiers. Of all others nothing is read but the records of those that a touched one is compared with."""
+    _restate_records(connection, facts, touched_events)
+    if not rows(connection, "select 1 from temp.linkage_changed limit 1"):
+        return 0, 0
+    _restate_keys(connection, estimation)
+    touched = "(select node_id from temp.linkage_touched)"
+    of_touched = f"(from {LINKS} where node_a in {touched} or node_b in {touched})"
+    connection.execute(f"create or replace temp table linkage_before as {of_touched}")
+    connection.execute(f"delete from {LINKS} where node_a in {touched} or node_b in {touched}")
+    connection.execute(f"create or replace temp table linkage_pairs as {known_pairs_sql(KEYS, COMMON, 'temp.linkage_touched')}")
+    of_pairs = "select node_a from temp.linkage_pairs union all select node_b from temp.linkage_pairs"
+    _make_wide(connection, estimation, f"(select * from {RECORDS} where node_id in ({of_pairs}))")
+    compared = _add_links(connection, estimation)
+    _name_moved(connection, of_touched)
+    return compared, _count(connection, "select count(*) from temp.linkage_touched")
+
+
+def _name_moved(connection: Connection, now: str) -> None:
+    if _is_asked(connection, MOVED):
+        connection.execute(f"""
+            insert into temp.{MOVED}
+            select distinct node_a, node_b from ((from {now} except from temp.linkage_before) union all (from temp.linkage_before except from {now}))
+            except from temp.{MOVED}
+        """)
+
+
+def remove_links(connection: Connection) -> None:
+    """Empties the tables, in the caller's transaction: nothing is compared, or nothing was estimated. Adds to temp table MOVED where it is there."""
+    prepare_links(connection, anew=False)
+    if not rows(connection, f"select 1 from {STATE} union all select 1 from {LINKS} limit 1"):
+        return
+    if _is_asked(connection, MOVED):
+        connection.execute(f"insert into temp.{MOVED} select distinct node_a, node_b from {LINKS} except from temp.{MOVED}")
+    prepare_links(connection, anew=True)
+
+
+def _is_asked(connection: Connection, table: str) -> bool:
+    """Whether somebody wants to know what this temporary table is to tell."""
+    return bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'main' and temporary and table_name = ?", [table]))
 
 
 def _is_current(connection: Connection, estimation: Estimation) -> bool:
@@ -102,9 +136,14 @@ def _make_wide(connection: Connection, estimation: Estimation, records: str) -> 
     connection.execute(f"create or replace temp table linkage_wide as select row_number() over () as record, * from ({wide})")
 
 
-def _add_links(connection: Connection, estimation: Estimation, touched: str | None) -> int:
+def _add_links(connection: Connection, estimation: Estimation) -> int:
+    """Links of temp.linkage_pairs, whose records are in temp.linkage_wide. Gives the number of pairs."""
     prepare_frequencies(connection, estimation)
-    pairs = f"({pairs_sql(KEYS, 'temp.linkage_wide', estimation.block_limit, touched)})"
+    pairs = """(
+        select l.record as record_l, r.record as record_r, p.node_a, p.node_b, p.valid_from, p.valid_to from temp.linkage_pairs p
+        join temp.linkage_wide l on l.node_id = p.node_a and l.valid_from = p.since_a
+        join temp.linkage_wide r on r.node_id = p.node_b and r.valid_from = p.since_b
+    )"""
     vectors = vectors_sql(pairs, "temp.linkage_wide", [estimate.part for estimate in estimation.parts])
     connection.execute(f"create or replace temp table linkage_told as {scored_sql(vectors, estimation)}")
     connection.execute(f"""
@@ -123,6 +162,8 @@ def _restate_records(connection: Connection, facts: str, touched_events: str) ->
         create or replace temp table linkage_seen as
         select distinct node_id from {FACTS} where event_id in {events} union select node_id from temp.linkage_facts
     """)
+    if _is_asked(connection, SEEN):
+        connection.execute(f"insert into temp.{SEEN} from temp.linkage_seen except from temp.{SEEN}")
     connection.execute(f"delete from {FACTS} where event_id in {events}")
     connection.execute(f"insert into {FACTS} from temp.linkage_facts")
     of_seen = "node_id in (select node_id from temp.linkage_seen)"
@@ -137,28 +178,32 @@ def _restate_records(connection: Connection, facts: str, touched_events: str) ->
 
 
 def _restate_keys(connection: Connection, estimation: Estimation) -> None:
-    """Keys of the changed identifiers. temp.linkage_touched: these, and whoever holds a key that became common, or is so no more."""
-    changed = f"(select * from {RECORDS} where node_id in (select node_id from temp.linkage_changed))"
-    _make_wide(connection, estimation, changed)
+    """Keys of the changed identifiers. temp.linkage_touched: these, and whoever held a key before it became common, where that instant is another now."""
+    is_changed = "node_id in (select node_id from temp.linkage_changed)"
+    _make_wide(connection, estimation, f"(select * from {RECORDS} where {is_changed})")
     connection.execute(f"create or replace temp table linkage_keys as {keys_sql('temp.linkage_wide', [told.part for told in estimation.parts])}")
-    of_changed = f"select rule, key_1, key_2 from {KEYS} where node_id in (select node_id from temp.linkage_changed)"
-    concerned = f"({of_changed} union select rule, key_1, key_2 from temp.linkage_keys)"
-    concerned_keys = f"{KEYS} semi join temp.linkage_crossed using (rule, key_1, key_2)"
-    common = f"select rule, key_1, key_2 from {concerned_keys} group by all having count(*) > {estimation.block_limit}"
-    connection.execute(f"create or replace temp table linkage_crossed as select rule, key_1, key_2, false as was_common from {concerned}")
-    connection.execute(f"update temp.linkage_crossed c set was_common = true from ({common}) k where (c.rule, c.key_1, c.key_2) = (k.rule, k.key_1, k.key_2)")
-    connection.execute(f"delete from {KEYS} where node_id in (select node_id from temp.linkage_changed)")
+    connection.execute(f"""
+        create or replace temp table linkage_concerned as
+        select rule, key_1, key_2 from {KEYS} where {is_changed} union select rule, key_1, key_2 from temp.linkage_keys
+    """)
+    connection.execute(f"delete from {KEYS} where {is_changed}")
     connection.execute(f"insert into {KEYS} by name select * from temp.linkage_keys")
+    concerned = f"(select * from {KEYS} semi join temp.linkage_concerned using (rule, key_1, key_2))"
+    connection.execute(f"create or replace temp table linkage_common as {common_sql(concerned, estimation.block_limit)}")
+    connection.execute(f"""
+        create or replace temp table linkage_crossed as
+        select rule, key_1, key_2, greatest(coalesce(now.common_from, 'infinity'), coalesce(before.common_from, 'infinity')) as usable_until
+        from temp.linkage_concerned left join temp.linkage_common now using (rule, key_1, key_2) left join {COMMON} before using (rule, key_1, key_2)
+        where now.common_from is distinct from before.common_from
+    """)
+    is_crossed = "common.rule = crossed.rule and common.key_1 = crossed.key_1 and common.key_2 = crossed.key_2"
+    connection.execute(f"delete from {COMMON} common using temp.linkage_crossed crossed where {is_crossed}")
+    connection.execute(f"insert into {COMMON} by name select * from temp.linkage_common semi join temp.linkage_crossed using (rule, key_1, key_2)")
     connection.execute(f"""
         create or replace temp table linkage_touched as
-        with now_common as ({common}),
-        crossed as (
-            select c.rule, c.key_1, c.key_2 from temp.linkage_crossed c left join now_common n using (rule, key_1, key_2)
-            where c.was_common <> (n.rule is not null)
-        )
         select node_id from temp.linkage_changed
         union
-        select node_id from {KEYS} semi join crossed using (rule, key_1, key_2)
+        select node_id from {KEYS} join temp.linkage_crossed using (rule, key_1, key_2) where valid_from < usable_until
     """)
 
 

@@ -12,7 +12,17 @@ from tests.unit.identity.linkage.people import PARTS, SECRET, forms_of, load_fac
 from waymark.core.errors import WaymarkError
 from waymark.core.home import Home
 from waymark.core.warehouse import connect, rows
-from waymark.identity.linkage import EstimateReport, Estimation, current_estimation, estimate, estimation_charts, keep_estimation, link_records, records_sql
+from waymark.identity.linkage import (
+    EstimateReport,
+    Estimation,
+    current_estimation,
+    estimate,
+    estimation_charts,
+    keep_estimation,
+    link_records,
+    put_in_force,
+    records_sql,
+)  # fmt: skip
 from waymark.identity.linkage.comparisons import LEVELS
 from waymark.identity.linkage.links import LINKS
 from waymark.identity.linkage.mixture import Pairs, fit
@@ -83,6 +93,8 @@ def test_an_artifact_is_read_as_it_was_written_and_by_its_owner_alone(tmp_path: 
     home = Home(tmp_path)
     assert current_estimation(home, SECRET.fingerprint) is None
     path = keep_estimation(home, report.estimation)
+    assert current_estimation(home, SECRET.fingerprint) is None
+    put_in_force(home, report.estimation)
     assert current_estimation(home, SECRET.fingerprint) == report.estimation
     assert path.stat().st_mode & 0o077 == 0 and path.parent.stat().st_mode & 0o077 == 0
     assert Estimation.from_json(report.estimation.to_json(), "x").to_json() == report.estimation.to_json()
@@ -91,6 +103,7 @@ def test_an_artifact_is_read_as_it_was_written_and_by_its_owner_alone(tmp_path: 
 def test_an_artifact_that_was_altered_or_is_of_another_secret_is_refused(tmp_path: Path, report: EstimateReport) -> None:
     home = Home(tmp_path)
     path = keep_estimation(home, report.estimation)
+    put_in_force(home, report.estimation)
     with pytest.raises(WaymarkError, match="another secret"):
         current_estimation(home, "0" * 16)
     text = path.read_text()

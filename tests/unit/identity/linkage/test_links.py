@@ -14,11 +14,14 @@ import pytest
 
 from tests.unit.identity.linkage.people import PARTS, SECRET, Form, forms_of, load_facts
 from waymark.core.warehouse import Connection, connect, rows
+from waymark.identity import prepare_identity
 from waymark.identity.linkage import EstimateReport, Estimation, Part, estimate, facts_sql, link_records, records_sql
+from waymark.identity.linkage import links as links_module
 from waymark.identity.linkage.comparisons import FORMS, LEVELS, wide_sql
 from waymark.identity.linkage.estimation import PartEstimate
-from waymark.identity.linkage.links import KEYS, LINKS, RECORDS
+from waymark.identity.linkage.links import COMMON, KEYS, LINKS, MOVED, RECORDS
 from waymark.identity.linkage.splink_model import splink_weights
+from waymark.identity.probable import RETOLD, merge_probable, rebuild_probable
 from waymark.privacy import Secret
 
 Told = dict[str, Any]
@@ -126,20 +129,47 @@ def test_links_are_what_the_rules_say_pair_by_pair(connection: Connection, estim
     load_facts(connection, forms)
     report = link_records(connection, estimation, "from temp.told")
     known = records(connection)
-    holders: dict[tuple[object, ...], set[int]] = {}
-    for node, _, _, parts in known:
+    # When each identifier first held a key; from the instant on at which one too many does, it finds nobody.
+    first_held: dict[tuple[object, ...], dict[int, Any]] = {}
+    for node, since, _, parts in known:
         for key in keys(parts, PARTS):
-            holders.setdefault(key, set()).add(node)
-    pairs = {pair for nodes in holders.values() if 2 <= len(nodes) <= limit for pair in combinations(sorted(nodes), 2)}
-    expected = {}
+            held = first_held.setdefault(key, {})
+            held[node] = min(since, held.get(node, since))
+    expected, is_cut = {}, 0
     for (a, since_a, until_a, one), (b, since_b, until_b, other) in combinations(known, 2):
-        if a != b and (a, b) in pairs and (until_b is None or since_a < until_b) and (until_a is None or since_b < until_a):
-            until = min((until for until in (until_a, until_b) if until), default=None)
-            expected[a, b, max(since_a, since_b), until] = probability(one, other, estimation)
+        since = max(since_a, since_b)
+        shared = keys(one, PARTS) & keys(other, PARTS)
+        if a == b or not shared:
+            continue
+        too_many = [sorted(first_held[key].values())[limit : limit + 1] for key in shared]
+        last_usable = None if [] in too_many else max(instant for (instant,) in too_many)
+        until = min((until for until in (until_a, until_b, last_usable) if until), default=None)
+        if until is None or since < until:
+            expected[a, b, since, until] = probability(one, other, estimation)
+            is_cut += until is not None and until == last_usable
+    assert limit == 60 or is_cut > 100
     assert report.compared == len(expected) > 100
     found = {(a, b, since, until): chance for a, b, chance, _, since, until in links(connection)}
     assert set(found) == {key for key, chance in expected.items() if chance >= 0.5} and len(found) > 20
     assert all(abs(float(str(chance)) - expected[key]) < 1e-9 for key, chance in found.items())  # type: ignore[index]
+
+
+def test_a_later_event_changes_no_earlier_link(connection: Connection, estimated: EstimateReport) -> None:
+    """At each instant: what all events say of links before it, is what the events before it said. Every pair that is compared is a link here."""
+    estimation = replace(estimated.estimation, block_limit=5, calibration=((-30.0, 0.1), (30.0, 12.0)))
+    forms, _ = forms_of(80, seed=5)
+    forms += [Form(form.node, form.at + 300, {**form.texts, "town": "graz"}) for form in random.Random(6).sample(forms, 20)]
+    load_facts(connection, forms)
+    link_records(connection, estimation, "from temp.told")
+    in_the_end = links(connection)
+    ended_later = 0
+    for second in (300, 700):
+        (point,) = rows(connection, f"select timestamp '2026-01-01' + to_seconds({second})")[0]
+        link_records(connection, estimation, f"from temp.told where occurred_at < timestamp '{point}'")
+        known = [(*told, until if until is not None and until < point else None) for *told, until in in_the_end if told[-1] < point]  # type: ignore[operator]
+        assert links(connection) == known != []
+        ended_later += sum(row[-1] is None for row in known) - sum(row[-1] is None and row[-2] < point for row in in_the_end)  # type: ignore[operator]
+    assert ended_later > 100
 
 
 def test_splink_weighs_every_pair_alike(connection: Connection, estimated: EstimateReport) -> None:
@@ -192,10 +222,56 @@ def test_an_increment_gives_what_a_rebuild_gives(connection: Connection, estimat
         for _ in range(2):
             states.append([
                 links(connection), rows(connection, f"select * from {RECORDS} order by node_id, valid_from"),
-                rows(connection, f"from {KEYS} order by all nulls last"),
+                rows(connection, f"from {KEYS} order by all nulls last"), rows(connection, f"from {COMMON} order by all nulls last"),
             ])  # fmt: skip
             link_records(connection, estimation, facts)
         assert states[0] == states[1]
+
+
+def test_an_increment_reads_the_records_that_it_compares_and_no_others(
+    connection: Connection, estimated: EstimateReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms, _ = forms_of(150, seed=9)
+    load_facts(connection, [*forms, Form(1_000_000, 999, forms[0].texts)])
+    connection.execute("create temp table batch as select event_id from told where node_id < 1000000")
+    late = "(select * from temp.told where node_id < 1000000 or event_id in (from temp.batch))"
+    link_records(connection, estimated.estimation, f"from {late}")
+    widened = []
+    make_wide = links_module._make_wide
+
+    def counting(connection: Connection, estimation: Estimation, of: str) -> None:
+        widened.append(int(str(rows(connection, f"select count(*) from {of}")[0][0])))
+        make_wide(connection, estimation, of)
+
+    monkeypatch.setattr(links_module, "_make_wide", counting)
+    connection.execute("delete from batch")
+    assert link_records(connection, estimated.estimation, f"from {late}", touched_events="temp.batch").compared == 0 == len(widened)
+    connection.execute("insert into batch select event_id from told where node_id = 1000000")
+    report = link_records(connection, estimated.estimation, f"from {late}", touched_events="temp.batch")
+    assert report.touched == 1 and widened[0] == 1 and widened[1:] == [report.compared + 1] and 1 < widened[1] < len(forms) / 2
+    assert any(node == 1_000_000 for _, node, *_ in links(connection))
+
+
+@pytest.mark.parametrize("late", ["e000000", "e000002", "e000003"])
+def test_an_edge_tells_of_the_same_events_in_whatever_order_they_arrive(connection: Connection, estimated: EstimateReport, late: str) -> None:
+    """Several events at one instant say the same; the least id is told, though the one that comes last changes no record."""
+    texts = {"given": "gustav", "family": "imhof", "birth": "1961-03-17", "town": "graz", "street": "mill road 5"}
+    load_facts(connection, [Form(2, 20, texts), Form(1, 10, texts), Form(2, 20, texts), Form(1, 20, texts)])
+    prepare_identity(connection)
+    connection.execute(f"create temp table arrived as select event_id from told where event_id <> '{late}'; create temp table batch as from arrived")
+    connection.execute("create temp table seed_nodes (node_id bigint)")
+    facts = "select told.* from temp.told join temp.arrived using (event_id)"
+
+    def link(connection: Connection, pending_only: bool) -> None:
+        link_records(connection, estimated.estimation, facts, touched_events="temp.batch" if pending_only else None)
+
+    rebuild_probable(connection, link, threshold=0.95)
+    before = rows(connection, "from identity.edges")
+    connection.execute(f"insert into arrived values ('{late}'); delete from batch; insert into batch values ('{late}')")
+    merge_probable(connection, link, threshold=0.95)
+    ((*_, first, last, _, _),) = after = rows(connection, "from identity.edges")
+    assert (first, last) == ("e000000", "e000000")
+    assert rows(connection, f"from temp.{RETOLD}") == ([] if before == after else [(1, 2)]) and rows(connection, f"from temp.{MOVED}") == []
 
 
 def test_a_form_is_about_the_account_before_the_address_before_the_device(connection: Connection) -> None:
