@@ -67,7 +67,7 @@ def announce(project: Project, word: str, one: str, other: str) -> Announcement:
             raise WaymarkError(f"both are {first}", remedy="Name two identifiers.")
         now: datetime = rows(connection, "select data_now from raw.run_clock")[0][0]  # type: ignore[assignment]
         waiting = _waiting(project, connection)
-        ordinal = _said(project) + 1
+        ordinal = _last_ordinal(project, connection) + 1
         spoken = Word(word, first.node_id, second.node_id, now, ordinal, _event_id(_word_id(ordinal)))
         changes, counted = preview_words(connection, [*waiting, spoken], settings=project.settings, customer_id_pads=run.secret.pads, link=links_of(run))
     return Announcement(spoken, first, second, changes, counted, len(waiting))
@@ -95,7 +95,7 @@ def say(project: Project, announcement: Announcement, *, because: str) -> Path:
 
 
 def _waiting(project: Project, connection: Connection) -> list[Word]:
-    """Words that were said and that no run has taken in yet."""
+    """Words that were said and that no run has taken in yet. Makes temp table operator_words, of those that one has."""
     read_words(connection)
     known = {str(event_id) for (event_id,) in rows(connection, "select event_id from temp.operator_words")}
     found = []
@@ -122,9 +122,11 @@ def _word_id(ordinal: int) -> str:
     return f"word-{ordinal:06d}"
 
 
-def _said(project: Project) -> int:
-    """The greatest number of a word so far."""
-    return max((int(path.stem) for path in _files(project)), default=0)
+def _last_ordinal(project: Project, connection: Connection) -> int:
+    """The greatest number of a word so far, 0 where there is none. Needs temp table operator_words: the files of words that were taken in may be gone, and a
+    number given twice would make two words one event, of which the older content survives."""
+    taken_in = rows(connection, "select coalesce(max(ordinal), 0) from temp.operator_words")[0][0]
+    return max(int(str(taken_in)), *(int(path.stem) for path in _files(project)), 0)
 
 
 def _operator() -> str:
