@@ -95,7 +95,7 @@ def test_a_word_is_announced_stated_and_taken_back(told: Stepwise, tmp_path: Pat
     assert told.rows(f"select is_counted, session_key_id, customer_id from intermediate.int_events_sessionized where source = '{OPERATOR_SOURCE}'") == [
         (False, None, None)
     ]
-    lines = "\n".join(explain(told.project, "user_id:ann", f"email:{BEN}"))
+    lines = "\n".join(explain(told.project, "user_id:ann", f"email:{BEN}").lines)
     assert "Two persons." in lines and "refused" in lines and "operator_split since 2025-03-25" in lines
 
     # A world in which the word was there from the first run on is the same, row for row; so is a rebuild.
@@ -120,12 +120,13 @@ def test_a_word_is_announced_stated_and_taken_back(told: Stepwise, tmp_path: Pat
 
 @pytest.mark.prove
 def test_explain_tells_ways_and_what_is_unknown(told: Stepwise) -> None:
-    lines = explain(told.project, "user_id:ann", "anonymous_id:phone")
+    lines = explain(told.project, "user_id:ann", "anonymous_id:phone").lines
     assert lines[2].startswith("One person, by the surest way with probability 0.99")
     assert "anonymous_id-user_id, probability 0.99, 1 events from 2025-03-01 10:05:00" in lines[3]
-    assert explain(told.project, "user_id:ann", "user_id:s1")[2:] == ["Two persons. No evidence joins them.", "No negative evidence."]
+    assert explain(told.project, "user_id:ann", "user_id:s1").lines[2:] == ["Two persons. No evidence joins them.", "No negative evidence."]
     customer = customers(told)["s1"]
-    assert "One person" in explain(told.project, customer, "user_id:s1")[2] or "one identifier" in explain(told.project, customer, "user_id:s1")[2]
+    line = explain(told.project, customer, "user_id:s1").lines[2]
+    assert "One person" in line or "one identifier" in line
     for text, said in (("email:nobody@example.org", "no event that counts names this email"), ("ann", "TYPE:VALUE"), ("c_" + "0" * 24, "no customer ever")):
         with pytest.raises(WaymarkError, match=said) as caught:
             explain(told.project, text, "user_id:ann")

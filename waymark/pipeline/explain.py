@@ -27,18 +27,30 @@ class ToldLink:
     why_not: str
 
 
-def explain(project: Project, one: str, other: str) -> list[str]:
-    """Lines for people: the surest ways of evidence that are in force, or what there is and why it is not; and what speaks against. Hold the writer lock.
+@dataclass(frozen=True)
+class ToldEvidence:
+    """lines: for people; customers: all whose identifiers stand in them."""
+
+    lines: list[str]
+    customers: frozenset[str]
+
+
+def explain(project: Project, one: str, other: str) -> ToldEvidence:
+    """The surest ways of evidence that are in force, or what there is and why it is not; and what speaks against. Hold the writer lock.
 
     Raises StorageError before the first run and after one that did not end, WaymarkError where an identifier is not known.
     """
     run = require_ended_run(project)
     with run.open_warehouse() as connection:
-        ends = [find_identifier(connection, run.secret, text) for text in (one, other)]
-        return list(_explained(connection, *ends))
+        first, second = (find_identifier(connection, run.secret, text) for text in (one, other))
+        shown = {first.node_id, second.node_id}
+        lines = list(_explained(connection, first, second, shown))
+        found = rows(connection, "select distinct customer_id from identity.memberships where list_contains(?, node_id)", [sorted(shown)])
+    return ToldEvidence(lines, frozenset(str(customer) for (customer,) in found))
 
 
-def _explained(connection: Connection, one: Identifier, other: Identifier) -> Iterator[str]:
+def _explained(connection: Connection, one: Identifier, other: Identifier, shown: set[int]) -> Iterator[str]:
+    """Lines; adds to `shown` the identifiers that stand in them."""
     found = rows(connection, "select node_id, customer_id from identity.memberships where node_id in (?, ?)", [one.node_id, other.node_id])
     customers = {int(str(node)): str(customer) for node, customer in found}
     for end in (one, other):
@@ -56,20 +68,21 @@ def _explained(connection: Connection, one: Identifier, other: Identifier) -> It
                 break
             sure = math.prod(link.probability for link in way)
             yield f"One person, by {'the surest way' if number == 1 else 'another way'} with probability {sure:.6g}:"
-            yield from _way(way, names)
+            yield from _way(way, names, shown)
             in_force = [link for link in in_force if link not in way]
     else:
         way = surest_way(links, one.node_id, other.node_id)
         yield "Two persons." + ("" if way else " No evidence joins them.")
         if way:
             yield "There is evidence that is not in force:"
-            yield from _way(way, names)
-    against = _negatives(connection, one.node_id, other.node_id, names)
+            yield from _way(way, names, shown)
+    against = _negatives(connection, one.node_id, other.node_id, names, shown)
     yield from (["Against:", *against] if against else ["Nothing speaks against it." if together else "No negative evidence."])
 
 
-def _way(way: list[ToldLink], names: dict[int, str]) -> Iterator[str]:
+def _way(way: list[ToldLink], names: dict[int, str], shown: set[int]) -> Iterator[str]:
     for link in way:
+        shown.update((link.node_a, link.node_b))
         yield f"  {names[link.node_a]} - {names[link.node_b]}: {link.told}{f' [{link.why_not}]' if link.why_not else ''}"
 
 
@@ -145,7 +158,7 @@ def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], lis
     return names, [link for link in links if {link.node_a, link.node_b} <= set(names)]
 
 
-def _negatives(connection: Connection, one: int, other: int, names: dict[int, str]) -> list[str]:
+def _negatives(connection: Connection, one: int, other: int, names: dict[int, str], shown: set[int]) -> list[str]:
     """Pairs kept apart, of which one stands with the one identifier's person and one with the other's; the pair itself first."""
     found = rows(
         connection,
@@ -166,6 +179,7 @@ def _negatives(connection: Connection, one: int, other: int, names: dict[int, st
         """,
         {"one": one, "other": other, "most": MOST_PAIRS},
     )
+    shown.update(int(str(node)) for row in found for node in row[:2])
     missing = [node for row in found for node in row[:2] if node not in names]
     if missing:
         named = "select node_id, identifier_type, identifier_value from identity.nodes where list_contains(?, node_id)"

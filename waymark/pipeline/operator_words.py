@@ -40,6 +40,11 @@ class Announcement:
     rows: dict[str, int]
     waiting: int = 0
 
+    @property
+    def customers(self) -> set[str]:
+        """Who is named in `lines`."""
+        return {customer for change in self.changes for customer in (change.before, change.after) if customer}
+
     def lines(self) -> list[str]:
         """For people."""
         verb = "split" if self.word.word == "operator_split" else "merge"
@@ -73,10 +78,15 @@ def announce(project: Project, word: str, one: str, other: str) -> Announcement:
     return Announcement(spoken, first, second, changes, counted, len(waiting))
 
 
-def say(project: Project, announcement: Announcement, *, because: str) -> Path:
-    """Writes the word where the next run takes it in; returns the file. Hold the writer lock since the announcement."""
+def require_reason(because: str) -> None:
+    """Raises WaymarkError where it is blank."""
     if not because.strip():
         raise WaymarkError("a word needs a reason", remedy="Say why: --because TEXT")
+
+
+def say(project: Project, announcement: Announcement, *, because: str) -> Path:
+    """Writes the word where the next run takes it in; returns the file. Hold the writer lock since the announcement."""
+    require_reason(because)
     word = announcement.word
     record = {
         "word_id": _word_id(word.ordinal),

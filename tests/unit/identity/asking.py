@@ -18,8 +18,7 @@ def project_of(double: WarehouseDouble, folder: Path, monkeypatch: pytest.Monkey
     """A project in `folder`, of which the commands believe that its last run left what the double holds."""
     one_account = str(double.one_account).lower()
     (folder / "waymark.yml").write_text(
-        "name: test\nsources: {shop: {mapping: shop.yml, files: ['*.csv']}}\n"
-        f"identity: {{max_neighbours: {double.limit}, one_account: {one_account}}}\n"
+        f"name: test\nsources: {{shop: {{mapping: shop.yml, files: ['*.csv']}}}}\nidentity: {{max_neighbours: {double.limit}, one_account: {one_account}}}\n"
     )
     project = load_project(folder)
     project.home.ensure()
