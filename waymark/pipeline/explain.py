@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
-from waymark.identity.probabilities import OPERATOR_MERGE
+from waymark.identity.linkage.links import LINKS
+from waymark.identity.probabilities import OPERATOR_MERGE, PROBABLE
 from waymark.pipeline.identifiers import Identifier, find_identifier, require_ended_run
 
 MOST_WAYS, MOST_PAIRS = 3, 10
@@ -44,18 +45,18 @@ def explain(project: Project, one: str, other: str) -> ToldEvidence:
     with run.open_warehouse() as connection:
         first, second = (find_identifier(connection, run.secret, text) for text in (one, other))
         shown = {first.node_id, second.node_id}
-        lines = list(_explained(connection, first, second, shown))
+        lines = list(_explained(connection, first, second, project.settings.identity.thresholds.analysis, shown))
         found = rows(connection, "select distinct customer_id from identity.memberships where list_contains(?, node_id)", [sorted(shown)])
     return ToldEvidence(lines, frozenset(str(customer) for (customer,) in found))
 
 
-def _explained(connection: Connection, one: Identifier, other: Identifier, shown: set[int]) -> Iterator[str]:
-    """Lines; adds to `shown` the identifiers that stand in them."""
+def _explained(connection: Connection, one: Identifier, other: Identifier, threshold: float, shown: set[int]) -> Iterator[str]:
+    """Lines; adds to `shown` the identifiers that stand in them. threshold: a probable link of less joins nobody."""
     found = rows(connection, "select node_id, customer_id from identity.memberships where node_id in (?, ?)", [one.node_id, other.node_id])
     customers = {int(str(node)): str(customer) for node, customer in found}
     for end in (one, other):
         yield f"{end}: {customers.get(end.node_id) or 'nobody (shared by too many)'}"
-    names, links = _links(connection, [one.node_id, other.node_id])
+    names, links = _links(connection, [one.node_id, other.node_id], threshold)
     together = one.node_id in customers and customers.get(one.node_id) == customers.get(other.node_id)
     if one.node_id == other.node_id:
         yield "They are one identifier."
@@ -114,7 +115,7 @@ def surest_way(links: list[ToldLink], start: int, end: int) -> list[ToldLink]:
     return way[::-1] if end == start else []
 
 
-def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], list[ToldLink]]:
+def _links(connection: Connection, ends: list[int], threshold: float) -> tuple[dict[int, str], list[ToldLink]]:
     """Names of the nodes, and the links between them, of the clusters that the ends were ever in."""
     connection.execute(
         """
@@ -136,6 +137,16 @@ def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], lis
     customer = {node: customer_id for node, _, _, customer_id, _ in named}
     shared = {node for node, _, _, _, is_shared in named if is_shared}
     standing = set(rows(connection, "select node_a, node_b from identity.operator_links where in_force_until is null"))
+    # An edge stays when the last interval of its probable link that was sure enough has ended.
+    lapsed = rows(
+        connection,
+        f"""
+        select node_a, node_b, max(valid_to) from {LINKS} where probability >= ? and node_a in (select node_id from temp.explained)
+        group by node_a, node_b having count(*) = count(valid_to)
+        """,
+        [threshold],
+    )
+    ended = {(a, b): since for a, b, since in lapsed}
     found = rows(
         connection,
         """
@@ -150,6 +161,8 @@ def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], lis
             why_not = "shared by too many: merges nobody"
         elif kind == OPERATOR_MERGE and (a, b) not in standing:
             why_not = "taken back by a split"
+        elif kind == PROBABLE and (a, b) in ended:
+            why_not = f"no longer holds since {ended[a, b]}"
         else:
             why_not = "" if customer.get(a) == customer.get(b) else "refused: it would join what must stay apart"
         estimate = f", estimate {version}" if version else ""
