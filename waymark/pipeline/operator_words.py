@@ -30,8 +30,8 @@ _EVENTS = {word: event for event, word in EVENT_TYPES.items()}
 
 @dataclass(frozen=True)
 class Announcement:
-    """What a word will do. changes: customers that gain or lose identifiers; rows: standing rows that the next run states again, by table; waiting: words
-    that the next run takes in beside it, whose changes are among these."""
+    """What a word will do. changes: customers that gain or lose identifiers or rows; rows: standing rows that the next run states again, by table, and so the
+    most that can differ; waiting: words that the next run takes in beside it, whose changes are among these."""
 
     word: Word
     one: Identifier
@@ -54,9 +54,9 @@ class Announcement:
         if not self.changes:
             return [*told, "  changes no customer as things stand; it holds for what comes."]
         for change in self.changes:
-            held = ", ".join(f"{count:,} in {table}" for table, count in change.rows_by_table.items())
-            told.append(f"  {change.before} -> {change.after or 'nobody'}: {change.identifiers:,} identifiers ({held or 'no rows'} under {change.before})")
-        told.append("  the next run states again: " + ", ".join(f"{count:,} rows of {table}" for table, count in self.rows.items()))
+            moved = ", ".join(f"{count:,} rows of {table}" for table, count in change.rows_by_table.items())
+            told.append(f"  {change.before} -> {change.after or 'nobody'}: {change.identifiers:,} identifiers ({moved or 'no rows of events'})")
+        told.append("  the next run states again, and changes no others: " + ", ".join(f"{count:,} rows of {table}" for table, count in self.rows.items()))
         return told
 
 
