@@ -19,13 +19,15 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what it would
 @app.command()
 def explain(one: One, other: Other, project: ProjectOption = Path(".")) -> None:
     """Print the evidence between two identifiers, or customers: ways that join them with probabilities and events, and what speaks against."""
+    from waymark.cli.audit import log_read
     from waymark.core.settings import load_project
     from waymark.pipeline.explain import explain as explained
 
     opened = load_project(project)
     with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=tell_wait):
-        lines = explained(opened, one, other)
-    for line in lines:
+        found = explained(opened, one, other)
+    log_read(opened, "identity_explain", subjects=found.customers, details={"customers": len(found.customers)})
+    for line in found.lines:
         typer.echo(line)
 
 
@@ -44,17 +46,18 @@ def merge(one: One, other: Other, because: Because, project: ProjectOption = Pat
 def _say(word: str, pair: tuple[str, str], because: str, project: Path, dry_run: bool) -> None:
     from waymark.cli.audit import log_read
     from waymark.core.settings import load_project
-    from waymark.pipeline.operator_words import announce, say
+    from waymark.pipeline.operator_words import announce, require_reason, say
 
+    require_reason(because)
     opened = load_project(project)
     with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=tell_wait):
         announcement = announce(opened, word, *pair)
+        told = announcement.customers
+        log_read(opened, "preview" if dry_run else "override", subjects=told, details={"word": word, "customers": len(told)})
         for line in announcement.lines():
             typer.echo(line)
         if dry_run:
             return
-        changed = {customer for change in announcement.changes for customer in (change.before, change.after) if customer}
-        log_read(opened, "override", subjects=changed, details={"word": word, "customers": len(changed)})
         path = say(opened, announcement, because=because)
     typer.echo(f"Said in {path.name}. The next run states it: waymark run")
 

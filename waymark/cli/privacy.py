@@ -48,6 +48,7 @@ def erase(
     project: ProjectOption = Path("."),
 ) -> None:
     """Erase persons from landing to what is published, models included, for good; writes a certificate."""
+    from waymark.cli.audit import log_read
     from waymark.cli.identity import tell_wait
     from waymark.core.errors import WaymarkError
     from waymark.core.settings import load_project
@@ -66,6 +67,8 @@ def erase(
             if not named:
                 raise WaymarkError("nobody is named", remedy="Name identifiers, or a file of them with --from.")
             subjects = subjects_of(opened, named, shared=shared)
+            named_customers = {customer for subject in subjects for customer in subject.customers}
+            log_read(opened, "preview", subjects=named_customers, details={"erasure_of": len(subjects)})
             for subject in subjects[:20]:
                 typer.echo(f"{subject.customers[0] if subject.customers else 'nobody yet'}: {subject.line()}")
             if len(subjects) > 20:

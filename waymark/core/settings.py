@@ -369,8 +369,8 @@ def load_project(directory: Path | str = ".") -> Project:
 
 
 def _with_operator(settings: Settings, home: Home) -> Settings:
-    """The settings, with the source of operator's words where there are some."""
-    if not (home.landing / OPERATOR_SOURCE).is_dir():
+    """The settings, with the source of operator's words where there are some: words to take in, or such as the lake holds, whatever became of their files."""
+    if not ((home.landing / OPERATOR_SOURCE).is_dir() or (home.raw_lake / f"{OPERATOR_SOURCE}_events").is_dir()):
         return settings
     entry = SourceEntry(mapping=_OPERATOR_MAPPING, files=["{landing}/*.ndjson"])
     return settings.model_copy(update={"sources": {**settings.sources, OPERATOR_SOURCE: entry}})

@@ -1,7 +1,11 @@
 """What a run did to customers, and why: rows of the log `identity.restatements`, which is published as `marts.fct_identity_restatements`.
 
-A row says that identifiers of one customer became another's (NULL: nobody's). An identifier seen for the first time changes nobody, and a full refresh
-compares with nothing, so neither is logged.
+A row says that identifiers, and rows of events, of one customer became another's (NULL: nobody's). An identifier seen for the first time changes nobody, and
+a full refresh compares with nothing, so neither is logged.
+
+Decision: rows are told of tables that have one for an event, or for a conversion. Context: an event's customer follows from its identifiers, so before the
+models run it is known which of these rows change hands; sessions, touchpoints and journeys are cut anew, and which ones will differ is known when they are.
+Consequence: what is told is the difference exactly; of all other tables `restated_rows` gives a bound, the rows that are stated again.
 """
 
 from __future__ import annotations
@@ -16,8 +20,7 @@ from waymark.identity.tables import LOG_TABLE
 
 # Why, the first that holds for the clusters an identifier was in or is in.
 REASONS = (OPERATOR_SPLIT, OPERATOR_MERGE, "guard_crossing", "withdrawn_event", "negative_evidence", "probable_link", "late_login")
-# Tables with a customer's rows, counted under the customer before.
-CUSTOMER_TABLES = ("marts.dim_customers", "marts.fct_conversions", "marts.fct_events", "marts.fct_journeys", "marts.fct_sessions", "marts.fct_touchpoints")
+_OTHERWISE = len(REASONS) - 1
 _PLACED = """t.event_id in (select event_id from identity.restated_placements) and t.occurred_at in (select occurred_at from identity.restated_placements)"""
 _OF_CUSTOMERS = "t.customer_id in (select customer_id from identity.restated_customers)"
 _OF_NODES = "t.node_id in (select node_id from identity.restated_nodes)"
@@ -48,7 +51,8 @@ RESTATED = {
 
 @dataclass(frozen=True)
 class CustomerChange:
-    """identifiers: how many went from the one to the other. rows_by_table: rows that stood under `before`, all of which are stated again."""
+    """identifiers: how many went from the one to the other. rows_by_table: standing rows that were the one's and become the other's; none where only
+    identifiers went."""
 
     before: str
     after: str | None
@@ -58,10 +62,52 @@ class CustomerChange:
 
 
 def log_changes(connection: Connection) -> None:
-    """Appends a row for each pair of customers between which identifiers moved. Needs the temp tables of the increment."""
+    """Appends a row for each pair of customers between which identifiers or rows moved, and reason. Needs the temp tables of the increment."""
+    _find_moved_nodes(connection)
+    _find_moved_events(connection)
+    conversions = """
+            union all
+            select moved.customer_before, moved.customer_now, moved.reason, 0, 'marts.fct_conversions'
+            from temp.moved_events moved join marts.fct_conversions using (event_id)
+    """
     connection.execute(
         f"""
         create or replace temp table changes_of_customers as
+        with moved as (
+            select customer_before, customer_now, reason, 1 as identifiers, cast(null as varchar) as table_name
+            from temp.moved_nodes where customer_before is not null
+            union all
+            select customer_before, customer_now, reason, 0, 'marts.fct_events' from temp.moved_events
+            {conversions if "marts.fct_conversions" in _tables(connection) else ""}
+        ),
+
+        counted as (
+            select customer_before, customer_now, reason, table_name, sum(identifiers) as identifier_count, count(*) as row_count
+            from moved group by all
+        )
+
+        select customer_before, customer_now, {list(REASONS)}[reason + 1] as why, cast(sum(identifier_count) as bigint) as identifier_count,
+            '{{' || coalesce(string_agg('"' || table_name || '":' || row_count, ',' order by table_name), '') || '}}' as rows_by_table
+        from counted
+        group by customer_before, customer_now, reason
+        """
+    )
+    connection.execute(
+        f"""
+        insert into {LOG_TABLE}
+        select (select coalesce(max(run_number), 0) + 1 from {LOG_TABLE}), (select data_now from raw.run_clock), customer_before, customer_now, why,
+            identifier_count, rows_by_table
+        from temp.changes_of_customers
+        order by customer_before, customer_now nulls last, why
+        """
+    )
+
+
+def _find_moved_nodes(connection: Connection) -> None:
+    """Makes temp table moved_nodes (node_id, customer_before, customer_now, reason: index of REASONS) of all whose customer changed, also from or to nobody."""
+    connection.execute(
+        f"""
+        create or replace temp table moved_nodes as
         with causes as (
             select unnest([node_a, node_b]) as node_id, case standing.word when '{OPERATOR_SPLIT}' then 0 when '{OPERATOR_MERGE}' then 1 else 3 end as reason
             from (
@@ -90,49 +136,63 @@ def log_changes(connection: Connection) -> None:
 
         reasons as (
             select state, cluster_id, min(reason) as reason from causes join places using (node_id) group by state, cluster_id
-        ),
-
-        moved as (
-            select changed.node_id, changed.customer_before, changed.customer_now, min(reasons.reason) as reason
-            from temp.changed_memberships changed
-            left join places using (node_id)
-            left join reasons using (state, cluster_id)
-            where changed.customer_before is not null
-            group by changed.node_id, changed.customer_before, changed.customer_now
         )
 
-        select customer_before, customer_now, {list(REASONS)}[coalesce(reason, {len(REASONS) - 1}) + 1] as why, count(*) as identifier_count
-        from moved
-        group by customer_before, customer_now, why
+        select changed.node_id, changed.customer_before, changed.customer_now, coalesce(min(reasons.reason), {_OTHERWISE}) as reason
+        from temp.changed_memberships changed
+        left join places using (node_id)
+        left join reasons using (state, cluster_id)
+        group by changed.node_id, changed.customer_before, changed.customer_now
         """
     )
-    if not rows(connection, "select 1 from temp.changes_of_customers limit 1"):
-        return
-    there = _tables(connection)
-    counted = " union all ".join(
-        f"""
-        select customer_id, '{table}' as table_name, count(*) as row_count from {table}
-        where customer_id in (select customer_before from temp.changes_of_customers) group by customer_id
-        """
-        for table in CUSTOMER_TABLES
-        if table in there
-    )
-    if not counted:
-        counted = "select cast(null as varchar) as customer_id, cast(null as varchar) as table_name, 0 as row_count limit 0"
+
+
+def _find_moved_events(connection: Connection) -> None:
+    """Makes temp table moved_events (event_id, customer_before, customer_now, reason): events that stood as a customer's, name whom they named and count as
+    they did, and are another's or nobody's.
+
+    The reason is that of the event's identifiers that moved between the same two, else of any that moved: where one became nobody's, the next one decides.
+    """
     connection.execute(
         f"""
-        insert into {LOG_TABLE}
-        with counted as ({counted}),
+        create or replace temp table moved_events as
+        with standing as (
+            select event_id, node_ids, customer_id from temp.pending_before where customer_id is not null
+            union all
+            select event_id, node_ids, customer_id from intermediate.int_events_sessionized
+            where event_id in (select event_id from temp.changed_node_events) and occurred_at in (select occurred_at from temp.changed_node_events)
+                and customer_id is not null
+        ),
 
-        told as (
-            select customer_id, cast(json_group_object(table_name, row_count) as varchar) as rows_by_table
-            from (from counted order by table_name) group by customer_id
+        now as (
+            select event_id, node_ids from temp.pending_now where is_counted
+            union all
+            select event_id, node_ids from temp.changed_node_events where is_counted
+        ),
+
+        named as (
+            select event_id, standing.customer_id as customer_before, unnest(standing.node_ids) as node_id,
+                generate_subscripts(standing.node_ids, 1) as position
+            from standing join now using (event_id)
+            where standing.node_ids = now.node_ids
+        ),
+
+        owned as (
+            select event_id, customer_before, min_by(memberships.customer_id, position) as customer_now
+            from named left join identity.memberships using (node_id)
+            group by event_id, customer_before
         )
 
-        select (select coalesce(max(run_number), 0) + 1 from {LOG_TABLE}), (select data_now from raw.run_clock), changes.customer_before,
-            changes.customer_now, changes.why, changes.identifier_count, coalesce(told.rows_by_table, '{{}}')
-        from temp.changes_of_customers changes left join told on told.customer_id = changes.customer_before
-        order by changes.customer_before, changes.customer_now nulls last, changes.why
+        select owned.event_id, owned.customer_before, owned.customer_now,
+            coalesce(
+                min(moved.reason) filter (where moved.customer_before = owned.customer_before and moved.customer_now is not distinct from owned.customer_now),
+                min(moved.reason), {_OTHERWISE}
+            ) as reason
+        from owned
+        join named using (event_id)
+        left join temp.moved_nodes moved using (node_id)
+        where owned.customer_before is distinct from owned.customer_now
+        group by owned.event_id, owned.customer_before, owned.customer_now
         """
     )
 
@@ -156,7 +216,10 @@ def changes_of_last_run(connection: Connection) -> list[CustomerChange]:
 
 
 def restated_rows(connection: Connection) -> dict[str, int]:
-    """Standing rows that the next models will state anew, by table, as the restated tables say; tables without one are left out."""
+    """Standing rows that the next models will state anew, by table, as the restated tables say; tables without one are left out.
+
+    A standing row that goes or comes out otherwise because of who is who is among them; many come out as they were.
+    """
     there = _tables(connection)
     found = {
         table: int(str(rows(connection, f"select count(*) from {table} t where {condition}")[0][0])) for table, condition in RESTATED.items() if table in there

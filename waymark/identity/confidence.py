@@ -100,14 +100,21 @@ def _vertices(label: Integers, valid_from: Integers, valid_to: Integers) -> tupl
     is_new = np.concatenate(([True], (sorted_label[1:] != sorted_label[:-1]) | (sorted_to[1:] != sorted_to[:-1])))[: len(order)]
     heads = np.flatnonzero(is_new)
     group_label, group_to = sorted_label[heads], sorted_to[heads]
-    # Only intervals that end then or later can hold: those from the group's first on, up to the label's last.
-    ends = np.searchsorted(sorted_label, group_label, side="right")
-    lengths = ends - heads
-    group = np.repeat(np.arange(len(heads)), lengths)
+    # An interval holds in the groups of its label from the first that ends after its beginning to its own: groups stand in order of label and time.
+    last = np.cumsum(is_new) - 1
+    first = np.searchsorted(group_label, sorted_label)
+    is_choice = first < last
+    if is_choice.any():
+        # Label and instant as one number, so that the first group is found by bisection.
+        instants = np.unique(group_to)
+        keys = group_label * (len(instants) + 1) + np.searchsorted(instants, group_to)
+        began = np.searchsorted(instants, valid_from[order[is_choice]], side="right")
+        first[is_choice] = np.searchsorted(keys, sorted_label[is_choice] * (len(instants) + 1) + began)
+    lengths = last - first + 1
     offset = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    interval = order[np.repeat(heads, lengths) + offset]
-    holds = valid_from[interval] < group_to[group]
-    return interval[holds].astype(np.int64), group[holds].astype(np.int64)
+    group = np.repeat(first, lengths) + offset
+    by_group = np.argsort(group, kind="stable")
+    return np.repeat(order, lengths)[by_group].astype(np.int64), group[by_group].astype(np.int64)
 
 
 def _is_ending(group: Integers, valid_to: Integers, vertices: Integers) -> Flags:

@@ -31,7 +31,7 @@ _TEMPORARY = (
     *("withdrawn_nodes", "withdrawn_pairs", "witnesses", "node_updates", "edge_updates", "relinked_nodes", "relinked_edges", "seed_nodes", "affected_nodes"),
     *("fresh_clusters", "fresh_history", "stale_history", "changed_nodes", "changed_history", "changed_memberships", "changed_node_events"),
     *("operator_words", "word_spells", "judged_keys", "judged_orders", "shared_keys", "negatives_before", "links_before", "changed_negatives", "changed_words"),
-    *("stale_clusters", "changes_of_customers", MOVED, SEEN, RETOLD),
+    *("stale_clusters", "moved_nodes", "moved_events", "changes_of_customers", MOVED, SEEN, RETOLD),
     *("run_orders", "order_events", "moved_conversions", "run_events", "run_session_keys", "all_session_keys", "active_nodes"),
 )
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
-from waymark.identity.probabilities import OPERATOR_MERGE
+from waymark.identity.linkage.links import LINKS
+from waymark.identity.probabilities import OPERATOR_MERGE, PROBABLE
 from waymark.pipeline.identifiers import Identifier, find_identifier, require_ended_run
 
 MOST_WAYS, MOST_PAIRS = 3, 10
@@ -27,23 +28,35 @@ class ToldLink:
     why_not: str
 
 
-def explain(project: Project, one: str, other: str) -> list[str]:
-    """Lines for people: the surest ways of evidence that are in force, or what there is and why it is not; and what speaks against. Hold the writer lock.
+@dataclass(frozen=True)
+class ToldEvidence:
+    """lines: for people; customers: all whose identifiers stand in them."""
+
+    lines: list[str]
+    customers: frozenset[str]
+
+
+def explain(project: Project, one: str, other: str) -> ToldEvidence:
+    """The surest ways of evidence that are in force, or what there is and why it is not; and what speaks against. Hold the writer lock.
 
     Raises StorageError before the first run and after one that did not end, WaymarkError where an identifier is not known.
     """
     run = require_ended_run(project)
     with run.open_warehouse() as connection:
-        ends = [find_identifier(connection, run.secret, text) for text in (one, other)]
-        return list(_explained(connection, *ends))
+        first, second = (find_identifier(connection, run.secret, text) for text in (one, other))
+        shown = {first.node_id, second.node_id}
+        lines = list(_explained(connection, first, second, project.settings.identity.thresholds.analysis, shown))
+        found = rows(connection, "select distinct customer_id from identity.memberships where list_contains(?, node_id)", [sorted(shown)])
+    return ToldEvidence(lines, frozenset(str(customer) for (customer,) in found))
 
 
-def _explained(connection: Connection, one: Identifier, other: Identifier) -> Iterator[str]:
+def _explained(connection: Connection, one: Identifier, other: Identifier, threshold: float, shown: set[int]) -> Iterator[str]:
+    """Lines; adds to `shown` the identifiers that stand in them. threshold: a probable link of less joins nobody."""
     found = rows(connection, "select node_id, customer_id from identity.memberships where node_id in (?, ?)", [one.node_id, other.node_id])
     customers = {int(str(node)): str(customer) for node, customer in found}
     for end in (one, other):
         yield f"{end}: {customers.get(end.node_id) or 'nobody (shared by too many)'}"
-    names, links = _links(connection, [one.node_id, other.node_id])
+    names, links = _links(connection, [one.node_id, other.node_id], threshold)
     together = one.node_id in customers and customers.get(one.node_id) == customers.get(other.node_id)
     if one.node_id == other.node_id:
         yield "They are one identifier."
@@ -56,20 +69,21 @@ def _explained(connection: Connection, one: Identifier, other: Identifier) -> It
                 break
             sure = math.prod(link.probability for link in way)
             yield f"One person, by {'the surest way' if number == 1 else 'another way'} with probability {sure:.6g}:"
-            yield from _way(way, names)
+            yield from _way(way, names, shown)
             in_force = [link for link in in_force if link not in way]
     else:
         way = surest_way(links, one.node_id, other.node_id)
         yield "Two persons." + ("" if way else " No evidence joins them.")
         if way:
             yield "There is evidence that is not in force:"
-            yield from _way(way, names)
-    against = _negatives(connection, one.node_id, other.node_id, names)
+            yield from _way(way, names, shown)
+    against = _negatives(connection, one.node_id, other.node_id, names, shown)
     yield from (["Against:", *against] if against else ["Nothing speaks against it." if together else "No negative evidence."])
 
 
-def _way(way: list[ToldLink], names: dict[int, str]) -> Iterator[str]:
+def _way(way: list[ToldLink], names: dict[int, str], shown: set[int]) -> Iterator[str]:
     for link in way:
+        shown.update((link.node_a, link.node_b))
         yield f"  {names[link.node_a]} - {names[link.node_b]}: {link.told}{f' [{link.why_not}]' if link.why_not else ''}"
 
 
@@ -101,7 +115,7 @@ def surest_way(links: list[ToldLink], start: int, end: int) -> list[ToldLink]:
     return way[::-1] if end == start else []
 
 
-def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], list[ToldLink]]:
+def _links(connection: Connection, ends: list[int], threshold: float) -> tuple[dict[int, str], list[ToldLink]]:
     """Names of the nodes, and the links between them, of the clusters that the ends were ever in."""
     connection.execute(
         """
@@ -123,6 +137,16 @@ def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], lis
     customer = {node: customer_id for node, _, _, customer_id, _ in named}
     shared = {node for node, _, _, _, is_shared in named if is_shared}
     standing = set(rows(connection, "select node_a, node_b from identity.operator_links where in_force_until is null"))
+    # An edge stays when the last interval of its probable link that was sure enough has ended.
+    lapsed = rows(
+        connection,
+        f"""
+        select node_a, node_b, max(valid_to) from {LINKS} where probability >= ? and node_a in (select node_id from temp.explained)
+        group by node_a, node_b having count(*) = count(valid_to)
+        """,
+        [threshold],
+    )
+    ended = {(a, b): since for a, b, since in lapsed}
     found = rows(
         connection,
         """
@@ -137,6 +161,8 @@ def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], lis
             why_not = "shared by too many: merges nobody"
         elif kind == OPERATOR_MERGE and (a, b) not in standing:
             why_not = "taken back by a split"
+        elif kind == PROBABLE and (a, b) in ended:
+            why_not = f"no longer holds since {ended[a, b]}"
         else:
             why_not = "" if customer.get(a) == customer.get(b) else "refused: it would join what must stay apart"
         estimate = f", estimate {version}" if version else ""
@@ -145,7 +171,7 @@ def _links(connection: Connection, ends: list[int]) -> tuple[dict[int, str], lis
     return names, [link for link in links if {link.node_a, link.node_b} <= set(names)]
 
 
-def _negatives(connection: Connection, one: int, other: int, names: dict[int, str]) -> list[str]:
+def _negatives(connection: Connection, one: int, other: int, names: dict[int, str], shown: set[int]) -> list[str]:
     """Pairs kept apart, of which one stands with the one identifier's person and one with the other's; the pair itself first."""
     found = rows(
         connection,
@@ -166,6 +192,7 @@ def _negatives(connection: Connection, one: int, other: int, names: dict[int, st
         """,
         {"one": one, "other": other, "most": MOST_PAIRS},
     )
+    shown.update(int(str(node)) for row in found for node in row[:2])
     missing = [node for row in found for node in row[:2] if node not in names]
     if missing:
         named = "select node_id, identifier_type, identifier_value from identity.nodes where list_contains(?, node_id)"

@@ -30,8 +30,8 @@ _EVENTS = {word: event for event, word in EVENT_TYPES.items()}
 
 @dataclass(frozen=True)
 class Announcement:
-    """What a word will do. changes: customers that gain or lose identifiers; rows: standing rows that the next run states again, by table; waiting: words
-    that the next run takes in beside it, whose changes are among these."""
+    """What a word will do. changes: customers that gain or lose identifiers or rows; rows: standing rows that the next run states again, by table, and so the
+    most that can differ; waiting: words that the next run takes in beside it, whose changes are among these."""
 
     word: Word
     one: Identifier
@@ -39,6 +39,11 @@ class Announcement:
     changes: list[CustomerChange]
     rows: dict[str, int]
     waiting: int = 0
+
+    @property
+    def customers(self) -> set[str]:
+        """Who is named in `lines`."""
+        return {customer for change in self.changes for customer in (change.before, change.after) if customer}
 
     def lines(self) -> list[str]:
         """For people."""
@@ -49,9 +54,9 @@ class Announcement:
         if not self.changes:
             return [*told, "  changes no customer as things stand; it holds for what comes."]
         for change in self.changes:
-            held = ", ".join(f"{count:,} in {table}" for table, count in change.rows_by_table.items())
-            told.append(f"  {change.before} -> {change.after or 'nobody'}: {change.identifiers:,} identifiers ({held or 'no rows'} under {change.before})")
-        told.append("  the next run states again: " + ", ".join(f"{count:,} rows of {table}" for table, count in self.rows.items()))
+            moved = ", ".join(f"{count:,} rows of {table}" for table, count in change.rows_by_table.items())
+            told.append(f"  {change.before} -> {change.after or 'nobody'}: {change.identifiers:,} identifiers ({moved or 'no rows of events'})")
+        told.append("  the next run states again, and changes no others: " + ", ".join(f"{count:,} rows of {table}" for table, count in self.rows.items()))
         return told
 
 
@@ -67,16 +72,21 @@ def announce(project: Project, word: str, one: str, other: str) -> Announcement:
             raise WaymarkError(f"both are {first}", remedy="Name two identifiers.")
         now: datetime = rows(connection, "select data_now from raw.run_clock")[0][0]  # type: ignore[assignment]
         waiting = _waiting(project, connection)
-        ordinal = _said(project) + 1
+        ordinal = _last_ordinal(project, connection) + 1
         spoken = Word(word, first.node_id, second.node_id, now, ordinal, _event_id(_word_id(ordinal)))
         changes, counted = preview_words(connection, [*waiting, spoken], settings=project.settings, customer_id_pads=run.secret.pads, link=links_of(run))
     return Announcement(spoken, first, second, changes, counted, len(waiting))
 
 
-def say(project: Project, announcement: Announcement, *, because: str) -> Path:
-    """Writes the word where the next run takes it in; returns the file. Hold the writer lock since the announcement."""
+def require_reason(because: str) -> None:
+    """Raises WaymarkError where it is blank."""
     if not because.strip():
         raise WaymarkError("a word needs a reason", remedy="Say why: --because TEXT")
+
+
+def say(project: Project, announcement: Announcement, *, because: str) -> Path:
+    """Writes the word where the next run takes it in; returns the file. Hold the writer lock since the announcement."""
+    require_reason(because)
     word = announcement.word
     record = {
         "word_id": _word_id(word.ordinal),
@@ -95,7 +105,7 @@ def say(project: Project, announcement: Announcement, *, because: str) -> Path:
 
 
 def _waiting(project: Project, connection: Connection) -> list[Word]:
-    """Words that were said and that no run has taken in yet."""
+    """Words that were said and that no run has taken in yet. Makes temp table operator_words, of those that one has."""
     read_words(connection)
     known = {str(event_id) for (event_id,) in rows(connection, "select event_id from temp.operator_words")}
     found = []
@@ -122,9 +132,11 @@ def _word_id(ordinal: int) -> str:
     return f"word-{ordinal:06d}"
 
 
-def _said(project: Project) -> int:
-    """The greatest number of a word so far."""
-    return max((int(path.stem) for path in _files(project)), default=0)
+def _last_ordinal(project: Project, connection: Connection) -> int:
+    """The greatest number of a word so far, 0 where there is none. Needs temp table operator_words: the files of words that were taken in may be gone, and a
+    number given twice would make two words one event, of which the older content survives."""
+    taken_in = rows(connection, "select coalesce(max(ordinal), 0) from temp.operator_words")[0][0]
+    return max(int(str(taken_in)), *(int(path.stem) for path in _files(project)), 0)
 
 
 def _operator() -> str:

@@ -28,6 +28,8 @@ ACTIONS = {
     "why": "a customer's score was explained",
     "trace": "a row was followed to its events and files",
     "customer": "everything that is known of a customer was shown",
+    "identity_explain": "why two identifiers are, or are not, of one person was shown",
+    "preview": "what a word about two identifiers, or an erasure, would change was shown",
     "quarantine_show": "refused rows were shown with their original text",
     "override": "an operator said that two identifiers are, or are not, of one person",
     "thresholds_changed": "how sure a link must be, for analysis, scoring or sending, was changed in the settings",

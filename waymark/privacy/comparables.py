@@ -48,10 +48,15 @@ def normal_sql(kind: str, text_sql: str) -> str:
     """SQL: the normal form; NULL where nothing is left.
 
     name, place, number: lower case, accents folded, letters and digits alone. street: the same, after words such as `street` were shortened. date: the
-    digits of YYYY-MM-DD, with whatever separators, at its beginning; NULL for fewer than six.
+    digits of YYYY-MM-DD at its beginning; where space, point, slash or hyphen parts three numbers, these, each of two digits at least; NULL for fewer than
+    six digits, or more than eight.
     """
     if kind == "date":
-        digits = f"regexp_replace(regexp_extract({text_sql}, '^\\s*[0-9][0-9 ./-]{{4,9}}'), '[^0-9]', '', 'g')"
+        # Three numbers are parted before they are read: without a place for each, 1990-1-11 and 1990-11-1 would be one date.
+        parted = f"regexp_extract({text_sql}, '^\\s*[0-9]+[ ./-]+[0-9]+[ ./-]+[0-9]+')"
+        padded = f"regexp_replace({parted}, '\\b([0-9])\\b', '0\\1', 'g')"
+        other = f"regexp_extract({text_sql}, '^\\s*[0-9][0-9 ./-]{{4,9}}')"
+        digits = f"regexp_replace(case when {parted} <> '' then {padded} else {other} end, '[^0-9]', '', 'g')"
         return f"case when length({digits}) between 6 and 8 then {digits} end"
     folded = f"lower({text_sql})"
     for letter, plain in _LETTERS.items():

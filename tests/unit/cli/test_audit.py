@@ -11,7 +11,9 @@ from waymark.cli.main import app
 from waymark.core.errors import AuditError, StorageError, WaymarkError
 from waymark.core.home import Home
 from waymark.core.warehouse import connect
+from waymark.pipeline import subjects
 from waymark.privacy.audit import AuditLog
+from waymark.privacy.subjects import SubjectReferences
 
 RUN = CliRunner()
 
@@ -62,3 +64,20 @@ def test_a_read_that_cannot_be_logged_is_told_or_refused_as_the_settings_say(pro
         settings.write("access: {refuse_unlogged: true}\n")
     with pytest.raises(StorageError, match="audit log cannot be written"):
         called(project, "sql", "select 42 as answer")
+
+
+def test_who_would_be_erased_is_told_after_it_is_logged(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(project / ".waymark")
+    found = subjects.Subject("email:ann@example.org", (("email", "8c1f"),), customers=("c_now", "c_before"), events={"shop": 3})
+    monkeypatch.setattr(subjects, "subjects_of", lambda *_, **__: [found])
+    monkeypatch.setattr(subjects, "named_by_others", lambda *_: (0, 0))
+    assert called(project, "privacy", "erase", found.named, "--dry-run").startswith("c_now: 1 email; 3 events of shop")
+    ((_, entry),) = AuditLog(home).lines()
+    assert entry and entry.action == "preview" and entry.details == {"erasure_of": 1}
+    assert entry.subjects == sorted(SubjectReferences(home).of(["c_now", "c_before"]))
+    with (project / "waymark.yml").open("a") as settings:
+        settings.write("access: {refuse_unlogged: true}\n")
+    AuditLog(home).path.unlink()
+    AuditLog(home).path.mkdir()
+    done = RUN.invoke(app, ["privacy", "erase", found.named, "--dry-run", "--project", str(project)])
+    assert isinstance(done.exception, StorageError) and "c_now" not in done.output

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from waymark.core.errors import SettingsError
-from waymark.core.settings import load_project
+from waymark.core.settings import OPERATOR_SOURCE, load_project
 
 GOOD = "name: shop\nsources:\n  shop: {mapping: shop.yml, files: ['data/*.csv']}\n"
 
@@ -70,3 +70,10 @@ def test_another_rate_table_changes_the_refresh_digest(tmp_path: Path) -> None:
     before = load_project(folder).refresh_digest
     (folder / "rates.csv").write_text("valid_from,currency,rate\n2026-01-01,EUR,1.2\n")
     assert load_project(folder).refresh_digest != before
+
+
+def test_words_that_the_lake_holds_are_a_source_whatever_became_of_their_files(tmp_path: Path) -> None:
+    project = load_project(_project(tmp_path, GOOD))
+    assert OPERATOR_SOURCE not in project.settings.sources
+    (project.home.raw_lake / f"{OPERATOR_SOURCE}_events").mkdir(parents=True)
+    assert OPERATOR_SOURCE in load_project(tmp_path).settings.sources

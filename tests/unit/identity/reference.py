@@ -232,7 +232,8 @@ def history(events: list[Event], limit: int, words: list[Said] | None = None, su
 
 
 def customer_of(event: Event, known: dict[int, str]) -> str | None:
-    return next((known[node] for node in event.node_ids if node in known), None)
+    """Whose an event is: an event that does not count is nobody's."""
+    return next((known[node] for node in event.node_ids if node in known), None) if event.is_counted else None
 
 
 def sessions(events: list[Event]) -> dict[str, SessionId]:

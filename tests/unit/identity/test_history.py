@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from itertools import pairwise
 from time import monotonic
 
@@ -10,7 +11,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from waymark.identity import history
+from waymark.identity import confidence, history
 from waymark.identity.history import NEVER, LinkGraph, linked_clusters, membership_intervals
 
 Row = tuple[int, int, int, int]
@@ -94,3 +95,32 @@ def test_four_hundred_chains_of_five_hundred_take_seconds_not_minutes() -> None:
     found = membership_intervals(graph, linked_clusters(graph))
     assert monotonic() - started < 30
     assert np.array_equal(found.label[found.valid_to == NEVER], np.repeat(node[:, 0], length))
+
+
+def test_the_vertices_of_a_label_and_an_instant_are_its_intervals_that_hold_then() -> None:
+    for seed in range(50):
+        stream = random.Random(seed)
+        rows = [(stream.randrange(3), since, since + stream.randrange(1, 6)) for since in (stream.randrange(8) for _ in range(stream.randrange(1, 20)))]
+        label, valid_from, valid_to = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+        valid_to[valid_to > 10] = NEVER
+        intervals, groups = confidence._vertices(label, valid_from, valid_to)
+        ends = sorted(set(zip(label.tolist(), valid_to.tolist(), strict=True)))
+        holding = [
+            (number, place)
+            for number, (of, at) in enumerate(ends)
+            for place in range(len(rows))
+            if label[place] == of and valid_from[place] < at <= valid_to[place]
+        ]
+        assert sorted(zip(groups.tolist(), intervals.tolist(), strict=True)) == holding and sorted(groups.tolist()) == groups.tolist()
+
+
+def test_intervals_that_follow_each_other_need_memory_by_their_number_and_not_by_its_square() -> None:
+    peaks = []
+    for count in (500, 2000):
+        since = np.arange(count, dtype=np.int64)
+        tracemalloc.start()
+        intervals, _ = confidence._vertices(np.zeros(count, dtype=np.int64), since, since + 1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(intervals) == count
+    assert peaks[1] < 5 * peaks[0]

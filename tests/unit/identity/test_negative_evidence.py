@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -235,12 +236,22 @@ def test_a_split_holds_against_every_way_round_it() -> None:
     assert len(set(known.values())) == 1, "as known before the word they were one"
 
 
+def customers_of_rows(double: WarehouseDouble) -> dict[tuple[str, str], str | None]:
+    """Of each row of the tables with one for an event or a conversion: (table, key) and its customer."""
+    keyed = (("marts.fct_events", "event_id", "intermediate.int_events_sessionized"), ("marts.fct_conversions", "conversion_id", "marts.fct_conversions"))
+    return {
+        (name, key): customer
+        for name, column, table in keyed
+        for key, customer in double.connection.execute(f"select {column}, customer_id from {table}").fetchall()
+    }
+
+
 def check_announcement(seed: int) -> None:
     stream = random.Random(seed)
     double = WarehouseDouble(limit=3)
     double.run([item for batch in random_batches(stream, events=60, batches=1, people=4) for item in batch])
     word = random_words(stream, list(double.events.values()), 1)[0]
-    before = double.identity()
+    before, rows_before = double.identity(), customers_of_rows(double)
     announced, rows = preview_words(
         double.connection, [Word("operator_merge" if word.is_merge else "operator_split", *word.nodes, word.at, word.ordinal, word.event_id)],
         settings=project_settings(3), customer_id_pads=reference.PADS,
@@ -255,6 +266,11 @@ def check_announcement(seed: int) -> None:
     assert sorted(logged) == sorted(
         (*pair, "operator_merge" if word.is_merge else "operator_split", list(moved.values()).count(pair)) for pair in set(moved.values())
     )
+    double.build_marts()
+    rows_after = customers_of_rows(double)
+    assert rows_before.keys() == rows_after.keys()
+    differing = Counter((was, rows_after[row], row[0]) for row, was in rows_before.items() if was != rows_after[row])
+    assert differing == {(change.before, change.after, table): count for change in announced for table, count in change.rows_by_table.items()}
 
 
 def test_what_is_announced_is_what_the_next_run_does() -> None:

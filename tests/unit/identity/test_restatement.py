@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime
 
 import pytest
@@ -113,14 +114,35 @@ def check_sessions_can_be_cut(scope: Scope, after: Marts) -> None:
     assert reference.sessions(part) == {event.event_id: after.session[event.event_id] for event in part}
 
 
+def check_moved_rows(double: WarehouseDouble, runs_before: int, before: Marts, after: Marts) -> None:
+    """The log tells of every event that counts and names whom it named, and of no other, between which customers it went."""
+    differing: Counter[tuple[str, str | None]] = Counter()
+    for event_id, event in after.events.items():
+        old, was = before.events.get(event_id), before.customer.get(event_id)
+        is_as_it_was = event.is_counted and old is not None and old.is_counted and old.identifiers == event.identifiers
+        if is_as_it_was and was is not None and was != after.customer[event_id]:
+            differing[was, after.customer[event_id]] += 1
+    told: Counter[tuple[str, str | None]] = Counter()
+    logged = double.connection.execute("select customer_before, customer_after, rows_by_table from identity.restatements where run_number > ?", [runs_before])
+    for customer, became, rows_by_table in logged.fetchall():
+        told[customer, became] += json.loads(rows_by_table).get("marts.fct_events", 0)
+    assert +told == differing
+
+
+def runs_logged(double: WarehouseDouble) -> int:
+    return int(double.connection.execute("select coalesce(max(run_number), 0) from identity.restatements").fetchall()[0][0])
+
+
 def check_runs(seed: int, limit: int, batches: int, events: int, flips: float) -> None:
     double = WarehouseDouble(limit)
     before = Marts({}, limit)
     for batch in random_batches(random.Random(seed), events=events, batches=batches, people=5, flips=flips):
         double.put(batch)
+        logged = runs_logged(double)
         double.resolve()
         after = Marts(double.events, limit)
         check_scope(Scope(double), before, after)
+        check_moved_rows(double, logged, before, after)
         double.build_marts()
         double.finish()
         before = after
@@ -220,6 +242,37 @@ def test_a_login_restates_all_sessions_of_the_device_whose_customer_changes() ->
     double.resolve()
     assert double.table("restated_session_keys") == [(2, datetime(1, 1, 1)), (9, minutes(900))]
     assert double.table("restated_events") == [(f"{4:032x}",), (f"{6:032x}",)]
+
+
+def log_of(double: WarehouseDouble) -> list[tuple[object, ...]]:
+    columns = "customer_before, customer_after, why, identifier_count, rows_by_table"
+    return sorted(double.connection.execute(f"select {columns} from identity.restatements").fetchall(), key=str)
+
+
+def test_of_a_customer_that_comes_apart_each_part_is_told_its_own_rows() -> None:
+    device, tablet, mail, user = ("anonymous_id", "a"), ("anonymous_id", "b"), ("email", "m"), ("user_id", "u")
+    double = WarehouseDouble(limit=2)
+    double.run([Event(f"{1:032x}", minutes(0), 1, (user, device)), Event(f"{2:032x}", minutes(1), 2, (user, tablet)), shopper(3, 2, "b"), shopper(4, 3, "b")])
+    double.run([Event(f"{5:032x}", minutes(9), None, (user, mail))])
+    before = reference.node_customer_id(*device)
+    assert log_of(double) == sorted([
+        (before, None, "guard_crossing", 1, "{}"),
+        (before, reference.node_customer_id(*tablet), "guard_crossing", 1, '{"marts.fct_events":3}'),
+    ], key=str)  # fmt: skip
+
+
+def test_rows_that_go_to_a_customer_to_whom_no_identifier_went_are_told() -> None:
+    """A device of one account becomes nobody's; what another account did on it was the first one's, and is its own now."""
+    device, mail, ann, ben = ("anonymous_id", "a"), ("email", "m"), ("user_id", "shop:1"), ("user_id", "shop:2")
+    double = WarehouseDouble(limit=2)
+    double.run([Event(f"{1:032x}", minutes(0), 1, (device, ann)), Event(f"{2:032x}", minutes(50), 1, (device, ben))])
+    double.run([Event(f"{3:032x}", minutes(90), None, (device, mail))])
+    before = reference.node_customer_id(*device)
+    assert log_of(double) == sorted([
+        (before, None, "guard_crossing", 1, "{}"),
+        (before, reference.node_customer_id(*ann), "guard_crossing", 1, '{"marts.fct_events":1}'),
+        (before, reference.node_customer_id(*ben), "guard_crossing", 0, '{"marts.fct_events":1}'),
+    ], key=str)  # fmt: skip
 
 
 def test_a_second_report_of_an_order_restates_the_first_ones_customer() -> None:

@@ -47,6 +47,7 @@ class WarehouseDouble:
             create table raw.event_conflicts (event_id VARCHAR, occurred_at TIMESTAMP);
             create table intermediate.int_events_sessionized (event_id VARCHAR, session_key_id BIGINT, session_id VARCHAR, occurred_at TIMESTAMP,
                 node_ids BIGINT[], customer_id VARCHAR, order_id VARCHAR, is_counted BOOLEAN);
+            create table marts.fct_conversions (conversion_id VARCHAR, event_id VARCHAR, customer_id VARCHAR);
             create table marts.fct_sessions (session_key_id BIGINT, session_id VARCHAR, started_at TIMESTAMP, ended_at TIMESTAMP, customer_id VARCHAR);
             """
         )
@@ -98,7 +99,7 @@ class WarehouseDouble:
         """What dbt's second selection leaves: the old state, as the next run finds it."""
         events = list(self.events.values())
         known, placed = reference.memberships(events, self.limit, self.words, self.supposed), reference.sessions(events)
-        self.connection.execute("delete from intermediate.int_events_sessionized; delete from marts.fct_sessions")
+        self.connection.execute("delete from intermediate.int_events_sessionized; delete from marts.fct_sessions; delete from marts.fct_conversions")
         if not events:
             return
         self.connection.executemany(
@@ -122,6 +123,15 @@ class WarehouseDouble:
             insert into marts.fct_sessions
             select min(session_key_id), session_id, min(occurred_at), max(occurred_at), min(customer_id)
             from intermediate.int_events_sessionized where session_id is not null group by session_id
+            """
+        )
+        # Of each order the first report, whoever's it is.
+        self.connection.execute(
+            """
+            insert into marts.fct_conversions
+            select 'o_' || event_id, event_id, customer_id from intermediate.int_events_sessionized join intermediate.int_events using (event_id)
+            where is_conversion_event
+            qualify row_number() over (partition by coalesce(int_events.order_id, event_id) order by int_events.occurred_at, event_id) = 1
             """
         )
 
