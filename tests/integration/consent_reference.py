@@ -13,6 +13,7 @@ from datetime import datetime
 EVER = datetime.max
 STRICTNESS = {"grant": 0, "expire": 1, "withdraw": 2}
 Nodes = frozenset[int]
+Interval = tuple[str, datetime, datetime | None, str]  # state, from, to, event id
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,21 @@ class Ledger:
         """At data_now, by all that is known of the person: what happens at data_now counts, and so does a withdrawal by a clock that runs ahead."""
         acts = self.of(nodes, scope)
         known = [act for act in acts if act.at <= now]
-        if acts and not _lasts_beyond(acts[-1], now):
+        if acts and not _lasts_beyond(acts[-1], max(now, acts[-1].at)):
             return False
         return _lasts_beyond(known[-1], now) if known else not self.is_absence_denied(nodes, scope, EVER)
 
-    def intervals(self, nodes: Nodes, scope: str) -> list[tuple[str, datetime, datetime | None, str]]:
-        """(state, from, to, event id) of a person's scope, an act after the other."""
+    def stands_now(self, nodes: Nodes, scope: str, now: datetime) -> Interval | None:
+        """Of a person's intervals the one of data_now, or what a clock that runs ahead took back at the very last; None where nothing stands."""
+        acts, intervals = self.of(nodes, scope), self.intervals(nodes, scope)
+        if acts and acts[-1].at > now and not _lasts_beyond(acts[-1], acts[-1].at):
+            return intervals[-1]
+        return next((found for found in intervals if found[1] <= now and (found[2] is None or now < found[2])), None)
+
+    def intervals(self, nodes: Nodes, scope: str) -> list[Interval]:
+        """Of a person's scope, an act after the other."""
         acts = self.of(nodes, scope)
-        found: list[tuple[str, datetime, datetime | None, str]] = []
+        found: list[Interval] = []
         for number, act in enumerate(acts):
             end = acts[number + 1].at if number + 1 < len(acts) else None
             if end == act.at:

@@ -25,7 +25,7 @@ standing as (
         memberships.customer_id,
         acts.scope,
         max_by(acts.granted_until, {{ x_order_key(['acts.occurred_at', 'acts.strictness', 'acts.event_id']) }}) filter (where acts.occurred_at <= clock.data_now) as granted_until,
-        max_by(acts.granted_until, {{ x_order_key(['acts.occurred_at', 'acts.strictness', 'acts.event_id']) }}) as last_granted_until
+        max_by(acts.granted_until > greatest(acts.occurred_at, clock.data_now), {{ x_order_key(['acts.occurred_at', 'acts.strictness', 'acts.event_id']) }}) as is_granted_last
     from acts
     inner join memberships on memberships.node_id = acts.node_id
     cross join clock
@@ -60,7 +60,7 @@ denied as (
     left join standing on standing.customer_id = asked.customer_id and standing.scope = asked.scope
     left join located on located.customer_id = asked.customer_id and located.scope = asked.scope
     left join anywhere on anywhere.scope = asked.scope
-    where coalesce(standing.last_granted_until <= clock.data_now, false)
+    where coalesce(not standing.is_granted_last, false)
         or case
             when standing.granted_until is not null then standing.granted_until <= clock.data_now
             else coalesce(located.is_denied, anywhere.is_denied, false)
