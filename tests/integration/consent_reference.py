@@ -6,7 +6,7 @@ Taken as given are what the events say (acts, countries) and who is who at a mom
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -45,6 +45,14 @@ class Sighting:
     place: str
     at: datetime
     nodes: Nodes
+
+
+def told_place(told: str, jurisdictions: Mapping[str, Sequence[str]]) -> str:
+    """The jurisdiction that an act means: by its name, or by a country of its, whatever the case and the blanks; else what it tells."""
+    meant = told.strip().lower()
+    by_name = [place for place in jurisdictions if place.strip().lower() == meant]
+    by_country = [place for place, countries in jurisdictions.items() if meant in [country.strip().lower() for country in countries]]
+    return (by_name + by_country + [told])[0]
 
 
 @dataclass

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ml.features import VIEWS
 from tests.integration.consent_logs import SCOPES, consent_shop, consents, give_consents
-from tests.integration.consent_reference import Act, Ledger, Nodes, Sighting
+from tests.integration.consent_reference import Act, Ledger, Nodes, Sighting, told_place
 from tests.integration.equality_logs import BASE, Delivery
 from tests.integration.features_reference import Key, Log, known, read_log
 from tests.integration.stepwise import Stepwise, assert_equal
@@ -62,7 +62,7 @@ class History:
 
 
 def read_history(project: Stepwise) -> History:
-    acts, sightings = [], []
+    acts, sightings, consent = [], [], project.project.settings.consent
     for event_id, source, at, nodes, act in project.rows(_ACTS):
         assert isinstance(act, dict) and isinstance(at, datetime)
         named = frozenset(nodes or ())  # type: ignore[arg-type, call-overload]
@@ -70,12 +70,12 @@ def read_history(project: Stepwise) -> History:
             until = act["expires_at"] if action == "grant" else None
             acts += [Act(str(event_id), str(source), at, scope, action, named, until, act["is_statement"]) for scope in act[listed]]
         if act["jurisdiction"]:
-            sightings.append(Sighting(act["jurisdiction"], at, named))
+            sightings.append(Sighting(told_place(act["jurisdiction"], consent.jurisdictions), at, named))
     for place, at, nodes in project.rows(_COUNTRIES):
         assert isinstance(at, datetime)
         if place:
             sightings.append(Sighting(str(place), at, frozenset(nodes or ())))  # type: ignore[arg-type, call-overload]
-    return History(read_log(project), Ledger(acts, sightings, project.project.settings.consent.denials()))
+    return History(read_log(project), Ledger(acts, sightings, consent.denials()))
 
 
 def keys_of(project: Stepwise, table: str) -> set[Key]:
