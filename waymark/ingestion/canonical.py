@@ -8,7 +8,7 @@ from __future__ import annotations
 from waymark.core.quoting import literal, name
 from waymark.core.settings import Settings
 from waymark.ingestion.agents import agents_sql, device_sql
-from waymark.ingestion.consent import ACT_FIELDS, act_sql, scopes_sql, told_act_sql
+from waymark.ingestion.consent import ACT_FIELDS, act_sql, ours_sql, scopes_sql, shown_sql, told_act_sql
 from waymark.ingestion.event import CANONICAL_COLUMNS, CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
 from waymark.ingestion.extraction import KIND, RECORD, Extraction, Extractor, Shape, removal_patch
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
@@ -158,9 +158,10 @@ class Canonical:
             columns = [f"cast(NULL as varchar) as {column}" for column in ("user_agent", "agent_device", "agent_os", "agent_browser")]
         if self.mapping.consent and self.mapping.consent.scopes is not None:
             distinct = f"select distinct t_consent as raw_consent from {parsed} where t_consent is not null"
-            scopes = f"select raw_consent, {scopes_sql('raw_consent', self.mapping.consent.separator)} as told_scopes from ({distinct})"
-            told.append(f"left join ({scopes}) on raw_consent = t_consent")
-            columns.append("told_scopes")
+            scopes = f"select raw_consent, {scopes_sql('raw_consent', self.mapping.consent.separator)} as told from ({distinct})"
+            shown = f"select raw_consent, {shown_sql('told')} as told_scopes, {ours_sql('told', self.mapping.consent)} as told_granted from ({scopes})"
+            told.append(f"left join ({shown}) on raw_consent = t_consent")
+            columns += ["told_scopes", "told_granted"]
         for part, compared in self.mapping.compare.items():
             key, raw = name(f"part:{part}"), name(f"raw:{part}")
             distinct = f"(select distinct {key} as {raw} from {parsed} where {key} is not null)"

@@ -46,6 +46,7 @@ def act(row: object) -> dict[str, object]:
         ("consent_changed", {"scopes": "email", "action": "AGREED"}, {"granted": ["email"]}),
         ("preferences_saved", {"scopes": {"Ads": True, "email": False, "push": None}}, {"granted": ["advertising"], "withdrawn": ["email", "push"]}),
         ("preferences_saved", {"scopes": "email"}, {"granted": ["email"], "withdrawn": ["sms"]}),
+        ("preferences_saved", {"scopes": {"jane@mail.example": True, "+41 79 123 45 67": False}}, {"granted": ["[email]"], "withdrawn": ["[phone]"]}),
     ],
 )  # fmt: skip
 def test_a_consent_event_is_an_act(make_source: MakeSource, what: str, details: dict[str, object], expected: dict[str, object]) -> None:
@@ -88,6 +89,15 @@ def test_what_every_event_states_enters_the_ledger_unless_the_mapping_says_note(
     assert noted.events("consent_act") == [(None,)] * 3
     kept = "event_id, content_digest, consent_scopes"
     assert acts.events(kept) == noted.events(kept)  # the column says it already
+
+
+def test_a_scope_that_is_named_by_an_address_is_redacted_wherever_it_is_stated(make_source: MakeSource) -> None:
+    source = make_source(CSV_MAPPING + "consent: {scopes: consent, declared: [analytics], names: {Ads: advertising}}\n")
+    source.put("a.csv", f"id,at,what,consent\n1,{AT},x,Ads|Jane@mail.example|jane%40mail.example|call +41 79 123 45 67\n")
+    source.ingest()
+    ((scopes, said),) = source.events("consent_scopes, consent_act")
+    assert scopes == ["Ads", "[email]", "call [phone]"]
+    assert act(said) == {"granted": ["[email]", "advertising", "call [phone]"], "withdrawn": ["analytics"], "is_statement": True}
 
 
 def test_two_acts_of_one_id_are_a_conflict_and_other_events_keep_their_digest(make_source: MakeSource) -> None:
