@@ -140,6 +140,8 @@ class Canonical:
             cases.append("when properties is not null and not json_valid(properties) then 'bad_properties|properties'")
         if mapping.consent and mapping.consent.events:
             cases.append("when t_act is not null and len(t_act.granted) + len(t_act.withdrawn) + len(t_act.expired) = 0 then 'bad_consent|consent'")
+            unnamed = ["anonymous_id is null", "user_id is null", *(f"not coalesce({self._is_usable(kind)}, false)" for kind in self.mapping.identifiers)]
+            cases.append(f"when t_act is not null and {' and '.join(unnamed)} then 'bad_consent|identifiers'")
             cases.append("when t_act is not null and t_act_expires_at is not null and act_expires_at is null then 'bad_value|expires_at'")
         if mapping.is_internal:
             cases.append("when t_internal is not null and try_cast(t_internal as boolean) is null then 'bad_value|is_internal'")
@@ -269,14 +271,15 @@ class Canonical:
             return "NULL"
         parts = []
         for kind in sorted(self.mapping.identifiers):
-            raw = name(f"id:{kind}")
-            # A phone of fewer than five digits is none; it would link strangers.
-            usable = f"{raw} is not null and {normalised_sql(kind, raw)} is not null" + (
-                f" and strlen({normalised_sql(kind, raw)}) > 5" if kind == "phone" else ""
-            )
-            parts.append(f"case when {usable} then {{'type': {literal(kind)}, 'value': {identifier_hash_sql(kind, raw)}}} end")
+            made = f"{{'type': {literal(kind)}, 'value': {identifier_hash_sql(kind, name(f'id:{kind}'))}}}"
+            parts.append(f"case when {self._is_usable(kind)} then {made} end")
         there = " or ".join(f"{name(f'id:{kind}')} is not null" for kind in sorted(self.mapping.identifiers))
         return f"case when {there} then list_filter([{', '.join(parts)}], lambda x: x is not null) end"
+
+    def _is_usable(self, kind: str) -> str:
+        """Whether the raw value names somebody. A phone of fewer than five digits is none; it would link strangers."""
+        raw = name(f"id:{kind}")
+        return f"{raw} is not null and {normalised_sql(kind, raw)} is not null" + (f" and strlen({normalised_sql(kind, raw)}) > 5" if kind == "phone" else "")
 
     def _comparables(self) -> str:
         """A list of the parts' hashes; NULL where there are none."""
