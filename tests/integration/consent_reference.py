@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 EVER = datetime.max
 STRICTNESS = {"grant": 0, "expire": 1, "withdraw": 2}
@@ -30,8 +30,9 @@ class Act:
     is_statement: bool = False
 
     @property
-    def order(self) -> tuple[datetime, int, str]:
-        return self.at, STRICTNESS[self.action], self.event_id
+    def order(self) -> tuple[datetime, int, timedelta, str]:
+        """The last stands: the stricter of one instant, of two grants the one that lapses first."""
+        return self.at, STRICTNESS[self.action], EVER - (self.until or EVER), self.event_id
 
     def grants_at(self, at: datetime) -> bool:
         """Whether the scope may be used at the moment, if nothing came after this act."""

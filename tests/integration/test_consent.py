@@ -325,6 +325,7 @@ def test_thousands_of_histories_deny_what_the_rule_denies(models: Models, record
 
 BROKEN = [
     ("int_consent_denials", "visible.strictness, ", ""),
+    ("int_consent_denials", "-epoch_us(visible.granted_until), ", ""),
     ("int_consent_denials", "standing.granted_until <= standing.valid_from", "standing.granted_until < standing.valid_from"),
     ("int_consent_denials", "greatest(acts.occurred_at, history.valid_from)", "acts.occurred_at"),
     ("int_consent_denials", "where not is_statement or action_before is null or action_before <> action", ""),

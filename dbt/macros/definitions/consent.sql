@@ -3,12 +3,17 @@
 {# Is the event itself an act of consent, and no event of a journey? What ordinary events state beside makes them no such thing. #}
 {% macro is_consent_event(consent_act) -%} coalesce(not {{ consent_act }}.is_statement, false) {%- endmacro %}
 
-{# Of two acts of one instant the stricter stands. #}
+{# Of two acts of one instant the stricter stands: a withdrawal before an expiry before a grant, and of two grants the one that lapses first. #}
 {% macro consent_strictness(action) -%} case {{ action }} when 'grant' then 0 when 'expire' then 1 when 'withdraw' then 2 end {%- endmacro %}
 
 {# Until when an act lets the scope be used: a grant to its expiry, for ever where it has none; the others not at all. #}
 {% macro consent_granted_until(action, expires_at) -%}
     case when {{ action }} = 'grant' then coalesce({{ expires_at }}, timestamp '9999-12-31 00:00:00') else timestamp '0001-01-01 00:00:00' end
+{%- endmacro %}
+
+{# The columns by which the acts of an alias come one after the other; the last of them stands. Later expiries first, in negative numbers, which every engine sorts. #}
+{% macro consent_order(alias) -%}
+    {{ return([alias ~ '.occurred_at', alias ~ '.strictness', '-' ~ x_epoch_us(alias ~ '.granted_until'), alias ~ '.event_id']) }}
 {%- endmacro %}
 
 {#
@@ -36,7 +41,8 @@ compared as (
     select
         *,
         lag(action) over (
-            partition by source, node_id, scope, is_statement order by occurred_at asc nulls first, strictness asc nulls first, event_id asc nulls first
+            partition by source, node_id, scope, is_statement
+            order by occurred_at asc nulls first, strictness asc nulls first, granted_until desc nulls last, event_id asc nulls first
         ) as action_before
     from told
 ),

@@ -22,7 +22,8 @@ ended as (
     select
         *,
         lead(occurred_at) over (
-            partition by customer_id, scope order by occurred_at asc nulls first, strictness asc nulls first, event_id asc nulls first
+            partition by customer_id, scope
+            order by occurred_at asc nulls first, strictness asc nulls first, granted_until desc nulls last, event_id asc nulls first
         ) as next_at
     from of_customers
 ),

@@ -92,7 +92,7 @@ standing as (
         spans.scope,
         spans.valid_from,
         spans.valid_to,
-        max_by(visible.granted_until, {{ x_order_key(['visible.occurred_at', 'visible.strictness', 'visible.event_id']) }}) as granted_until
+        max_by(visible.granted_until, {{ x_order_key(consent_order('visible')) }}) as granted_until
     from spans
     left join visible
         on visible.customer_id = spans.customer_id

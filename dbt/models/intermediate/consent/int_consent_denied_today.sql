@@ -24,8 +24,8 @@ standing as (
     select
         memberships.customer_id,
         acts.scope,
-        max_by(acts.granted_until, {{ x_order_key(['acts.occurred_at', 'acts.strictness', 'acts.event_id']) }}) filter (where acts.occurred_at <= clock.data_now) as granted_until,
-        max_by(acts.granted_until > greatest(acts.occurred_at, clock.data_now), {{ x_order_key(['acts.occurred_at', 'acts.strictness', 'acts.event_id']) }}) as is_granted_last
+        max_by(acts.granted_until, {{ x_order_key(consent_order('acts')) }}) filter (where acts.occurred_at <= clock.data_now) as granted_until,
+        max_by(acts.granted_until > greatest(acts.occurred_at, clock.data_now), {{ x_order_key(consent_order('acts')) }}) as is_granted_last
     from acts
     inner join memberships on memberships.node_id = acts.node_id
     cross join clock
