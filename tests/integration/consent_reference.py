@@ -66,19 +66,24 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self._by_node: dict[tuple[int, str], list[Act]] = defaultdict(list)
+        self._repeated: dict[Act, set[int]] = defaultdict(set)
         said: dict[tuple[int, str, str], str] = {}
         for act in sorted(self.acts, key=lambda act: act.order):
             for node in act.nodes:
                 key = node, act.scope, act.source
                 if act.is_statement and said.get(key) == act.action:
+                    self._repeated[act].add(node)
                     continue  # a statement that says what was stated before is no act
                 if act.is_statement:
                     said[key] = act.action
                 self._by_node[node, act.scope].append(act)
 
     def of(self, nodes: Iterable[int], scope: str) -> list[Act]:
-        """All acts on a person's identifiers, each once, in order."""
-        return sorted({act for node in nodes for act in self._by_node.get((node, scope), ())}, key=lambda act: act.order)
+        """All acts on a person's identifiers, each once, in order. A person grants nothing by a statement that one of the identifiers had made before."""
+        theirs = frozenset(nodes)
+        found = {act for node in theirs for act in self._by_node.get((node, scope), ())}
+        granted_before = {act for act in found if act.action == "grant" and self._repeated.get(act, set()) & theirs}
+        return sorted(found - granted_before, key=lambda act: act.order)
 
     def is_absence_denied(self, nodes: Nodes, scope: str, before: datetime) -> bool:
         rules = self.rules.get(scope, {})

@@ -17,8 +17,9 @@
 {%- endmacro %}
 
 {#
-  CTEs told, compared and acts: one row per act, scope and identifier that it names. What ordinary events state is an act where it differs from what the same
-  source stated before of the same identifier: a page viewed with last year's cookie does not take back a withdrawal. condition: which identifiers, over `nodes`.
+  CTEs told, compared, new_grants and acts: one row per act, scope and identifier that it names. What ordinary events state is an act where it differs from what
+  the same source stated before of the same identifier: a page viewed with last year's cookie does not take back a withdrawal. A grant that is new of one
+  identifier and repeated of another stands here for both (is_repeated): whoever both belong to has granted nothing by it. condition: which identifiers, over `nodes`.
 #}
 {% macro consent_act_ctes(condition='true') -%}
 told as (
@@ -40,17 +41,47 @@ told as (
 compared as (
     select
         *,
-        lag(action) over (
-            partition by source, node_id, scope, is_statement
-            order by occurred_at asc nulls first, strictness asc nulls first, granted_until desc nulls last, event_id asc nulls first
-        ) as action_before
+        coalesce(
+            is_statement and action = lag(action) over (
+                partition by source, node_id, scope, is_statement
+                order by occurred_at asc nulls first, strictness asc nulls first, granted_until desc nulls last, event_id asc nulls first
+            ),
+            false
+        ) as is_repeated
     from told
 ),
 
-acts as (
-    select node_id, event_id, occurred_at, scope, action, strictness, granted_until
+new_grants as (
+    select distinct event_id, scope
     from compared
-    where not is_statement or action_before is null or action_before <> action
+    where is_statement and action = 'grant' and not is_repeated
+),
+
+acts as (
+    select node_id, event_id, occurred_at, scope, action, strictness, granted_until, is_repeated
+    from compared
+    where not is_repeated
+    union all
+    select
+        compared.node_id, compared.event_id, compared.occurred_at, compared.scope, compared.action, compared.strictness, compared.granted_until,
+        compared.is_repeated
+    from compared
+    inner join new_grants on new_grants.event_id = compared.event_id and new_grants.scope = compared.scope
+    where compared.is_repeated and compared.action = 'grant'
+)
+{%- endmacro %}
+
+{#
+  CTE of_customers: the acts of each customer, as `memberships` has them. Consent is the person's: an act that names two of the person's identifiers is one act,
+  and a grant that a source had stated of one of the two before is none.
+#}
+{% macro consent_acts_of_customers_cte() -%}
+of_customers as (
+    select memberships.customer_id, acts.scope, acts.event_id, acts.occurred_at, acts.action, acts.strictness, acts.granted_until
+    from acts
+    inner join memberships on memberships.node_id = acts.node_id
+    group by memberships.customer_id, acts.scope, acts.event_id, acts.occurred_at, acts.action, acts.strictness, acts.granted_until
+    having max(case when acts.is_repeated then 1 else 0 end) = 0
 )
 {%- endmacro %}
 

@@ -19,17 +19,18 @@ anywhere as (
 
 {{ consent_act_ctes() }},
 
+{{ consent_acts_of_customers_cte() }},
+
 -- What stands by the acts up to data_now, and by those of clocks that run ahead, too.
 standing as (
     select
-        memberships.customer_id,
+        acts.customer_id,
         acts.scope,
         max_by(acts.granted_until, {{ x_order_key(consent_order('acts')) }}) filter (where acts.occurred_at <= clock.data_now) as granted_until,
         max_by(acts.granted_until > greatest(acts.occurred_at, clock.data_now), {{ x_order_key(consent_order('acts')) }}) as is_granted_last
-    from acts
-    inner join memberships on memberships.node_id = acts.node_id
+    from of_customers as acts
     cross join clock
-    group by memberships.customer_id, acts.scope
+    group by acts.customer_id, acts.scope
 ),
 
 places as (
