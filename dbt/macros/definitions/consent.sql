@@ -118,7 +118,28 @@ of_customers as (
     )
 {%- endmacro %}
 
-{# The same, and more: it is valid today too, by all that is known today of the person. #}
+{#
+  Rows (customer_id, valid_from, valid_to): from valid_from until valid_to the scope of the model's yml was not valid, as known then, under some name that one of
+  the identifiers had then of who is customer_id today. For tables of today's customers, which hold what happened under earlier names, and whose rows are what
+  was done rather than what is known of it: a row is masked from the very instant of a withdrawal on, and from that of a first sight.
+#}
+{% macro denied_by_any_name() -%}
+    select
+        today.customer_id,
+        greatest(denial.valid_from, named.valid_from) as valid_from,
+        least(denial.valid_to, named.valid_to) as valid_to
+    from {{ ref('int_consent_denials') }} as denial
+    inner join {{ ref('dim_identity_clusters') }} as named
+        on named.customer_id = denial.customer_id
+        and (denial.valid_to is null or named.valid_from < denial.valid_to)
+        and (named.valid_to is null or denial.valid_from < named.valid_to)
+    inner join {{ ref('dim_identity_clusters') }} as today
+        on today.node_id = named.node_id
+        and today.valid_to is null
+    where denial.scope = {{ sql_text(consent_scope_of_model()) }}
+{%- endmacro %}
+
+{# Like `consented`, and more: it is valid today too, by all that is known today of the person. #}
 {% macro consented_today(alias) -%}
     {{ consented(alias) }}
     and not exists (
