@@ -20,7 +20,10 @@ FEATURES_SCRIPT = Path(__file__).with_name("floor_features.sql")
 # So many days of identifiers make a hash table of all their points that fits in the product's default memory.
 _DAYS_IN_A_BUCKET = 200_000
 # Scores are a model's, restatements a log; how sure an identity is and what was consented to, journeys are made without.
-NO_JOURNEYS = ("agg_weekly_visits", "customer_timeline", "dim_identity_clusters", "fct_consent_intervals", "fct_identity_restatements", "fct_propensity_scores")
+NO_JOURNEYS = (
+    "agg_weekly_visits", "customer_timeline", "dim_consent_now", "dim_identity_clusters", "fct_consent_intervals", "fct_identity_restatements",
+    "fct_propensity_scores",
+)  # fmt: skip
 _STATEMENT = re.compile(r"^-- statement: (\w+)\n(.*?)(?=^-- statement: |\Z)", re.DOTALL | re.MULTILINE)
 
 

@@ -66,9 +66,9 @@ _PREVIEWS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "marts.fct_conversions": (
         ("goal", "conversions", "value", "with a journey"), "select goal, count(*), sum(value_reporting), count(journey_id) from {t} group by all order by all",
     ),
+    "marts.dim_consent_now": (("scope", "state", "customers now"), "select scope, state, count(*) from {t} group by all order by all"),
     "marts.fct_consent_intervals": (
-        ("scope", "state", "customers now"),
-        "select scope, state, count(distinct customer_id) from {t} where valid_to is null group by all order by all",
+        ("scope", "state", "intervals", "customers"), "select scope, state, count(*), count(distinct customer_id) from {t} group by all order by all",
     ),
     "marts.dim_customers": (
         ("customers", "with a conversion", "with several identifiers", "revenue"),
@@ -92,8 +92,8 @@ _DAYS: Mapping[str, str] = {
     "identity.nodes": "cast(first_seen_at as date)", "identity.edges": "cast(first_seen_at as date)",
 }  # fmt: skip
 _TABLES = "select schema_name || '.' || table_name from duckdb_tables() where not internal"
-# Views that name the columns of one stored table, less the few whom consent leaves out: counting them is about as cheap as counting it.
-_PLAIN_VIEWS = frozenset({"marts.fct_events", "marts.fct_journey_steps", "features.label_conversion"})
+# Views that name the columns of one stored table, less the few whom consent or the clock leaves out: counting them is about as cheap as counting it.
+_PLAIN_VIEWS = frozenset({"marts.fct_events", "marts.fct_journey_steps", "marts.dim_consent_now", "features.label_conversion"})
 # Columns of what dbt does not make, and of its models without a contract: their types are known once they are made.
 _COLUMNS = """
     select schema_name || '.' || table_name, column_name, lower(data_type), comment from duckdb_columns()

@@ -7,8 +7,10 @@ from expectations.suites import personal
 
 _KEYS = "t.session_key_id in (select session_key_id from identity.restated_session_keys)"
 _CUSTOMERS = "t.customer_id in (select customer_id from identity.restated_customers)"
+_KNOWN_AS = "t.customer_id in (select customer_id from identity.restated_feature_customers)"
 _EVENTS = "t.event_id in (select event_id from identity.restated_placements)"
 _SESSION_TEXTS = ("anonymous_id", "user_id", "utm_source", "utm_medium", "utm_campaign", "referrer_host", "landing_page_path", "landing_screen", "country")
+_CONSENT_TEXTS = ("scope", "channel", "jurisdiction", "policy_version", "source")
 # Scopes name columns that the tables compared with have too, so a sub-select under the same alias is bounded by them as well.
 
 
@@ -52,12 +54,14 @@ def suites(bounds: Bounds) -> list[Suite]:
                "t.value is not null and t.value_reporting is null"),
     )  # fmt: skip
     # What is published of texts; the other marts take theirs from these two.
-    of_events = personal.rules("event_id", names=(*personal.NAMES, *personal.IDS), free=personal.FREE)
+    of_events = personal.rules("event_id", names=(*personal.NAMES, *personal.IDS), free=personal.FREE, said=personal.CONSENTS[:1])
     of_sessions = personal.rules("session_id", names=_SESSION_TEXTS, free=())
+    of_consents = personal.rules("consent_interval_id", names=_CONSENT_TEXTS, free=())
     return [
         Suite("marts_fct_events", "journeys", "marts.fct_events", of_events, _EVENTS),
         Suite("marts_fct_sessions", "journeys", "marts.fct_sessions", (*sessions, *of_sessions), _KEYS),
         Suite("marts_fct_journey_steps", "journeys", "marts.fct_journey_steps", steps, _CUSTOMERS),
         Suite("marts_fct_journeys", "journeys", "marts.fct_journeys", journeys, _CUSTOMERS),
         Suite("marts_fct_conversions", "journeys", "marts.fct_conversions", conversions, f"({_CUSTOMERS} or t.customer_id is null)"),
+        Suite("marts_fct_consent_intervals", "journeys", "marts.fct_consent_intervals", of_consents, _KNOWN_AS),
     ]

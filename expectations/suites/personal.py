@@ -14,6 +14,8 @@ from waymark.privacy.accounts import is_card_sql, is_iban_sql
 # What people write or pages say, and short names; ids are a source's own, and of them only an e-mail address is told for certain.
 FREE = ("page_url", "referrer", "properties", "text")
 NAMES = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "screen", "user_agent", "country", "region", "city", "language")
+# What was consented to, under whatever names a source has for it; SQL over a row t of raw events.
+CONSENTS = ("array_to_string(t.consent_scopes, chr(10))", "cast(t.consent_act as varchar)")
 IDS = ("source_event_id", "session_key", "anonymous_id", "user_id", "order_id")
 _REMEDY = "The door must take it out: report this; `waymark sql` shows the event, and its mapping says where the field comes from."
 _EMAIL = "[A-Za-z0-9._+-]+@[A-Za-z0-9][A-Za-z0-9-]*[.][A-Za-z]{2,}"
@@ -22,10 +24,11 @@ _CARD = "(?:^|[\\s\"'':=,;(<>\\[&])((?:[0-9]{14,19}|[0-9]{4}(?:[ -][0-9]{4}){3})
 _IBAN = "\\b([A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?)\\b"
 
 
-def rules(key: str, *, names: Sequence[str], free: Sequence[str]) -> tuple[Rule, ...]:
-    """The rules over a table's texts. key: the column whose value names a failing row. names: columns of short texts and ids; free: of free ones."""
-    every = _joined([*free, *names])
-    named = _joined([*free, *(column for column in names if column not in IDS)])
+def rules(key: str, *, names: Sequence[str], free: Sequence[str], said: Sequence[str] = ()) -> tuple[Rule, ...]:
+    """The rules over a table's texts. key: the column whose value names a failing row. names: columns of short texts and ids; free: of free ones; said: SQL of
+    further short texts, over a row t."""
+    every = _joined([*free, *names], said)
+    named = _joined([*free, *(column for column in names if column not in IDS)], said)
     found = [
         _rule(key, "texts_hold_no_address", f"No e-mail address stands in a text or an id. {_REMEDY}", f"contains({every}, '@') and regexp_matches({every}, '{_EMAIL}')"),
         _rule(key, "texts_hold_no_phone", f"No phone number with its country code stands in a text. {_REMEDY}",
@@ -44,8 +47,8 @@ def rules(key: str, *, names: Sequence[str], free: Sequence[str]) -> tuple[Rule,
     return tuple(found)
 
 
-def _joined(columns: Sequence[str]) -> str:
-    return f"concat_ws(chr(10), {', '.join(f't.{column}' for column in columns)})"
+def _joined(columns: Sequence[str], said: Sequence[str] = ()) -> str:
+    return f"concat_ws(chr(10), {', '.join([*(f't.{column}' for column in columns), *said])})"
 
 
 def _rule(key: str, name: str, meaning: str, condition: str) -> Rule:

@@ -58,7 +58,7 @@ def _rows(source: str, bounds: Bounds) -> tuple[Rule, ...]:
         _where("personal_identifiers_are_hashed", "An e-mail address or a phone number is a keyed hash.",
                "len(list_filter(t.identifiers, lambda i: i.type in ('email', 'phone') and not regexp_matches(i.value, '[0-9a-f]{{64}}$'))) > 0"),
         _where("days_fit_times", "The partition is the day of the event.", "t.event_date is distinct from cast(t.occurred_at as date)"),
-        *personal.rules("event_id", names=(*personal.NAMES, *personal.IDS), free=personal.FREE),
+        *personal.rules("event_id", names=(*personal.NAMES, *personal.IDS), free=personal.FREE, said=personal.CONSENTS),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tests.integration.stepwise import Stepwise
 
 SCOPES = ("profiling", "email", "push")
 RULES = {"profiling": {"EU": "denied", "US-CA": "granted"}, "email": "denied"}
-CONSENT = {"scopes": ["push"], "when_absent": RULES, "jurisdictions": {"EU": ["DE", "FR"]}}
+CONSENT = {"scopes": ["push"], "when_absent": RULES, "jurisdictions": {"EU": ["DE", "FR"], "US-CA": []}}
 LETTERS: dict[str, Any] = {
     "format": "ndjson",
     "columns": {"event_id": "id", "event_type": "type", "occurred_at": "at", "received_at": "received", "anonymous_id": "visitor", "user_id": "user"},
@@ -82,7 +82,7 @@ def _letters(rng: random.Random, name: str, own: Sequence[Delivery], ends: Seque
             "received": moment(min(last, at + rng.choice([0, 0, DAY]))), "visitor": rng.choice(visitors) if rng.random() < 0.7 or not users else None,
             "user": rng.choice(users) if users and rng.random() < 0.5 else None, "scopes": ",".join(rng.sample(SCOPES, rng.choice([1, 1, 2]))),
             "until": moment(at + rng.choice([0, DAY, 21 * DAY, 7 * DAY - at % (7 * DAY)])) if rng.random() < 0.3 else None,
-            "law": rng.choice([None, None, "EU", "US-CA", "elsewhere"]),
+            "law": rng.choice([None, None, ("EU", " eu", "fr")[number % 3], "US-CA", "elsewhere"]),
         }  # fmt: skip
         if not record["visitor"] and not record["user"]:
             record["visitor"] = visitors[0]

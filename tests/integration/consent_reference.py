@@ -6,13 +6,14 @@ Taken as given are what the events say (acts, countries) and who is who at a mom
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 EVER = datetime.max
 STRICTNESS = {"grant": 0, "expire": 1, "withdraw": 2}
 Nodes = frozenset[int]
+Interval = tuple[str, datetime, datetime | None, str]  # state, from, to, event id
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Act:
     is_statement: bool = False
 
     @property
-    def order(self) -> tuple[datetime, int, str]:
-        return self.at, STRICTNESS[self.action], self.event_id
+    def order(self) -> tuple[datetime, int, timedelta, str]:
+        """The last stands: the stricter of one instant, of two grants the one that lapses first."""
+        return self.at, STRICTNESS[self.action], EVER - (self.until or EVER), self.event_id
 
     def grants_at(self, at: datetime) -> bool:
         """Whether the scope may be used at the moment, if nothing came after this act."""
@@ -46,6 +48,14 @@ class Sighting:
     nodes: Nodes
 
 
+def told_place(told: str, jurisdictions: Mapping[str, Sequence[str]]) -> str:
+    """The jurisdiction that an act means: by its name, or by a country of its, whatever the case and the blanks; else what it tells."""
+    meant = told.strip().lower()
+    by_name = [place for place in jurisdictions if place.strip().lower() == meant]
+    by_country = [place for place, countries in jurisdictions.items() if meant in [country.strip().lower() for country in countries]]
+    return (by_name + by_country + [told])[0]
+
+
 @dataclass
 class Ledger:
     """rules: scope -> jurisdiction -> is absence a denial; `default` for all others. A scope without rules is granted where nobody said anything."""
@@ -56,19 +66,24 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self._by_node: dict[tuple[int, str], list[Act]] = defaultdict(list)
+        self._repeated: dict[Act, set[int]] = defaultdict(set)
         said: dict[tuple[int, str, str], str] = {}
         for act in sorted(self.acts, key=lambda act: act.order):
             for node in act.nodes:
                 key = node, act.scope, act.source
                 if act.is_statement and said.get(key) == act.action:
+                    self._repeated[act].add(node)
                     continue  # a statement that says what was stated before is no act
                 if act.is_statement:
                     said[key] = act.action
                 self._by_node[node, act.scope].append(act)
 
     def of(self, nodes: Iterable[int], scope: str) -> list[Act]:
-        """All acts on a person's identifiers, each once, in order."""
-        return sorted({act for node in nodes for act in self._by_node.get((node, scope), ())}, key=lambda act: act.order)
+        """All acts on a person's identifiers, each once, in order. A person grants nothing by a statement that one of the identifiers had made before."""
+        theirs = frozenset(nodes)
+        found = {act for node in theirs for act in self._by_node.get((node, scope), ())}
+        granted_before = {act for act in found if act.action == "grant" and self._repeated.get(act, set()) & theirs}
+        return sorted(found - granted_before, key=lambda act: act.order)
 
     def is_absence_denied(self, nodes: Nodes, scope: str, before: datetime) -> bool:
         rules = self.rules.get(scope, {})
@@ -85,14 +100,21 @@ class Ledger:
         """At data_now, by all that is known of the person: what happens at data_now counts, and so does a withdrawal by a clock that runs ahead."""
         acts = self.of(nodes, scope)
         known = [act for act in acts if act.at <= now]
-        if acts and not _lasts_beyond(acts[-1], now):
+        if acts and not _lasts_beyond(acts[-1], max(now, acts[-1].at)):
             return False
         return _lasts_beyond(known[-1], now) if known else not self.is_absence_denied(nodes, scope, EVER)
 
-    def intervals(self, nodes: Nodes, scope: str) -> list[tuple[str, datetime, datetime | None, str]]:
-        """(state, from, to, event id) of a person's scope, an act after the other."""
+    def stands_now(self, nodes: Nodes, scope: str, now: datetime) -> Interval | None:
+        """Of a person's intervals the one of data_now, or what a clock that runs ahead took back at the very last; None where nothing stands."""
+        acts, intervals = self.of(nodes, scope), self.intervals(nodes, scope)
+        if acts and acts[-1].at > now and not _lasts_beyond(acts[-1], acts[-1].at):
+            return intervals[-1]
+        return next((found for found in intervals if found[1] <= now and (found[2] is None or now < found[2])), None)
+
+    def intervals(self, nodes: Nodes, scope: str) -> list[Interval]:
+        """Of a person's scope, an act after the other."""
         acts = self.of(nodes, scope)
-        found: list[tuple[str, datetime, datetime | None, str]] = []
+        found: list[Interval] = []
         for number, act in enumerate(acts):
             end = acts[number + 1].at if number + 1 < len(acts) else None
             if end == act.at:

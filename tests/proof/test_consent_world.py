@@ -36,7 +36,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def test_the_mart_is_the_truth_and_features_are_of_those_who_consent(world: World, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    project = world_project(tmp_path / "project", min_positives=50, consent={"when_absent": RULES, "jurisdictions": {"EU": ["DE", "FR"]}})
+    declared: dict[str, list[str]] = {**{place: [] for place in JURISDICTIONS}, "EU": ["DE", "FR"]}
+    project = world_project(tmp_path / "project", min_positives=50, consent={"when_absent": RULES, "jurisdictions": declared})
     paths = world.report.paths
     for part in (paths[: len(paths) // 2], paths[len(paths) // 2 :]):  # rows of the first half arrive in the second
         for path in part:

@@ -73,7 +73,8 @@ def print_summary(project: Project, stages: list[StageReport], seconds: float) -
             "select coalesce(sum(rows_quarantined), 0)::bigint, coalesce(sum(rows_duplicate), 0)::bigint from raw.ingestion_log"
         ).fetchall()[0]
         consent = connection.execute("""
-            select count(distinct event_id), count(distinct customer_id), count(distinct customer_id) filter (where valid_to is null and state <> 'granted')
+            select count(distinct event_id), count(distinct customer_id),
+                   (select count(distinct customer_id) from marts.dim_consent_now where state <> 'granted')
             from marts.fct_consent_intervals
         """).fetchall()[0]
         tables = connection.execute("""
@@ -91,7 +92,7 @@ def print_summary(project: Project, stages: list[StageReport], seconds: float) -
     if consent[0]:
         console.print(
             f"{consent[0]:,} acts of consent by {consent[1]:,} customers stand or stood; {consent[2]:,} of them have withdrawn a scope, or let it lapse. "
-            "Ask marts.fct_consent_intervals."
+            "Ask marts.dim_consent_now."
         )
     for line in _learning_lines(project):
         console.print(line, soft_wrap=True)

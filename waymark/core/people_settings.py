@@ -30,7 +30,9 @@ class ConsentSettings(Strict):
         "granted", description="what it means that a person said nothing of a scope: granted or denied; or so by scope, or by scope and jurisdiction"
     )
     least_group: int = Field(10, ge=2, description="a row of an aggregated table (marts.agg_*) is of at least so many persons")
-    jurisdictions: dict[str, list[str]] = Field(default_factory=dict, description="jurisdiction: the countries (as the column country has them) that are its")
+    jurisdictions: dict[str, list[str]] = Field(
+        default_factory=dict, description="jurisdiction: the countries (as the column country has them) that are its; none where only acts of consent tell it"
+    )
 
     @model_validator(mode="after")
     def _known_names(self) -> ConsentSettings:
@@ -46,6 +48,16 @@ class ConsentSettings(Strict):
             raise ValueError(f"in two jurisdictions: {', '.join(doubled)}")
         if ANYWHERE in self.jurisdictions:
             raise ValueError(f"'{ANYWHERE}' stands for all other jurisdictions; give this one another name")
+        names = [place.strip().lower() for place in self.jurisdictions]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two jurisdictions are called '{doubled[0]}': their names must differ by more than case and blanks")
+        for scope, rule in rules.items():
+            if isinstance(rule, dict) and (strange := sorted(set(rule) - {ANYWHERE, *self.jurisdictions})):
+                declared = ", ".join([*sorted(self.jurisdictions), ANYWHERE])
+                raise ValueError(
+                    f"when_absent.{scope} names '{strange[0]}', which jurisdictions does not declare (known: {declared}); "
+                    f"if it is meant, declare it there, with the countries that are its, or none: jurisdictions: {{{strange[0]}: []}}"
+                )
         return self
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from waymark.core.quoting import literal, name
 from waymark.core.settings import Settings
 from waymark.ingestion.agents import agents_sql, device_sql
-from waymark.ingestion.consent import ACT_FIELDS, act_sql, scopes_sql, told_act_sql
+from waymark.ingestion.consent import ACT_FIELDS, act_sql, ours_sql, scopes_sql, shown_sql, told_act_sql
 from waymark.ingestion.event import CANONICAL_COLUMNS, CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
 from waymark.ingestion.extraction import KIND, RECORD, Extraction, Extractor, Shape, removal_patch
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
@@ -140,6 +140,8 @@ class Canonical:
             cases.append("when properties is not null and not json_valid(properties) then 'bad_properties|properties'")
         if mapping.consent and mapping.consent.events:
             cases.append("when t_act is not null and len(t_act.granted) + len(t_act.withdrawn) + len(t_act.expired) = 0 then 'bad_consent|consent'")
+            unnamed = ["anonymous_id is null", "user_id is null", *(f"not coalesce({self._is_usable(kind)}, false)" for kind in self.mapping.identifiers)]
+            cases.append(f"when t_act is not null and {' and '.join(unnamed)} then 'bad_consent|identifiers'")
             cases.append("when t_act is not null and t_act_expires_at is not null and act_expires_at is null then 'bad_value|expires_at'")
         if mapping.is_internal:
             cases.append("when t_internal is not null and try_cast(t_internal as boolean) is null then 'bad_value|is_internal'")
@@ -158,9 +160,10 @@ class Canonical:
             columns = [f"cast(NULL as varchar) as {column}" for column in ("user_agent", "agent_device", "agent_os", "agent_browser")]
         if self.mapping.consent and self.mapping.consent.scopes is not None:
             distinct = f"select distinct t_consent as raw_consent from {parsed} where t_consent is not null"
-            scopes = f"select raw_consent, {scopes_sql('raw_consent', self.mapping.consent.separator)} as told_scopes from ({distinct})"
-            told.append(f"left join ({scopes}) on raw_consent = t_consent")
-            columns.append("told_scopes")
+            scopes = f"select raw_consent, {scopes_sql('raw_consent', self.mapping.consent.separator)} as told from ({distinct})"
+            shown = f"select raw_consent, {shown_sql('told')} as told_scopes, {ours_sql('told', self.mapping.consent)} as told_granted from ({scopes})"
+            told.append(f"left join ({shown}) on raw_consent = t_consent")
+            columns += ["told_scopes", "told_granted"]
         for part, compared in self.mapping.compare.items():
             key, raw = name(f"part:{part}"), name(f"raw:{part}")
             distinct = f"(select distinct {key} as {raw} from {parsed} where {key} is not null)"
@@ -268,14 +271,15 @@ class Canonical:
             return "NULL"
         parts = []
         for kind in sorted(self.mapping.identifiers):
-            raw = name(f"id:{kind}")
-            # A phone of fewer than five digits is none; it would link strangers.
-            usable = f"{raw} is not null and {normalised_sql(kind, raw)} is not null" + (
-                f" and strlen({normalised_sql(kind, raw)}) > 5" if kind == "phone" else ""
-            )
-            parts.append(f"case when {usable} then {{'type': {literal(kind)}, 'value': {identifier_hash_sql(kind, raw)}}} end")
+            made = f"{{'type': {literal(kind)}, 'value': {identifier_hash_sql(kind, name(f'id:{kind}'))}}}"
+            parts.append(f"case when {self._is_usable(kind)} then {made} end")
         there = " or ".join(f"{name(f'id:{kind}')} is not null" for kind in sorted(self.mapping.identifiers))
         return f"case when {there} then list_filter([{', '.join(parts)}], lambda x: x is not null) end"
+
+    def _is_usable(self, kind: str) -> str:
+        """Whether the raw value names somebody. A phone of fewer than five digits is none; it would link strangers."""
+        raw = name(f"id:{kind}")
+        return f"{raw} is not null and {normalised_sql(kind, raw)} is not null" + (f" and strlen({normalised_sql(kind, raw)}) > 5" if kind == "phone" else "")
 
     def _comparables(self) -> str:
         """A list of the parts' hashes; NULL where there are none."""

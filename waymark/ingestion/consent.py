@@ -88,7 +88,7 @@ def told_act_sql(consent: Consent, event_type: str) -> str:
 def act_sql(consent: Consent | None) -> str:
     """SQL: the column consent_act of a row that breaks no rule.
 
-    Needs t_act and t_act_* where the mapping has consent events, t_consent and told_scopes where every event states scopes.
+    Needs t_act and t_act_* where the mapping has consent events, t_consent and told_granted (`ours_sql` of its scopes) where every event states scopes.
     """
     if consent is None:
         return _NO_ACT
@@ -98,7 +98,7 @@ def act_sql(consent: Consent | None) -> str:
         lists = ", ".join(f"'{name}': t_act.{name}" for name in ("granted", "withdrawn", "expired"))
         cases.append(f"when t_act is not null then {{{lists}, {texts}, 'expires_at': act_expires_at, 'is_statement': false}}")
     if consent.scopes is not None and consent.statements_are_acts:
-        granted = ours_sql("told_scopes", consent)
+        granted = "told_granted"
         blank = ", ".join(f"'{name}': cast(NULL as {ACT_COLUMNS[name]})" for name in ("channel", "jurisdiction", "policy_version", "stated_by", "expires_at"))
         lists = f"'granted': {granted}, 'withdrawn': {_left_out(granted, consent)}, 'expired': cast([] as varchar[])"
         cases.append(f"when t_consent is not null then {{{lists}, {blank}, 'is_statement': true}}")
@@ -106,10 +106,15 @@ def act_sql(consent: Consent | None) -> str:
 
 
 def ours_sql(scopes: str, consent: Consent) -> str:
-    """SQL: a list of the source's scopes under our names, sorted."""
+    """SQL: a list of the source's scopes under our names, sorted. What a mapping does not name may be anything, an address too: it is redacted."""
     cases = " ".join(f"when {literal(theirs)} then {literal(ours)}" for theirs, ours in consent.names.items())
     named = f"case x {cases} else lower(x) end" if cases else "lower(x)"
-    return f"list_sort(list_distinct(list_transform({scopes}, lambda x: {named})))"
+    return shown_sql(f"list_transform({scopes}, lambda x: {named})")
+
+
+def shown_sql(scopes: str) -> str:
+    """SQL: a list of scopes, each redacted as names are, sorted."""
+    return f"list_sort(list_distinct(list_transform({scopes}, lambda x: {redact_name_sql('x')})))"
 
 
 def _left_out(granted: str, consent: Consent) -> str:

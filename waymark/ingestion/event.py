@@ -76,7 +76,7 @@ REASONS: dict[str, str] = {
     "bad_value": "{field} cannot be read as the mapping says.",
     "bad_currency": "The currency is not an ISO 4217 code of three letters.",
     "value_without_currency": "The row has a value, but neither it nor the mapping gives a currency.",
-    "bad_consent": "The consent event says no scope, or no action that the mapping knows.",
+    "bad_consent": "The consent event says no scope, or no action that the mapping knows, or names nobody: map scopes, action and an identifier, then replay.",
     "bad_properties": "{field} should hold JSON and does not.",
     "erased": "The record is of a person who was erased: nothing of it is kept.",
 }

@@ -58,7 +58,7 @@ def customer_view(project: Project, asked: str, *, limit: int | None = None) -> 
                 where customer_id = ? and valid_to is null order by valid_from, identifier_type, identifier
             """, [customer]),
             rows(connection, """
-                select scope, state, valid_from from marts.fct_consent_intervals where customer_id = ? and valid_to is null order by scope
+                select scope, state, valid_from from marts.dim_consent_now where customer_id = ? order by scope
             """, [customer]),
             rows(connection, f"select * from ({touches}) order by occurred_at, event_id", [customer]),
             count,

@@ -26,8 +26,8 @@ from waymark.pipeline.steps import Run, audit
 from waymark.privacy.audit import AuditLog
 
 PUBLISHED_RAW = ("ingestion_log", "removals")
-# Views of several tables, as large as all events: to count or digest their rows at each publication would be to compute them.
-COMPUTED = ("marts.agg_weekly_visits", "marts.customer_timeline")
+# Views of several tables, some as large as all events: to count or digest their rows at each publication would be to compute them.
+COMPUTED = ("marts.agg_weekly_visits", "marts.customer_timeline", "marts.dim_consent_now")
 # Depend on which model was trained when, and on when runs were.
 LOG_TABLES = ("marts.fct_propensity_scores", "marts.fct_identity_restatements")
 _COMMENTS = """

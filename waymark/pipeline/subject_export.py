@@ -150,7 +150,7 @@ def _page(document: dict[str, object], tables: dict[str, list[dict[str, object]]
         key = (str(event["source"]), str(event["event_type"]))
         by_kind[key] = by_kind.get(key, 0) + 1
     identifiers: list[dict[str, str]] = document["identifiers"]  # type: ignore[assignment]
-    consent = [row for row in tables.get("marts.fct_consent_intervals", []) if row["valid_to"] is None]
+    consent = tables.get("marts.dim_consent_now", [])
     files: list[dict[str, object]] = document["files"]  # type: ignore[assignment]
     refused: list[object] = document["refused_rows"]  # type: ignore[assignment]
     audit: list[object] = document["audit"]  # type: ignore[assignment]

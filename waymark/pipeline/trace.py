@@ -40,6 +40,7 @@ EVENTS_BEHIND = {
         condition="s.journey_id = split_part($key, '/', 1) and s.step_number = try_cast(split_part($key, '/', 2) as integer)"
     ),
     "fct_consent_intervals": "select event_id from marts.fct_consent_intervals where consent_interval_id = $key",
+    "dim_consent_now": "select event_id from marts.dim_consent_now where consent_interval_id = $key",
     "dim_identity_clusters": """
         select e.event_id from marts.dim_identity_clusters c
         join marts.fct_events e on list_contains(e.identifiers, {'type': c.identifier_type, 'value': c.identifier})

@@ -1,17 +1,32 @@
 {{ config(materialized='view') }}
 {%- set least = var('least_group') %}
 
-with sessions as (
+with denied as (
+    {{ denied_by_any_name() }}
+),
+
+clock as (
+    select cast(date_trunc('week', reporting_date) as date) as running_week from {{ ref('int_run_clock') }}
+),
+
+-- Of whole weeks only: a week that is published while it runs tells by its next state what one person did in between.
+sessions as (
     select
-        cast(date_trunc('week', reporting_date) as date) as week,
-        channel,
-        coalesce(device_type, '(none)') as device_type,
-        coalesce(country, '(none)') as country,
-        customer_id,
-        is_engaged,
-        conversion_count
-    from {{ ref('fct_sessions') }}
-    where customer_id is not null
+        cast(date_trunc('week', session.reporting_date) as date) as week,
+        session.channel,
+        coalesce(session.device_type, '(none)') as device_type,
+        coalesce(session.country, '(none)') as country,
+        session.customer_id,
+        session.is_engaged,
+        session.conversion_count
+    from {{ ref('fct_sessions') }} as session
+    left join denied
+        on denied.customer_id = session.customer_id
+        and denied.valid_from <= session.ended_at
+        and (denied.valid_to is null or session.ended_at < denied.valid_to)
+    where session.customer_id is not null
+        and denied.customer_id is null
+        and session.reporting_date < (select running_week from clock)
 ),
 
 countries as (

@@ -11,18 +11,14 @@ with memberships as (
 
 {{ consent_act_ctes('nodes.element in (select memberships.node_id from memberships)') }},
 
--- Consent is the person's, so an act that names two of its identifiers is one act.
-of_customers as (
-    select distinct memberships.customer_id, acts.scope, acts.event_id, acts.occurred_at, acts.action, acts.strictness, acts.granted_until
-    from acts
-    inner join memberships on memberships.node_id = acts.node_id
-),
+{{ consent_acts_of_customers_cte() }},
 
 ended as (
     select
         *,
         lead(occurred_at) over (
-            partition by customer_id, scope order by occurred_at asc nulls first, strictness asc nulls first, event_id asc nulls first
+            partition by customer_id, scope
+            order by occurred_at asc nulls first, strictness asc nulls first, granted_until desc nulls last, event_id asc nulls first
         ) as next_at
     from of_customers
 ),

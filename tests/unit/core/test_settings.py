@@ -41,6 +41,9 @@ def test_the_home_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (GOOD + "channels: [{channel: x, field: utm_source, pattern: '('}]\n", "channels.0.pattern", "not a regular expression"),
         (GOOD + "goals: [{name: a, event_types: [x]}, {name: a, event_types: [y]}]\n", "", "declared twice: a"),
         ("name: shop\nsources:\n  Bad-Name: {mapping: a.yml, files: [b]}\n", "", "is not a name"),
+        (GOOD + "consent: {when_absent: {profiling: {E.U.: denied}}, jurisdictions: {EU: [DE]}}\n", "consent", "names 'E.U.', which"),
+        (GOOD + "consent: {when_absent: {email: {DE: denied}}, jurisdictions: {EU: [DE]}}\n", "consent", "declare it there"),
+        (GOOD + "consent: {jurisdictions: {EU: [DE], ' eu': [FR]}}\n", "consent", "more than case and blanks"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_file_and_a_remedy(tmp_path: Path, text: str, field: str, words: str) -> None:
@@ -49,6 +52,11 @@ def test_a_bad_setting_is_named_with_its_file_and_a_remedy(tmp_path: Path, text:
     message = str(caught.value)
     assert "waymark.yml" in message and field in message and words in message
     assert caught.value.remedy
+
+
+def test_a_jurisdiction_may_be_declared_without_countries(tmp_path: Path) -> None:
+    text = GOOD + "consent: {when_absent: {sms: {US-CA: granted, default: denied}}, jurisdictions: {US-CA: []}}\n"
+    assert load_project(_project(tmp_path, text)).settings.consent.denials() == {"sms": {"US-CA": False, "default": True}}
 
 
 def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from tests.conftest import REPOSITORY
 from waymark.core.people_settings import CONSENT_SCOPES
 
 MODELS = REPOSITORY / "dbt" / "models"
-# Whatever is made of persons for a use stands in one of these folders; the tables of which features and labels are views stand apart.
+# Whatever is made of persons for a use stands in one of these folders, or is a table of groups, agg_*; the tables of which features and labels are views
+# stand apart.
 STORED = [MODELS / "intermediate" / "activity" / f"{name}.sql" for name in ("int_customer_activity", "int_customer_labels")]
-USES = sorted([*(MODELS / "features").glob("*.sql"), *(MODELS / "exports").rglob("*.sql"), *STORED])
+USES = sorted([*(MODELS / "features").rglob("*.sql"), *(MODELS / "exports").rglob("*.sql"), *MODELS.rglob("agg_*.sql"), *STORED])
 SCORERS = sorted((REPOSITORY / "ml" / "models").glob("*/score.py"))
 
 
@@ -35,14 +36,18 @@ def lacks(path: Path) -> str | None:
     if scope not in CONSENT_SCOPES:
         return f"'{scope}' is no scope that every project knows"
     sql = re.sub(r"\{#.*?#\}|--[^\n]*", " ", path.read_text(encoding="utf-8"), flags=re.S)
-    if not re.search(r"\{\{ consented(_today)?\(", sql):
-        return "its SQL asks nobody: it lacks consented() or consented_today()"
+    if not re.search(r"\{\{ (consented(_today)?|denied_by_any_name)\(", sql):
+        return "its SQL asks nobody: it lacks consented(), consented_today() or denied_by_any_name()"
     return None if scope not in sql else "its SQL repeats the scope that the yml names"
 
 
 @pytest.mark.parametrize("path", USES, ids=lambda path: path.stem)
 def test_a_model_that_needs_consent_names_its_scope_in_its_yml_and_masks_its_rows(path: Path) -> None:
     assert lacks(path) is None
+
+
+def test_tables_of_groups_are_asked_too() -> None:
+    assert {"agg_weekly_visits", "feat_customer_behavior", "int_customer_activity"} <= {path.stem for path in USES}
 
 
 def test_a_model_without_a_scope_or_without_a_mask_is_found(tmp_path: Path) -> None:

@@ -46,12 +46,13 @@ def act(row: object) -> dict[str, object]:
         ("consent_changed", {"scopes": "email", "action": "AGREED"}, {"granted": ["email"]}),
         ("preferences_saved", {"scopes": {"Ads": True, "email": False, "push": None}}, {"granted": ["advertising"], "withdrawn": ["email", "push"]}),
         ("preferences_saved", {"scopes": "email"}, {"granted": ["email"], "withdrawn": ["sms"]}),
+        ("preferences_saved", {"scopes": {"jane@mail.example": True, "+41 79 123 45 67": False}}, {"granted": ["[email]"], "withdrawn": ["[phone]"]}),
     ],
 )  # fmt: skip
 def test_a_consent_event_is_an_act(make_source: MakeSource, what: str, details: dict[str, object], expected: dict[str, object]) -> None:
     source = make_source(CSV_MAPPING + EVENTS)
     quoted = json.dumps(details).replace('"', '""')
-    source.put("a.csv", f'id,at,what,details\n1,{AT},{what},"{quoted}"\n2,{AT},page_viewed,"{quoted}"\n')
+    source.put("a.csv", f'id,at,what,visitor,details\n1,{AT},{what},v1,"{quoted}"\n2,{AT},page_viewed,v1,"{quoted}"\n')
     assert source.ingest().rows_accepted == 2
     (one,), (other,) = source.events("consent_act")
     assert act(one) == {**expected, "is_statement": False}
@@ -68,9 +69,25 @@ def test_a_consent_event_is_an_act(make_source: MakeSource, what: str, details: 
 def test_an_act_that_cannot_be_understood_is_refused_and_may_be_mended(make_source: MakeSource, what: str, details: dict[str, object], rule: str) -> None:
     source = make_source(CSV_MAPPING + EVENTS)
     quoted = json.dumps(details).replace('"', '""')
-    source.put("a.csv", f'id,at,what,details\n1,{AT},{what},"{quoted}"\n2,{AT},page_viewed,\n')
+    source.put("a.csv", f'id,at,what,visitor,details\n1,{AT},{what},v1,"{quoted}"\n2,{AT},page_viewed,v1,\n')
     source.ingest()
     assert source.rows("select rule from raw.quarantine") == [(rule,)]
+    source.assert_conserved()
+
+
+def test_an_act_that_names_nobody_is_refused_and_a_statement_beside_an_event_that_names_nobody_is_not(make_source: MakeSource) -> None:
+    source = make_source(CSV_MAPPING + EVENTS.replace("consent:\n", "consent:\n  scopes: {column: stated, optional: true}\n", 1))
+    quoted = json.dumps({"scopes": "email"}).replace('"', '""')
+    act_of = f'{AT},consent_granted,"{quoted}"'
+    source.put(
+        "a.csv",
+        f"id,at,what,details,stated,visitor,login,mail,tel\n1,{act_of},,,,,\n2,{act_of},,,,,12\n3,{act_of},,v1,,,\n4,{act_of},,,l1,,\n"
+        f"5,{act_of},,,,jane@mail.example,\n6,{AT},page_viewed,,email,,,,\n",
+    )
+    assert source.ingest().rows_accepted == 4  # a phone of two digits is none
+    assert source.rows("select rule, field from raw.quarantine") == [("bad_consent", "identifiers")] * 2
+    assert all("names nobody" in str(reason) and "replay" in str(reason) for (reason,) in source.rows("select reason from raw.quarantine"))
+    assert source.events("source_event_id, consent_act.is_statement") == [("3", False), ("4", False), ("5", False), ("6", True)]
     source.assert_conserved()
 
 
@@ -90,23 +107,32 @@ def test_what_every_event_states_enters_the_ledger_unless_the_mapping_says_note(
     assert acts.events(kept) == noted.events(kept)  # the column says it already
 
 
+def test_a_scope_that_is_named_by_an_address_is_redacted_wherever_it_is_stated(make_source: MakeSource) -> None:
+    source = make_source(CSV_MAPPING + "consent: {scopes: consent, declared: [analytics], names: {Ads: advertising}}\n")
+    source.put("a.csv", f"id,at,what,consent\n1,{AT},x,Ads|Jane@mail.example|jane%40mail.example|call +41 79 123 45 67\n")
+    source.ingest()
+    ((scopes, said),) = source.events("consent_scopes, consent_act")
+    assert scopes == ["Ads", "[email]", "call [phone]"]
+    assert act(said) == {"granted": ["[email]", "advertising", "call [phone]"], "withdrawn": ["analytics"], "is_statement": True}
+
+
 def test_two_acts_of_one_id_are_a_conflict_and_other_events_keep_their_digest(make_source: MakeSource) -> None:
     with_acts, without = make_source(CSV_MAPPING + EVENTS), make_source()
     bodies = [{"scopes": "email"}, {"scopes": "sms"}]
     quoted = [json.dumps(body).replace('"', '""') for body in bodies]
     for source in (with_acts, without):
-        source.put("a.csv", f'id,at,what,details\n1,{AT},consent_granted,"{quoted[0]}"\n2,{AT},page_viewed,"{quoted[0]}"\n')
+        source.put("a.csv", f'id,at,what,visitor,details\n1,{AT},consent_granted,v1,"{quoted[0]}"\n2,{AT},page_viewed,v1,"{quoted[0]}"\n')
         source.ingest()
     pages = [source.rows("select event_id, content_digest from raw.shop_events where event_type = 'page_viewed'") for source in (with_acts, without)]
     assert pages[0] == pages[1] and "consent_act" not in CONTENT_COLUMNS
-    with_acts.put("b.csv", f'id,at,what,details\n1,{AT},consent_granted,"{quoted[1]}"\n')
+    with_acts.put("b.csv", f'id,at,what,visitor,details\n1,{AT},consent_granted,v1,"{quoted[1]}"\n')
     assert with_acts.ingest().rows_conflict == 1
     assert with_acts.value("select count(*) from raw.event_conflicts") == 2
 
 
 def test_lake_files_from_before_acts_were_known_go_on_without_them(make_source: MakeSource) -> None:
     source = make_source(CSV_MAPPING + EVENTS)
-    source.put("a.csv", f"id,at,what,details\n1,{AT},page_viewed,\n")
+    source.put("a.csv", f"id,at,what,visitor,details\n1,{AT},page_viewed,v1,\n")
     source.ingest()
     path = source.home.root / str(source.value("select path from raw.lake_files"))
     source.connection.execute(f"copy (select * exclude (consent_act) from read_parquet('{path}')) to '{path}' (format parquet)")
@@ -114,7 +140,7 @@ def test_lake_files_from_before_acts_were_known_go_on_without_them(make_source: 
     source.connection.execute(f"update raw.lake_files set bytes = {path.stat().st_size}")
     source.prepare()
     quoted = json.dumps({"scopes": "email"}).replace('"', '""')
-    source.put("b.csv", f'id,at,what,details\n2,{AT},consent_granted,"{quoted}"\n')
+    source.put("b.csv", f'id,at,what,visitor,details\n2,{AT},consent_granted,v1,"{quoted}"\n')
     source.ingest()
     assert [row is None for (row,) in source.events("consent_act", "source_event_id")] == [True, False]
     source.assert_conserved()

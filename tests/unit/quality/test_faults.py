@@ -33,6 +33,10 @@ class Fault:
 
 
 RAW, ONE = "update raw.shop_events set", "where event_id = md5('e7')"
+ACT = (
+    "{{'granted': ['{}'], 'withdrawn': [], 'expired': [], 'channel': 'banner', 'jurisdiction': null, 'policy_version': null, 'stated_by': null,"
+    " 'expires_at': null, 'is_statement': false}}"
+)
 LATEST = "where as_of_at = timestamp '2026-03-16'"
 SCORES, SCORE = "update marts.fct_propensity_scores set", "where customer_id = 'c_7'"
 FAULTS = [
@@ -52,6 +56,9 @@ FAULTS = [
     Fault("raw", f"{RAW} properties = '{{\"tel\":\"+41 79 123 45 67\"}}' {ONE}", "texts_hold_no_phone"),
     Fault("raw", f"{RAW} text = 'mine is 4111 1111 1111 1111, ok' {ONE}", "texts_hold_no_card_number"),
     Fault("raw", f"{RAW} page_url = 'https://shop.example/?iban=DE89370400440532013000' {ONE}", "texts_hold_no_iban"),
+    Fault("raw", f"{RAW} consent_scopes = ['email', 'anna@example.org'] {ONE}", "texts_hold_no_address"),
+    Fault("raw", f"{RAW} consent_act = {ACT.format('anna@example.org')} {ONE}", "texts_hold_no_address"),
+    Fault("raw", f"{RAW} consent_act = {ACT.format('+41 79 123 45 67')} {ONE}", "texts_hold_no_phone"),
     Fault("raw", f"{RAW} event_date = date '2020-01-01' {ONE}", "days_fit_times"),
     Fault("raw", "delete from raw.shop_events where occurred_at >= timestamp '2026-03-09' and event_id not like '0%'", "weekly_volume_is_usual", stops=False),
     Fault("raw", "delete from raw.shop_events where occurred_at >= timestamp '2026-03-15' and event_id not like '0%'", "daily_volume_is_usual", stops=False),
@@ -72,6 +79,8 @@ FAULTS = [
     Fault("journeys", "update marts.fct_journeys set event_count = 99 where conversion_id is null", "journeys_agree_with_their_steps"),
     Fault("journeys", "update marts.fct_journeys set conversion_id = null", "converted_journeys_have_a_conversion"),
     Fault("journeys", "update marts.fct_journeys set duration_days = -0.5 where conversion_id is null", "journey_durations_are_not_negative"),
+    Fault("journeys", "update marts.fct_consent_intervals set scope = 'anna@example.org' where customer_id = 'c_3'", "texts_hold_no_address"),
+    Fault("journeys", "update marts.fct_consent_intervals set channel = 'call +41 79 123 45 67' where customer_id = 'c_3'", "texts_hold_no_phone"),
     Fault("journeys", "update marts.fct_conversions set value_reporting = null", "conversions_have_a_reporting_value"),
     Fault("journeys", "update marts.fct_conversions set value = 9000000", "conversion_values_are_plausible"),
     Fault("features", f"update features.feat_customer_behavior set customer_id = null {LATEST}", "feature_keys_are_whole"),
@@ -141,7 +150,7 @@ def test_every_rule_has_a_planted_fault() -> None:
 def test_each_form_of_a_personal_number_is_caught_by_name_in_what_is_published() -> None:
     """Each in a row of its own; the keys name the rows, and nothing of them."""
     planted = {
-        "texts_hold_no_address": ("user_id = 'anna@example.org'", "text = 'write to anna@example.org'", "referrer = 'https://a.example/?m=anna@example.org'"),
+        "texts_hold_no_address": ("user_id = 'anna@example.org'", "consent_scopes = ['anna@example.org']", "text = 'write to anna@example.org'", "referrer = 'https://a.example/?m=anna@example.org'"),
         "texts_hold_no_phone": ("city = '+41791234567'", "properties = '{\"tel\":\"+41 79 123 45 67\"}'"),
         "texts_hold_no_card_number": ("properties = '{\"card\":5555555555554444}'", "text = '3782 8224 6310 0005 or 4111-1111-1111-1111'"),
         "texts_hold_no_iban": ("text = 'to CH93 0076 2011 6238 5295 7'", "properties = '{\"iban\":\"GB29NWBK60161331926819\"}'"),
@@ -268,7 +277,7 @@ def test_data_docs_load_nothing_and_every_link_leads_to_a_page(tmp_path: Path) -
             suites = suites_of(stage, sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False)
             run_suites(connection, suites, restated=False, docs=tmp_path, is_first=stage == STAGES[0], is_last=stage == STAGES[-1])
     pages = sorted(tmp_path.rglob("*.html"))
-    assert len(pages) == 2 * 11 + 1  # eleven suites, what was found of each, and the index
+    assert len(pages) == 2 * 12 + 1  # twelve suites, what was found of each, and the index
     for page in pages:
         text = page.read_text()
         links = Links()
@@ -280,4 +289,4 @@ def test_data_docs_load_nothing_and_every_link_leads_to_a_page(tmp_path: Path) -
             assert address == "data:," or (page.parent / unquote(address)).is_file(), (page, address)
         assert "<style>" in text and "border-collapse" in text, page
     index = next(page for page in pages if page.name == "index.html").read_text()
-    assert index.count(" Failed</td>") == 1 and index.count(" Success</td>") == 10 and "features.feat_customer_value" in index
+    assert index.count(" Failed</td>") == 1 and index.count(" Success</td>") == 11 and "features.feat_customer_value" in index

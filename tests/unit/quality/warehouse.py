@@ -43,6 +43,9 @@ _MARTS = f"""
         started_at, ended_at, 1 as step_count, event_count, 0.5 as duration_days from marts.fct_journey_steps;
     create table marts.fct_conversions as
     select 'o_1' as conversion_id, 'c_1' as customer_id, cast(10 as decimal(18, 4)) as value, cast(10 as decimal(18, 4)) as value_reporting;
+    create table marts.fct_consent_intervals as
+    select 'c_' || i as consent_interval_id, 'c_' || i as customer_id, 'email' as scope, 'banner' as channel, 'EU' as jurisdiction, '2026-03-01' as policy_version,
+        'shop' as source from range(10) r(i);
     create table marts.dim_customers as select 'c_' || i as customer_id from range({CUSTOMERS}) r(i);
     create table marts.fct_propensity_scores as
     select 'c_' || i as customer_id, {NOW} as as_of_at, 0.15 - i * 0.05 / {CUSTOMERS} as score, 0.05 as score_low, 0.2 as score_high,

@@ -29,6 +29,7 @@ visible as (
         acts.strictness,
         acts.event_id,
         acts.granted_until,
+        acts.is_repeated,
         greatest(acts.occurred_at, history.valid_from) as known_from,
         history.valid_to as known_to
     from acts
@@ -86,19 +87,28 @@ spans as (
     from turns
 ),
 
+-- The acts that are known in each span, once each. A grant that was stated before of one of the event's identifiers is none while that one is the customer's.
+known as (
+    select spans.customer_id, spans.scope, spans.valid_from, visible.event_id, visible.occurred_at, visible.strictness, visible.granted_until
+    from spans
+    inner join visible
+        on visible.customer_id = spans.customer_id
+        and visible.scope = spans.scope
+        and visible.known_from <= spans.valid_from
+        and (visible.known_to is null or spans.valid_from < visible.known_to)
+    group by spans.customer_id, spans.scope, spans.valid_from, visible.event_id, visible.occurred_at, visible.strictness, visible.granted_until
+    having max(case when visible.is_repeated then 1 else 0 end) = 0
+),
+
 standing as (
     select
         spans.customer_id,
         spans.scope,
         spans.valid_from,
         spans.valid_to,
-        max_by(visible.granted_until, {{ x_order_key(['visible.occurred_at', 'visible.strictness', 'visible.event_id']) }}) as granted_until
+        max_by(known.granted_until, {{ x_order_key(consent_order('known')) }}) as granted_until
     from spans
-    left join visible
-        on visible.customer_id = spans.customer_id
-        and visible.scope = spans.scope
-        and visible.known_from <= spans.valid_from
-        and (visible.known_to is null or spans.valid_from < visible.known_to)
+    left join known on known.customer_id = spans.customer_id and known.scope = spans.scope and known.valid_from = spans.valid_from
     group by spans.customer_id, spans.scope, spans.valid_from, spans.valid_to
 ),
 

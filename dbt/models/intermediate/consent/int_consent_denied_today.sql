@@ -19,17 +19,18 @@ anywhere as (
 
 {{ consent_act_ctes() }},
 
+{{ consent_acts_of_customers_cte() }},
+
 -- What stands by the acts up to data_now, and by those of clocks that run ahead, too.
 standing as (
     select
-        memberships.customer_id,
+        acts.customer_id,
         acts.scope,
-        max_by(acts.granted_until, {{ x_order_key(['acts.occurred_at', 'acts.strictness', 'acts.event_id']) }}) filter (where acts.occurred_at <= clock.data_now) as granted_until,
-        max_by(acts.granted_until, {{ x_order_key(['acts.occurred_at', 'acts.strictness', 'acts.event_id']) }}) as last_granted_until
-    from acts
-    inner join memberships on memberships.node_id = acts.node_id
+        max_by(acts.granted_until, {{ x_order_key(consent_order('acts')) }}) filter (where acts.occurred_at <= clock.data_now) as granted_until,
+        max_by(acts.granted_until > greatest(acts.occurred_at, clock.data_now), {{ x_order_key(consent_order('acts')) }}) as is_granted_last
+    from of_customers as acts
     cross join clock
-    group by memberships.customer_id, acts.scope
+    group by acts.customer_id, acts.scope
 ),
 
 places as (
@@ -60,7 +61,7 @@ denied as (
     left join standing on standing.customer_id = asked.customer_id and standing.scope = asked.scope
     left join located on located.customer_id = asked.customer_id and located.scope = asked.scope
     left join anywhere on anywhere.scope = asked.scope
-    where coalesce(standing.last_granted_until <= clock.data_now, false)
+    where coalesce(not standing.is_granted_last, false)
         or case
             when standing.granted_until is not null then standing.granted_until <= clock.data_now
             else coalesce(located.is_denied, anywhere.is_denied, false)

@@ -25,7 +25,14 @@ placed as (
         source,
         occurred_at,
         {{ x_node_ids('identifiers') }} as node_ids,
+        {#- What is told may be a jurisdiction or one of its countries, in any case; else it stands as it is told, and falls under what holds elsewhere. #}
         coalesce(
+            {%- for place in places %}
+            case when lower(trim(told)) = {{ sql_text(place | trim | lower) }} then {{ sql_text(place) }} end,
+            {%- endfor %}
+            {%- for place, countries in places.items() %}
+            case when lower(trim(told)) in ({{ sql_text_list(countries | map('trim') | map('lower') | list) }}) then {{ sql_text(place) }} end,
+            {%- endfor %}
             told,
             {%- for place, countries in places.items() %}
             case when country in ({{ sql_text_list(countries) }}) then {{ sql_text(place) }} end,
