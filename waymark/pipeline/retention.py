@@ -23,9 +23,11 @@ def apply_retention(run: Run) -> int:
     if not days or run.warehouse != home.warehouse:
         return 0
     with Stage("retention") as stage, run.open_warehouse() as connection:
+        is_modelled = not rows(connection, "select full_refresh_needed from raw.build_state")[0][0]
         removals = remove_expired(
-            connection, home, run.mappings, days, and_then=lambda: connection.execute("update raw.build_state set full_refresh_needed = true")
-        )
+            connection, home, run.mappings, days, places=run.project.settings.consent.telling_places(), is_modelled=is_modelled,
+            and_then=lambda: connection.execute("update raw.build_state set full_refresh_needed = true"),
+        )  # fmt: skip
         stage.rows, files = sum(removal.rows for removal in removals), sum(removal.files for removal in removals)
         stage.detail = f"{stage.rows:,} events removed, {files:,} files of the lake written anew" if removals else "nothing is too old"
     return stage.rows
