@@ -20,7 +20,7 @@ from waymark.ingestion.tables import lake_sql
 EVIDENCE = "_wm_evidence"
 _STATED, _PAIRS, _PERSONS = "_wm_stated", "_wm_pairs", "_wm_persons"
 # As dbt/macros/engine/x_visitor_key.sql makes ids of identifiers.
-_NODES = """list_transform(identifiers, lambda one: cast(md5_number_lower(one."type" || '|' || one."value") >> 1 as bigint))"""
+NODES = """list_transform(identifiers, lambda one: cast(md5_number_lower(one."type" || '|' || one."value") >> 1 as bigint))"""
 _IS_ACT = "consent_act is not null and not coalesce(consent_act.is_statement, false)"
 # Where the models of the last run say who was linked, and of whom something was said.
 _LINKS = "select node_a, node_b from identity.edges"
@@ -37,7 +37,7 @@ def note_evidence(connection: Connection, sources: Iterable[str], old: Iterable[
     known = rows(connection, "select path, is_pending from raw.lake_files where list_contains(?, source) order by path", [listed])
     read = {str(path) for path, is_pending in known if is_pending or not is_modelled} | set(old)
     place = f"case {' '.join(f'when country = {literal(country)} then {literal(law)}' for country, law in sorted(places.items()))} end" if places else "null"
-    contents = f"(select *, {_NODES} as nodes, {place} as place from ({lake_sql(connection, sorted(read))}))"
+    contents = f"(select *, {NODES} as nodes, {place} as place from ({lake_sql(connection, sorted(read))}))"
     contested = f"select event_id, content_digest from raw.event_conflicts where list_contains({listed}::varchar[], source)"
     events = f"(from {contents} where (event_id, content_digest) not in ({contested} and not is_survivor))"
     _note_statements(connection, events)

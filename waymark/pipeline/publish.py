@@ -80,7 +80,7 @@ def _swap_in(connection: Connection, run: Run, run_id: str, digests: dict[str, s
     roles = put_out_role_files(building, home, access, run.secret, run.project.settings.engine)
     manifest["identity_thresholds"] = _thresholds(run)
     manifest |= anchored(home, {"snapshot_id": snapshot_id, "run_id": run_id, "roles": roles})
-    manifest |= {"access": access.as_published, "retention": run.project.settings.retention, "newest_removal": newest_removal(connection)}
+    manifest |= {"access": access.as_published, "retention": run.project.settings.retention_as_published, "newest_removal": newest_removal(connection)}
     sync_file(building)
     building.chmod(whole_mode(access))
     size = building.stat().st_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 
@@ -28,6 +28,7 @@ KEPT = {"page_viewed": 10, "searched": 3, "consent_withdrawn": 5, "consent_grant
 FAR = "time: {max_future_skew_days: 3650}\n"
 COUNTRIES = {"DE": "EU", "FR": "EU", "US": "US"}
 RULES = {"profiling": {"EU": True, "default": False}, "email": {"US": False, "default": True}}
+IDS = "list_transform(identifiers, lambda i: cast(md5_number_lower(i.type || '|' || i.value) >> 1 as bigint))"
 Line = tuple[int, float, str, str, str, str, str, str]  # event, day, type, visitor, login, country, stated, scopes
 
 
@@ -156,8 +157,7 @@ def test_links_that_are_neither_old_nor_new_are_those_of_the_last_run(make_sourc
     new: list[Line] = [(2, 55, "page_viewed", "a", "c", "", "", ""), (3, 55, "consent_withdrawn", "a", "", "", "", "profiling")]
     put(source, "b.csv", new)
     put(source, "c.csv", [(99, 60, "order_completed", "z", "", "", "", "")])
-    ids = "list_transform(identifiers, lambda i: cast(md5_number_lower(i.type || '|' || i.value) >> 1 as bigint))"
-    nodes = f"(select event_id, {ids} as node_ids from raw.shop_events where source_event_id = 'e{{}}')"
+    nodes = f"(select event_id, {IDS} as node_ids from raw.shop_events where source_event_id = 'e{{}}')"
     source.connection.execute(f"""
         create schema identity; create schema intermediate;
         create table identity.edges as select list_min(node_ids) as node_a, list_max(node_ids) as node_b from {nodes.format(2)};
@@ -168,3 +168,41 @@ def test_links_that_are_neither_old_nor_new_are_those_of_the_last_run(make_sourc
     days = {"page_viewed": 10}
     (removal,) = remove_expired(source.connection, source.home, ["shop"], days, is_modelled=True, and_then=lambda: None)
     assert removal.rows == 1 and left(source) == ["e0", "e2", "e3", "e99"]
+
+
+@pytest.mark.parametrize(
+    ("without", "is_modelled", "expected"),
+    [
+        ({"analytics": {"*": 30}}, True, ["e2", "e3", "e4", "e5", "e99"]),
+        ({"analytics": {"*": 30, "order_completed": 90}}, True, ["e1", "e2", "e3", "e4", "e5", "e99"]),
+        ({"analytics": {"page_viewed": 30}}, True, ["e1", "e2", "e3", "e4", "e5", "e99"]),
+        ({"analytics": {"*": 60}, "email": {"*": 30}}, True, ["e2", "e3", "e4", "e5", "e99"]),
+        ({"profiling": {"*": 30}}, True, ["e0", "e1", "e2", "e3", "e4", "e5", "e99"]),
+        ({"analytics": {"*": 30}}, False, ["e0", "e1", "e2", "e3", "e4", "e5", "e99"]),
+    ],
+)  # fmt: skip
+def test_events_of_who_does_not_grant_a_scope_leave_sooner_by_what_the_last_run_knew(
+    without: dict[str, dict[str, int]], is_modelled: bool, expected: list[str], make_source: MakeSource
+) -> None:
+    """a withdrew and is c_a; b is c_b, whom c_a was merged with once; of c nothing is known yet. Days 0 and 1 are old, whatever is young."""
+    source = make_source(MAPPING, extra=FAR)
+    kinds = [("page_viewed", "a"), ("order_completed", "a"), ("consent_withdrawn", "a"), ("page_viewed", "b"), ("page_viewed", "c")]
+    lines: list[Line] = [(n, n / 24, kind, visitor, "", "", "", "email" if "consent" in kind else "") for n, (kind, visitor) in enumerate(kinds)]
+    put(source, "a.csv", [*lines, (5, 55, "page_viewed", "a", "", "", "", ""), (99, 60, "order_completed", "z", "", "", "", "")])
+    source.connection.execute(f"""
+        create schema identity; create schema intermediate;
+        create table identity.edges (node_a bigint, node_b bigint);
+        create table intermediate.int_consent_events as select {IDS} as node_ids from raw.shop_events where source_event_id = 'e2';
+        create table intermediate.int_event_jurisdictions (node_ids bigint[]);
+        create table identity.memberships as select unnest({IDS}) as node_id, 'c_' || right(anonymous_id, 1) as customer_id from raw.shop_events
+        where source_event_id in ('e0', 'e3', 'e99');
+        create table intermediate.int_consent_denied_today as select * from (values
+            ('analytics', 'c_a', null), ('email', 'c_a', null), ('analytics', 'c_b', timestamp '2026-03-05')) denied (scope, customer_id, valid_to);
+        update raw.lake_files set is_pending = false
+    """)
+    removals = remove_expired(source.connection, source.home, ["shop"], {}, without=without, is_modelled=is_modelled, and_then=lambda: None)
+    assert sorted(left(source), key=lambda event: int(event[1:])) == expected
+    source.assert_conserved()
+    gone = 7 - len(expected)
+    assert sum(removal.rows for removal in removals) == gone
+    assert source.rows("select distinct reason, older_than from raw.removals") == ([("consent", date(2026, 3, 31))] if gone else [])
