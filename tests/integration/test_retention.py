@@ -90,8 +90,9 @@ def _check_what_is_published(home: Home) -> None:
     assert b"telling-id-3" in home.published.read_bytes()
     with connect() as connection:
         assert rows(connection, f"select count(*) from read_parquet('{home.raw_lake}/*/*/*.parquet') where event_date < date '2026-03-03'") == [(0,)]
-    modes = [path.stat().st_mode & 0o777 for path in (home.published, home.role_file("analyst"), home.role_file("analyst").parent, home.warehouse, home.lake)]
-    assert modes == [0o400, 0o400, 0o700, 0o600, 0o700]
+    role_file = home.role_file("analyst")
+    modes = [path.stat().st_mode & 0o777 for path in (home.published, home.manifest, role_file, role_file.parent, home.warehouse, home.lake)]
+    assert modes == [0o400, 0o600, 0o400, 0o700, 0o600, 0o700]
     with connect(home.role_file("analyst"), read_only=True) as connection:
         columns = {column for (column,) in rows(connection, "select column_name from duckdb_columns() where table_name = 'fct_events'")}
         assert "customer_id" in columns and not {"anonymous_id", "properties"} & columns
