@@ -71,8 +71,8 @@ def _grouped(sessions: list[tuple[str, str, str, str, str, bool, int]], least: i
     sessions: week, channel, device type, country, customer, is engaged, conversions.
     """
     cells: dict[tuple[str, ...], list[tuple[str, bool, int]]] = {}
-    for week, channel, device, country, *rest in sessions:
-        cells.setdefault((week, channel, device, country), []).append(rest)  # type: ignore[arg-type]
+    for week, channel, device, country, customer, is_engaged, count in sessions:
+        cells.setdefault((week, channel, device, country), []).append((customer, is_engaged, count))
 
     def persons(cell: list[tuple[str, bool, int]]) -> int:
         return len({customer for customer, _, _ in cell})
@@ -100,9 +100,12 @@ def test_no_row_of_weekly_visits_is_of_few_persons_and_no_session_counts_twice(b
         for draw in range(40):
             weeks, persons = ["2025-01-06", "2025-01-13"], random.randrange(8, 60)
             sessions = [
-                (random.choice(weeks), *map(random.choice, ("ab", "cd", "eefg")), f"r{random.randrange(persons)}", draw % 3 == 0, draw % 2)
+                (
+                    random.choice(weeks), random.choice("ab"), random.choice("cd"), random.choice("eefg"), f"r{random.randrange(persons)}",
+                    draw % 3 == 0, draw % 2,
+                )
                 for _ in range(random.choice([30, 120, 300]))
-            ]
+            ]  # fmt: skip
             connection.execute("create or replace temp table random_sessions as select * from marts.fct_sessions where false")
             columns = "reporting_date, channel, device_type, country, customer_id, is_engaged, conversion_count"
             connection.executemany(f"insert into random_sessions ({columns}) values (?, ?, ?, ?, ?, ?, ?)", sessions)

@@ -324,7 +324,8 @@ def _problems(line: bytes, entry: Entry, last: Entry | None) -> Iterator[str]:
 
 def _tail(handle: int, size: int) -> tuple[Entry | None, int]:
     """The last entry in the file's first `size` bytes, and where its last whole line ends: behind it stands a line cut short, or nothing."""
-    start, end, rest = size, None, b""  # rest: of the line whose beginning lies before `start`
+    end: int | None = None
+    start, rest = size, b""  # rest: of the line whose beginning lies before `start`
     while start > max(0, size - _FARTHEST):
         step = min(_CHUNK, start)
         start -= step

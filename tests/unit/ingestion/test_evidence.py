@@ -72,7 +72,7 @@ class History:
         """By identifier: those that were known to be of one person with it."""
         found: dict[int, frozenset[int]] = {node: frozenset([node]) for node in self.seen}
         for nodes in (nodes for at, nodes in self.links if at < before and nodes):
-            joined = frozenset().union(*(found[node] for node in nodes))
+            joined = nodes.union(*(found[node] for node in nodes))
             found |= dict.fromkeys(joined, joined)
         return found
 
@@ -123,9 +123,9 @@ def test_what_was_said_holds_after_its_events_are_too_old(seed: int, make_source
 
 
 def test_acts_changes_first_sightings_and_the_links_between_them_stay_and_what_repeats_leaves(make_source: MakeSource) -> None:
-    def history(*lines: tuple[str, ...]) -> list[str]:
-        made = make_source(MAPPING, extra=FAR)
-        put(made, "a.csv", [(n, n / 24, *rest) for n, rest in enumerate(lines)] + [(99, 60, "order_completed", "z", "", "", "", "")])  # type: ignore[arg-type,misc]
+    def history(*lines: tuple[str, str, str, str, str, str]) -> list[str]:
+        made, last = make_source(MAPPING, extra=FAR), (99, 60.0, "order_completed", "z", "", "", "", "")
+        put(made, "a.csv", [*((n, n / 24, *rest) for n, rest in enumerate(lines)), last])
         remove(made)
         return [event for event in left(made) if event != "e99"]
 
