@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -12,9 +13,11 @@ import yaml
 
 from tests.golden.harness import TinyWarehouse
 from waymark.core.errors import WaymarkError
+from waymark.core.people_settings import ConsentSettings
 
 DBT = Path(__file__).resolve().parents[2] / "dbt"
 GAP = timedelta(minutes=30)
+LEAST_GROUP = ConsentSettings().least_group
 Event = tuple[str, datetime]
 
 
@@ -60,6 +63,57 @@ def built(golden: TinyWarehouse, logs: dict[str, list[Event]], tmp_path_factory:
     golden.arrive(3)
     golden.run(full_refresh=True)
     return golden
+
+
+def _grouped(sessions: list[tuple[str, str, str, str, str, bool, int]], least: int) -> set[tuple[object, ...]]:
+    """The aggregate by its rule: what is of too few persons loses its country, then its device type, then its channel; what is so even then is left out.
+
+    sessions: week, channel, device type, country, customer, is engaged, conversions.
+    """
+    cells: dict[tuple[str, ...], list[tuple[str, bool, int]]] = {}
+    for week, channel, device, country, customer, is_engaged, count in sessions:
+        cells.setdefault((week, channel, device, country), []).append((customer, is_engaged, count))
+
+    def persons(cell: list[tuple[str, bool, int]]) -> int:
+        return len({customer for customer, _, _ in cell})
+
+    for place in (3, 2, 1):
+        left: dict[tuple[str, ...], list[tuple[str, bool, int]]] = {}
+        for key, cell in cells.items():
+            named = key if persons(cell) >= least else (*key[:place], "(other)", *key[place + 1 :])
+            left.setdefault(named, []).extend(cell)
+        cells = left
+    return {
+        (*key, persons(cell), len(cell), sum(engaged for _, engaged, _ in cell), sum(count for _, _, count in cell))
+        for key, cell in cells.items() if persons(cell) >= least
+    }  # fmt: skip
+
+
+def test_no_row_of_weekly_visits_is_of_few_persons_and_no_session_counts_twice(built: TinyWarehouse) -> None:
+    """The view's own SQL over random sessions, among which nearly every group is about as large as it must be."""
+    random = Random(20250302)
+    names = "week, channel, device_type, country, customer_count, session_count, engaged_session_count, conversion_count"
+    with built.open() as connection:
+        ((view,),) = connection.execute("select sql from duckdb_views() where view_name = 'agg_weekly_visits'").fetchall()
+        query = re.sub(r'[\w".]*\bfct_sessions\b"?', "random_sessions", str(view).partition(" AS ")[2].rstrip("; \n"))
+        kept = 0
+        for draw in range(40):
+            weeks, persons = ["2025-01-06", "2025-01-13"], random.randrange(8, 60)
+            sessions = [
+                (
+                    random.choice(weeks), random.choice("ab"), random.choice("cd"), random.choice("eefg"), f"r{random.randrange(persons)}",
+                    draw % 3 == 0, draw % 2,
+                )
+                for _ in range(random.choice([30, 120, 300]))
+            ]  # fmt: skip
+            connection.execute("create or replace temp table random_sessions as select * from marts.fct_sessions where false")
+            columns = "reporting_date, channel, device_type, country, customer_id, is_engaged, conversion_count"
+            connection.executemany(f"insert into random_sessions ({columns}) values (?, ?, ?, ?, ?, ?, ?)", sessions)
+            found = connection.execute(f"select cast(week as varchar), {names.partition(', ')[2]} from ({query})").fetchall()
+            assert len(set(found)) == len(found) and set(found) == _grouped(sessions, LEAST_GROUP), draw
+            assert all(row[4] >= LEAST_GROUP for row in found) and sum(row[5] for row in found) <= len(sessions)
+            kept += len(found)
+        assert kept > 100
 
 
 @pytest.mark.prove

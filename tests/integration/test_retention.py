@@ -90,8 +90,9 @@ def _check_what_is_published(home: Home) -> None:
     assert b"telling-id-3" in home.published.read_bytes()
     with connect() as connection:
         assert rows(connection, f"select count(*) from read_parquet('{home.raw_lake}/*/*/*.parquet') where event_date < date '2026-03-03'") == [(0,)]
-    modes = [path.stat().st_mode & 0o777 for path in (home.published, home.role_file("analyst"), home.role_file("analyst").parent, home.warehouse, home.lake)]
-    assert modes == [0o400, 0o400, 0o700, 0o600, 0o700]
+    role_file = home.role_file("analyst")
+    modes = [path.stat().st_mode & 0o777 for path in (home.published, home.manifest, role_file, role_file.parent, home.warehouse, home.lake)]
+    assert modes == [0o400, 0o600, 0o400, 0o700, 0o600, 0o700]
     with connect(home.role_file("analyst"), read_only=True) as connection:
         columns = {column for (column,) in rows(connection, "select column_name from duckdb_columns() where table_name = 'fct_events'")}
         assert "customer_id" in columns and not {"anonymous_id", "properties"} & columns
@@ -106,3 +107,77 @@ def _check_what_is_published(home: Home) -> None:
     assert "written anew" in log.verify(known_anchors(home)).problems[0] and len(known_anchors(home)) == 2
     home.manifest.write_bytes(manifest)
     log.path.write_bytes(b"".join(content))
+
+
+SAID: dict[str, Any] = {
+    **MAPPING,
+    "columns": {**COLUMNS, "country": "country"},
+    "consent": {
+        "scopes": {"column": "stated", "optional": True}, "separator": ",", "declared": ["profiling", "email"],
+        "events": {"types": {"consent_withdrawn": "withdraw"}, "scopes": "withdrawn"},
+    },
+}  # fmt: skip
+CONSENT: dict[str, Any] = {"consent": {"when_absent": {"profiling": {"EU": "denied"}}, "jurisdictions": {"EU": ["FR"]}}, "learning": {"min_positives": 20}}
+_KNOWN = "identity.nodes n join identity.membership_history h using (node_id) cross join (select unnest({}) as at) p"
+_THEN = "h.valid_from < p.at and (h.valid_to is null or p.at <= h.valid_to)"
+
+
+def told(number: int, day: str, visitor: str, **said: str) -> Row:
+    kind = "consent_withdrawn" if "withdrawn" in said else "page_viewed"
+    return {"country": None, "stated": None, "withdrawn": None, "user": None, **event(number, kind, day, visitor), **said}
+
+
+# Jane (a, b) is granted by the web, withdraws by letter, and her old cookie says granted again; somebody was seen in Lyon once (f); of n nothing is known.
+FIRST = [
+    told(1, "2026-03-01", "a", user="jane", stated="profiling"), told(2, "2026-03-01", "a"), told(3, "2026-03-02", "b", user="jane"),
+    told(4, "2026-03-06", "a", withdrawn="profiling"), told(5, "2026-03-03", "f", country="FR"), told(6, "2026-03-04", "n"),
+]  # fmt: skip
+LATER = [
+    told(7, "2026-04-20", "a", stated="profiling"), told(8, "2026-04-20", "b"), told(9, "2026-04-20", "f"), told(10, "2026-04-18", "n"),
+]  # fmt: skip
+
+
+def answers(project: Stepwise) -> tuple[set[tuple[object, ...]], ...]:
+    """By identifier: those known at each of some points; the ledger; denials at the points as known then; whose scope is not valid today; who may be scored."""
+    points = "[timestamp '2026-03-09', timestamp '2026-04-06', timestamp '2026-04-20 10:00:00.000001']"
+    known, today = _KNOWN.format(points), "identity.nodes n join identity.memberships m using (node_id)"
+    return tuple(
+        set(project.rows(query))
+        for query in (
+            f"select n.identifier_value, p.at from {known} where {_THEN}",
+            f"""select n.identifier_value, i.scope, i.state, i.valid_from, i.valid_to, i.event_id
+                from {today} join marts.fct_consent_intervals i using (customer_id)""",
+            f"""select distinct n.identifier_value, p.at, d.scope from {known} join intermediate.int_consent_denials d using (customer_id)
+                where {_THEN} and d.valid_from < p.at and (d.valid_to is null or p.at <= d.valid_to)""",
+            f"""select distinct n.identifier_value, d.scope from {today} join intermediate.int_consent_denied_today d using (customer_id)
+                where d.valid_to is null""",
+            f"""select distinct n.identifier_value from {today} join features.score_points s using (customer_id)
+                where s.as_of_at = (select data_now from raw.run_clock)""",
+        )
+    )
+
+
+@pytest.mark.prove
+def test_ledger_and_denials_are_what_they_were_and_who_does_not_grant_a_scope_leaves_sooner(tmp_path: Path) -> None:
+    whole = Stepwise(tmp_path / "whole", {"web": SAID}, CONSENT)
+    project = Stepwise(tmp_path / "project", {"web": SAID}, CONSENT | {"retention": {"page_viewed": "30 days", "consent_withdrawn": "30 days"}})
+    for one in (whole, project):
+        for name, batch in (("first", FIRST), ("later", LATER)):
+            one.add("web", name, batch)
+            one.run(checks=False)
+    events = "select cast(right(source_event_id, -11) as integer) from marts.fct_events order by 1"
+    assert [number for (number,) in project.rows(events)] == [1, 3, 4, 5, 7, 8, 9, 10], "what says nothing leaves"
+    (known, *left), (known_before, *before) = answers(project), answers(whole)
+    assert known < known_before
+    assert left[0] == {row for row in before[0] if row[0] in {who for who, _ in known}} != set()
+    assert left[1] == {row for row in before[1] if row[:2] in known} != set()
+    assert left[2:] == before[2:] and {str(who)[-1] for (who,) in left[3]} == {"n"}
+
+    # By scope: of those who do not grant profiling; n says nothing, and where it was seen that is a grant.
+    settings = project.directory / "waymark.yml"
+    settings.write_text(settings.read_text() + "retention_without_consent: {profiling: 10 days}\n")
+    project.add("web", "last", [told(11, "2026-05-05", "n")])
+    project.run(checks=False)
+    assert [number for (number,) in project.rows(events)] == [1, 3, 4, 5, 10, 11]
+    assert project.rows("select distinct reason from raw.removals order by 1") == [("consent",), ("retention",)]
+    assert answers(project)[3] == left[2]

@@ -17,14 +17,21 @@ from waymark.core.settings import EngineSettings
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.pipeline.classification import column_classes
 from waymark.pipeline.published import open_published
-from waymark.pipeline.role_files import close_to_others, put_out_role_files
+from waymark.pipeline.role_files import build_role_files, close_to_others
 from waymark.privacy import Secret
 from waymark.privacy.audit import AuditLog
 from waymark.privacy.classes import CLASSES
 from waymark.privacy.roles import MASK_MEANINGS, ROLES
 
+JSON = r"^\s*[\[{]"
 SECRET = Secret(b"a secret for tests, long enough")
 COLUMNS = "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns() where database_name = '{}' and not internal"
+
+
+def put_out(snapshot: Path, home: Home, access: AccessSettings) -> list[str]:
+    files = build_role_files(snapshot, home, access, SECRET, EngineSettings())
+    files.swap_in()
+    return files.roles
 
 
 def values_of(table: object, column: object, kind: object) -> str:
@@ -32,6 +39,23 @@ def values_of(table: object, column: object, kind: object) -> str:
     text = f'cast("{column}" as varchar)'
     value = f"unnest(regexp_split_to_array({text}, '[\\[\\]{{}},]\\s*'))" if "[" in str(kind) or "(" in str(kind) else text
     return f'select distinct {value} as value from {table} where "{column}" is not null'
+
+
+def inside(table: object, column: object, kind: object) -> str:
+    """SELECT of the texts of a column in which other texts stand: lists, structs and JSON."""
+    text = f'cast("{column}" as varchar)'
+    where = "true" if "[" in str(kind) or "(" in str(kind) else f"regexp_matches({text}, '{JSON}')" if kind == "VARCHAR" else "false"
+    return f'select distinct {text} as text from {table} where "{column}" is not null and {where}'
+
+
+def found_inside(connection: Connection, texts: str) -> list[tuple[object, ...]]:
+    """Hidden values (ten characters and more) that are a part of one of the texts: looked for by their first ten."""
+    return rows(connection, f"""
+        select distinct hidden.value
+        from (select text, unnest(range(1, length(text) - 8)) as place from ({texts})) as looked
+        join hidden on left(hidden.value, 10) = substr(looked.text, looked.place, 10)
+        where contains(looked.text, hidden.value) limit 3
+    """)  # fmt: skip
 
 
 @pytest.fixture
@@ -50,7 +74,7 @@ def homes(demo: Ran, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]
     old = os.umask(0o022)
     snapshot = home.published_dir / ".building-abc.duckdb"
     shutil.copyfile(demo.home.published, snapshot)
-    assert put_out_role_files(snapshot, home, AccessSettings(roles=list(ROLES)), SECRET, EngineSettings()) == sorted(ROLES)  # type: ignore[arg-type]
+    assert put_out(snapshot, home, AccessSettings(roles=list(ROLES))) == sorted(ROLES)  # type: ignore[arg-type]
     os.umask(old)
     snapshot.rename(home.published)
     yield home
@@ -77,11 +101,17 @@ def test_no_column_of_any_table_holds_a_value_that_the_role_must_not_see(role: s
     with connect() as connection:
         connection.execute(f"attach '{telling}' as known (read_only); attach '{homes.role_file(role)}' as role_file (read_only)")
         connection.execute("create table hidden as select distinct value from known.telling where list_contains(?, kind)", [hidden])
-        found = rows(connection, COLUMNS.format("role_file"))
+        found, composite = rows(connection, COLUMNS.format("role_file")), 0
         for table, column, type_ in found:
             values = values_of(f"role_file.{table}", column, type_)
             assert rows(connection, f"select value from ({values}) semi join hidden using (value) limit 3") == [], (table, column)
-    assert len(found) > 200
+            texts = inside(f"role_file.{table}", column, type_)
+            composite += len(rows(connection, f"{texts} limit 1"))
+            assert found_inside(connection, texts) == [], (table, column)
+        ((one,),) = rows(connection, "select value from hidden order by value limit 1")
+        connection.execute("create table planted as select '{\"said\": [\"before ' || ? || ', after\"]}' as reasons", [one])
+        assert found_inside(connection, inside("planted", "reasons", "VARCHAR")) == [(one,)], "what is put there is found"
+    assert len(found) > 200 and composite > 5
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -135,21 +165,21 @@ def test_a_new_column_without_a_class_stops_the_publication_and_leaves_what_is_t
     with connect(snapshot) as connection:
         connection.execute("create schema marts; create table marts.dim_customer_aliases as select 'a' as alias_customer_id, 'b' as customer_id")
     access = AccessSettings(roles=["analyst", "service"])
-    put_out_role_files(snapshot, home, access, SECRET, EngineSettings())
+    put_out(snapshot, home, access)
     before = home.role_file("analyst").read_bytes()
     with connect(snapshot) as connection:
         connection.execute("alter table marts.dim_customer_aliases add column mother_s_maiden_name varchar")
     with pytest.raises(AuditError, match="mother_s_maiden_name has no class"):
-        put_out_role_files(snapshot, home, access, SECRET, EngineSettings())
+        put_out(snapshot, home, access)
     assert home.role_file("analyst").read_bytes() == before
     # A role that is named no more loses its file, and what a killed publication left goes.
     with connect(snapshot) as connection:
         connection.execute("alter table marts.dim_customer_aliases drop column mother_s_maiden_name")
-    put_out_role_files(snapshot, home, AccessSettings(roles=["service"]), SECRET, EngineSettings())
+    put_out(snapshot, home, AccessSettings(roles=["service"]))
     left = {role: sorted(path.name for path in home.role_file(role).parent.iterdir()) for role in ("analyst", "service")}
     assert left == {"analyst": ["reads.jsonl"], "service": ["reads.jsonl", "waymark.duckdb"]}
     assert home.role_file("analyst").parent.stat().st_mode & 0o777 == 0o700
-    put_out_role_files(snapshot, home, AccessSettings(), SECRET, EngineSettings())
+    put_out(snapshot, home, AccessSettings())
     assert not home.role_file("service").exists()
 
 
@@ -159,18 +189,20 @@ def test_permissions_are_what_the_settings_say(file_mode: str, folder: int, log:
     home.published_dir.mkdir(parents=True)
     (home.root / "lake").mkdir()
     (home.root / "outputs.duckdb").write_text("")
+    home.manifest.write_text("{}")
     snapshot = home.published_dir / ".building-new.duckdb"
     connect(snapshot).close()
-    put_out_role_files(snapshot, home, AccessSettings(roles=["analyst"], file_mode=file_mode), SECRET, EngineSettings())  # type: ignore[arg-type]
+    put_out(snapshot, home, AccessSettings(roles=["analyst"], file_mode=file_mode))  # type: ignore[arg-type]
     path = home.role_file("analyst")
-    places = (path, path.parent, AuditLog(home, "analyst").path, home.published_dir, home.root, home.root / "lake", home.root / "outputs.duckdb")
-    assert [place.stat().st_mode & 0o777 for place in places] == [int(file_mode, 8), folder, log, 0o711, 0o711, 0o700, 0o600]
+    read, closed = (path, path.parent, AuditLog(home, "analyst").path), (home.root / "lake", home.root / "outputs.duckdb", home.manifest)
+    modes = [place.stat().st_mode & 0o777 for place in (*read, home.published_dir, home.root, *closed)]
+    assert modes == [int(file_mode, 8), folder, log, 0o711, 0o711, 0o700, 0o600, 0o600]
     (home.root / "later").write_text("")
     assert (home.root / "later").stat().st_mode & 0o077 == 0, "what this process makes later is the owner's too"
     with pytest.raises(SettingsError, match="knows no group"):
-        put_out_role_files(snapshot, home, AccessSettings(roles=["analyst"], groups={"analyst": "no such group"}), SECRET, EngineSettings())
+        put_out(snapshot, home, AccessSettings(roles=["analyst"], groups={"analyst": "no such group"}))
     if os.geteuid() == 0:
-        put_out_role_files(snapshot, home, AccessSettings(roles=["analyst"], groups={"analyst": "daemon"}), SECRET, EngineSettings())
+        put_out(snapshot, home, AccessSettings(roles=["analyst"], groups={"analyst": "daemon"}))
         assert path.stat().st_gid == path.parent.stat().st_gid == 1
 
 
@@ -181,6 +213,7 @@ def test_another_user_reads_the_file_of_its_group_and_nothing_else(homes: Home, 
     shutil.copytree(homes.root, home.root)
     try:
         (home.root / "outputs.duckdb").write_text("all there is")
+        home.manifest.write_text("{}")
         close_to_others(home)
         os.chown(home.role_file("analyst").parent, 0, 1)
         os.chown(home.role_file("analyst"), 0, 1)
@@ -190,7 +223,7 @@ def test_another_user_reads_the_file_of_its_group_and_nothing_else(homes: Home, 
             os.setgroups([1])
             os.setgid(65534)
             os.setuid(65534)
-            wanted = [home.role_file("analyst"), home.role_file("marketer"), home.published, home.root / "outputs.duckdb"]
+            wanted = [home.role_file("analyst"), home.role_file("marketer"), home.published, home.root / "outputs.duckdb", home.manifest]
             read = sum((1 << position) for position, path in enumerate(wanted) if _is_readable(path))
             AuditLog(home, "analyst").append("sql", role="analyst")
             os._exit(read)

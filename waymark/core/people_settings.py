@@ -74,6 +74,11 @@ class ConsentSettings(Strict):
                 found[scope] = {place: answer == "denied" for place, answer in sorted(by_place.items())}
         return found
 
+    def telling_places(self) -> dict[str, str]:
+        """The jurisdiction of each country, where absence does not mean the same everywhere; else empty."""
+        is_told_apart = any(len(set(rules.values())) > 1 for rules in self.denials().values())
+        return {country: place for place, countries in self.jurisdictions.items() for country in countries} if is_told_apart else {}
+
 
 class AccessSettings(Strict):
     """Who may read what is published (docs/access.md). No full refresh: they bind the next publication."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from waymark.core.errors import SettingsError
 from waymark.core.home import Home
@@ -41,6 +41,9 @@ VARIABLES = {
     "WAYMARK_PROJECT": "the project folder that Dagster's code location serves; `waymark` sets it by itself",
     "WAYMARK_SERVICES": "marks what `waymark dev` started, so that it is found again; `waymark` sets it by itself",
 }
+Period = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4} days$")]
+EVERY_TYPE = "*"  # of events; a period alone is one for them all
+Periods = Annotated[dict[str, Period], BeforeValidator(lambda rule: rule if isinstance(rule, dict) else {EVERY_TYPE: rule})]
 
 
 class SourceEntry(_Strict):
@@ -241,8 +244,11 @@ class Settings(_Strict):
     quality: QualitySettings = QualitySettings()
     orchestration: OrchestrationSettings = OrchestrationSettings()
     access: AccessSettings = AccessSettings()
-    retention: dict[str, Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4} days$")]] = Field(
+    retention: dict[str, Period] = Field(
         default_factory=dict, description="by event type, how long its events are kept, such as `400 days`; other types stay (docs/retention.md)",
+    )  # fmt: skip
+    retention_without_consent: dict[str, Periods] = Field(
+        default_factory=dict, description="by scope, how long events of a person who does not grant it are kept, such as `30 days`; or so by event type",
     )  # fmt: skip
     goals: list[Goal] = Field(
         default_factory=lambda: [Goal(name="purchase", event_types=["order_completed"])], min_length=1,
@@ -264,6 +270,8 @@ class Settings(_Strict):
         names = [goal.name for goal in self.goals] + [micro.name for micro in self.micro_conversions]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"declared twice: {', '.join(doubled)}")
+        if unknown := sorted(set(self.retention_without_consent) - set(self.consent.all_scopes)):
+            raise ValueError(f"retention_without_consent.{unknown[0]} is no scope; known: {', '.join(self.consent.all_scopes)}; others go under consent.scopes")
         if self.time.session_gap_minutes >= self.time.journey_timeout_days * 24 * 60:
             raise ValueError("session_gap_minutes is not under journey_timeout_days: a session would outlast its journey")
         return self
@@ -271,7 +279,17 @@ class Settings(_Strict):
     @property
     def retention_days(self) -> dict[str, int]:
         """By event type, for how many days its events are kept."""
-        return {kind: int(period.split(" ", maxsplit=1)[0]) for kind, period in self.retention.items()}
+        return {kind: _days(period) for kind, period in self.retention.items()}
+
+    @property
+    def retention_as_published(self) -> dict[str, object]:
+        """What the events of a snapshot depend on: by event type, and by scope under `without_consent`, where the settings say so."""
+        return {**self.retention, **({"without_consent": self.retention_without_consent} if self.retention_without_consent else {})}
+
+    @property
+    def retention_days_without_consent(self) -> dict[str, dict[str, int]]:
+        """By scope and event type, or EVERY_TYPE, for how many days events of a person who does not grant the scope are kept."""
+        return {scope: {kind: _days(period) for kind, period in rules.items()} for scope, rules in self.retention_without_consent.items()}
 
     def refresh_digest(self, rates_text: str = "") -> str:
         """Digest of the settings whose change needs a full refresh."""
@@ -282,6 +300,10 @@ class Settings(_Strict):
             bound["consent"] = self.consent.model_dump(mode="json")
         bound["rates_text"] = rates_text
         return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _days(period: str) -> int:
+    return int(period.split(" ", maxsplit=1)[0])
 
 
 class Project:

@@ -155,8 +155,12 @@ class Remover:
             union all select ingest_file_id, event_type, 0, received_at from {LEAVING} where event_id in (select event_id from {TOUCHED})
             union all select ingest_file_id, event_type, 1, NULL from {_BEFORE}
             union all select ingest_file_id, event_type, -1, NULL from ({self._touched_rows()})"""
+        before = self._logged()
         self.connection.execute(f"insert into raw.removals with counted as ({counted}) {self.leaving.log(batch_id)}", dict(self.leaving.parameters)).fetchall()
-        return int(str(rows(self.connection, "select coalesce(sum(rows_removed), 0) from raw.removals where removal_id = ?", [batch_id])[0][0]))
+        return self._logged() - before
+
+    def _logged(self) -> int:
+        return int(str(rows(self.connection, "select coalesce(sum(rows_removed), 0) from raw.removals")[0][0]))
 
     def _scan(self, paths: Sequence[str]) -> str:
         return f"({lake_sql(self.connection, paths)})"

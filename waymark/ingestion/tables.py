@@ -71,7 +71,7 @@ REMOVAL_DESCRIPTIONS = {
     "file_id": "The file that the events had come from: raw.ingestion_log.file_id; NULL for an erasure, which tells of no file.",
     "event_type": "Their type; NULL for an erasure.",
     "rows_removed": "Events that are no longer there; below zero where another content of an event took the place of one that left.",
-    "reason": "Why they left: retention or erasure.",
+    "reason": "Why they left: retention; consent (retention of persons who do not grant a scope); or erasure.",
     "older_than": "Events of days before this one (UTC) left; NULL for an erasure.",
     "last_received_at": "Latest time of receipt among them (for an erasure: of the source), UTC: data_now does not go back when they leave.",
     "data_now": "The run's clock, UTC.",

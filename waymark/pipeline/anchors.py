@@ -20,8 +20,19 @@ def anchored(home: Home, details: Mapping[str, object]) -> dict[str, object]:
     if lost:
         notice("The audit log was cut or altered since the last run: waymark audit verify")
     AuditLog(home).append("publish", details=details)
-    heads = [(role, log.head()) for role, log in logs(home).items()]
+    heads = [(role, head) for role, log in logs(home).items() for head in _heads(home, role, log)]
     return {"audit": [_document(role, head) for role, head in heads], "audit_lost": [_document(role, head) for role, head in lost]}
+
+
+def _heads(home: Home, role: str, log: AuditLog) -> list[Head]:
+    """The log's head; of a role's, to which others than the owner can write, what was known of it where it cannot be read: that stops no publication."""
+    try:
+        return [log.head()]
+    except OSError as error:
+        if not role:
+            raise
+        notice(f"The log of who read the file of role {role} cannot be read ({error.strerror}): waymark audit verify")
+        return [anchor.head for anchor in known_anchors(home, role)]
 
 
 def logs(home: Home) -> dict[str, AuditLog]:

@@ -38,7 +38,7 @@ def what_is_new(project: Project, manifest: dict[str, object]) -> Iterator[str]:
         yield "the models or the sources changed"
     if manifest.get("access", {}) != project.settings.access.as_published:
         yield "the roles that get a file changed"
-    if manifest.get("retention", {}) != project.settings.retention:
+    if manifest.get("retention", {}) != project.settings.retention_as_published:
         yield "the retention of events changed"
     mappings = {source: load_mapping(project.mapping_path(source)).digest for source in sorted(project.settings.sources)}
     if manifest.get("mapping_digests") != mappings:

@@ -21,7 +21,7 @@ from waymark.pipeline.anchors import anchored
 from waymark.pipeline.kept_digests import digests_of
 from waymark.pipeline.progress import Stage, tell
 from waymark.pipeline.retention import is_removed_since_published, newest_removal
-from waymark.pipeline.role_files import put_out_role_files, whole_mode
+from waymark.pipeline.role_files import build_role_files, manifest_mode, whole_mode
 from waymark.pipeline.steps import Run, audit
 from waymark.privacy.audit import AuditLog
 
@@ -77,15 +77,17 @@ def _swap_in(connection: Connection, run: Run, run_id: str, digests: dict[str, s
     stage.rows = sum(tables.values())
     manifest = _manifest(connection, run) | {"snapshot_id": snapshot_id, "run_id": run_id, "rows": tables, "digests": digests}
     access = run.project.settings.access
-    roles = put_out_role_files(building, home, access, run.secret, run.project.settings.engine)
-    manifest["identity_thresholds"] = _thresholds(run)
-    manifest |= anchored(home, {"snapshot_id": snapshot_id, "run_id": run_id, "roles": roles})
-    manifest |= {"access": access.as_published, "retention": run.project.settings.retention, "newest_removal": newest_removal(connection)}
+    role_files = build_role_files(building, home, access, run.secret, run.project.settings.engine)
     sync_file(building)
-    building.chmod(whole_mode(access))
     size = building.stat().st_size
+    manifest["identity_thresholds"] = _thresholds(run)
+    # From here on everything is on the disk but under its own name: what cannot be logged is not put out, for no reader.
+    manifest |= anchored(home, {"snapshot_id": snapshot_id, "run_id": run_id, "roles": role_files.roles})
+    manifest |= {"access": access.as_published, "retention": run.project.settings.retention_as_published, "newest_removal": newest_removal(connection)}
+    role_files.swap_in()
+    building.chmod(whole_mode(access))
     rename_durably(building, home.published)
-    write_atomically(home.manifest, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    write_atomically(home.manifest, json.dumps(manifest, indent=2, sort_keys=True) + "\n", mode=manifest_mode(access))
     home.unpublished.unlink(missing_ok=True)
     stage.detail = f"snapshot {snapshot_id}, {size / 1e6:.0f} MB"
     return Snapshot(snapshot_id, tables, size, home.published)

@@ -45,10 +45,35 @@ class _Column:
 Table = list[_Column]
 
 
-def put_out_role_files(snapshot: Path, home: Home, access: AccessSettings, secret: Secret, engine: EngineSettings) -> list[str]:
-    """Writes the file of each role that the settings name, from a snapshot that has passed its audit, and swaps them in; removes those of other roles.
+@dataclass(frozen=True)
+class RoleFiles:
+    """Files of roles that are written, and not yet read by anybody. built: by role, the file under its temporary name."""
 
-    Returns the roles. Raises AuditError where a column has no class, SettingsError for a group that the system does not know; nothing is swapped in then.
+    home: Home
+    file_mode: str
+    built: Mapping[str, Path]
+    groups: Mapping[str, int]
+
+    @property
+    def roles(self) -> list[str]:
+        return sorted(self.built)
+
+    def swap_in(self) -> None:
+        """Puts each into the place of the one before; removes those of roles that the settings no longer name."""
+        for role, path in self.built.items():
+            os.chown(path, -1, self.groups[role])
+            path.chmod(int(self.file_mode, 8))
+            rename_durably(path, self.home.role_file(role))
+        for unnamed in sorted(set(ROLES) - set(self.built)):
+            self.home.role_file(unnamed).unlink(missing_ok=True)
+            if AuditLog(self.home, unnamed).path.exists():  # who read the file is kept, for the owner
+                self.home.role_file(unnamed).parent.chmod(0o700)
+
+
+def build_role_files(snapshot: Path, home: Home, access: AccessSettings, secret: Secret, engine: EngineSettings) -> RoleFiles:
+    """Writes the file of each role that the settings name, from a snapshot that has passed its audit. What is read stays as it is until `swap_in`.
+
+    Raises AuditError where a column has no class, SettingsError for a group that the system does not know.
     """
     folders = {role: home.role_file(role).parent for role in ROLES}
     for folder in folders.values():
@@ -68,20 +93,18 @@ def put_out_role_files(snapshot: Path, home: Home, access: AccessSettings, secre
                 _build(connection, built[role], ROLES[role], tables, secret)
     for role_name, path in built.items():
         sync_file(path)
-        os.chown(path, -1, groups[role_name])
-        path.chmod(int(access.file_mode, 8))
-        rename_durably(path, home.role_file(role_name))
         _make_log(AuditLog(home, role_name).path, access.file_mode, groups[role_name])
-    for unnamed in sorted(set(ROLES) - set(access.roles)):
-        home.role_file(unnamed).unlink(missing_ok=True)
-        if AuditLog(home, unnamed).path.exists():  # who read the file is kept, for the owner
-            folders[unnamed].chmod(0o700)
-    return sorted(built)
+    return RoleFiles(home, access.file_mode, built, groups)
 
 
 def whole_mode(access: AccessSettings) -> int:
     """The mode of the whole snapshot: for its owner alone where roles have files of their own."""
     return 0o400 if access.roles else 0o444
+
+
+def manifest_mode(access: AccessSettings) -> int:
+    """The mode of the manifest, which tells of all tables and logs: likewise. A role's file says of itself which snapshot it is (main.snapshot_info)."""
+    return 0o600 if access.roles else 0o644
 
 
 def close_to_others(home: Home) -> None:
@@ -93,8 +116,9 @@ def close_to_others(home: Home) -> None:
     for path in home.root.iterdir():
         if path != home.published_dir and not path.is_symlink():
             path.chmod(path.stat().st_mode & 0o700)
-    if home.published.exists():
-        home.published.chmod(0o400)
+    for path, mode in ((home.published, 0o400), (home.manifest, 0o600)):
+        if path.exists():
+            path.chmod(mode)
 
 
 def _group_id(access: AccessSettings, role: str) -> int:

@@ -27,7 +27,7 @@ _IS_OPEN = "select full_refresh_needed or exists (from raw.lake_files where is_p
 
 @dataclass(frozen=True)
 class Graph:
-    """parents: of each model the tables that it reads, all as schema.table; the identity tables stand as one."""
+    """parents: of each model, and of each table of scores, the tables that it reads, all as schema.table; the identity tables stand as one."""
 
     parents: dict[str, frozenset[str]]
 
@@ -40,7 +40,7 @@ class Graph:
 
 
 def graph(run: Run) -> Graph:
-    """The models of the run's manifest, and identity between their two selections."""
+    """The models of the run's manifest, identity between their two selections, and scores behind them."""
     run.dbt.assemble()
     manifest: Any = run.dbt.manifest()
     models = {unique_id: node for unique_id, node in manifest.nodes.items() if str(node.resource_type) == "model"}
@@ -50,6 +50,8 @@ def graph(run: Run) -> Graph:
         parents[_name(node)] = frozenset(IDENTITY if name.startswith("identity.") else name for name in read)
         if _TAG not in node.tags:  # whatever a later model reads, it is for the events and people that identity has placed
             parents[_name(node)] |= {IDENTITY}
+        for scored in node.config.meta.get("scored", ()):  # what Python makes of those who stand in the model
+            parents[str(scored)] = frozenset({_name(node)})
     return Graph(parents)
 
 

@@ -307,3 +307,30 @@ def audit(connection: Connection, sources: Collection[str]) -> None:
         raise AuditError(
             f"marts.fct_events has {stated} rows, {total} are in the lake", remedy="Nothing was published. Run again with --full-refresh and report this."
         )
+    audit_scores(connection)
+
+
+# A score goes by its customer's id of today, the point that it was made at by the id of then (ml/models/propensity/score.py).
+_UNFOUNDED_SCORES = """
+    select count(*) from marts.fct_propensity_scores as score
+    where not exists (
+        select 1
+        from features.score_points as point left join marts.dim_customer_aliases as alias on alias.alias_customer_id = point.customer_id
+        where point.as_of_at = (select data_now from raw.run_clock) and point.as_of_at = score.as_of_at
+            and coalesce(alias.customer_id, point.customer_id) = score.customer_id
+    )
+"""
+
+
+def audit_scores(connection: Connection) -> None:
+    """Every score is of somebody who may be scored as of data_now, and made at that point: none outlives a withdrawal because scoring failed.
+
+    Raises AuditError.
+    """
+    if not rows(connection, "select 1 from information_schema.tables where table_schema = 'marts' and table_name = 'fct_propensity_scores'"):
+        return
+    if count := rows(connection, _UNFOUNDED_SCORES)[0][0]:
+        raise AuditError(
+            f"{count} scores are of an earlier point than data_now, or of persons who may not be scored (any more)",
+            where="marts.fct_propensity_scores", remedy="Nothing was published. Score again: materialize marts/fct_propensity_scores, or `waymark run`.",
+        )  # fmt: skip

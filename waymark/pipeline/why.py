@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+
 from ml.datasets import feature_sql
 from ml.explain import Contribution, Event, events_behind, top_contributions, value_from
 from ml.explain.events import Value
 from ml.models.propensity.model import PropensityModel
+from ml.models.propensity.score import POINTS
 from ml.registry import version_of
 from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.quoting import literal
@@ -73,7 +76,7 @@ class Explanation:
 def explain_customer(project: Project, customer_id: str, *, count: int = 5) -> Explanation:
     """The published score of a customer, explained.
 
-    Raises WaymarkError where the customer has no score, StorageError where the model that gave it is gone.
+    Raises WaymarkError where the customer has no score, or none of the features that are published with it; StorageError where the model that gave it is gone.
     """
     with open_published(project.home) as connection:
         found = rows(
@@ -92,8 +95,7 @@ def explain_customer(project: Project, customer_id: str, *, count: int = 5) -> E
             raise StorageError(f"version {version} of the model is gone", where=str(project.home.mlflow), remedy="Score again: waymark run --full-refresh")
         model = PropensityModel.load(known.folder)
         point = as_of_at if isinstance(as_of_at, datetime) else datetime.fromisoformat(str(as_of_at))
-        where = f"points.as_of_at = timestamp '{point}' and points.customer_id = {literal(customer_id)}"
-        table = connection.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_table()
+        table = _features(connection, model, customer_id, point)
         contributions = model.contributions(model.encoder.encode(table))[0]
         values = table.select(list(model.fields)).to_pylist()[0]
         events = customer_events(connection, customer_id, project.settings.goals[0].name)
@@ -108,6 +110,24 @@ def explain_customer(project: Project, customer_id: str, *, count: int = 5) -> E
             customer_id, point, score=float(str(score)), low=float(str(low)), high=float(str(high)), decile=int(str(decile)), version=str(version),
             base_log_odds=float(contributions[-1]), margin=float(contributions.sum()), reasons=tuple(reasons),
         )  # fmt: skip
+
+
+def _features(connection: Connection, model: PropensityModel, customer_id: str, point: datetime) -> pa.Table:
+    """The one row that the score was made of, under the id by which the customer was known at the point."""
+    known = f"""
+        select p.customer_id from {POINTS} p left join marts.dim_customer_aliases a on a.alias_customer_id = p.customer_id
+        where p.as_of_at = timestamp '{point}' and coalesce(a.customer_id, p.customer_id) = {literal(customer_id)}"""
+    where = f"points.as_of_at = timestamp '{point}' and points.customer_id in ({known})"
+    table = connection.sql(feature_sql(model.encoder.fields, where=where)).to_arrow_table()
+    if not table.num_rows:
+        raise WaymarkError(
+            f"the features of customer '{customer_id}' are not published any more: its score is older than they are",
+            remedy="Score again: waymark run --full-refresh",
+        )
+    names, scores = table.column("customer_id").to_pylist(), model.predict(table).score
+    # Of several the one that scoring took (ml/models/propensity/score.py).
+    place = min(range(table.num_rows), key=lambda row: (names[row] != customer_id, -scores[row], names[row]))
+    return table.slice(place, 1)
 
 
 def customer_events(connection: Connection, customer_id: str, goal: str) -> list[Event]:

@@ -17,7 +17,8 @@ import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from time import monotonic, sleep
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import StorageError
@@ -42,7 +43,12 @@ ACTIONS = {
     "torn_line": "a line that a crash cut short was found before the next entry was written",
 }
 NOTHING = "0" * 64  # what the first entry has before it
-_CHUNK = 1 << 16
+# A longer line is no entry, and none is written: others than the owner can write to a role's log, and no reading of it may take for ever. So is the last entry
+# looked for in so many bytes from the end alone, and another process that holds such a log is waited for no longer than this.
+LONGEST_LINE, _FARTHEST, _CHUNK = 1 << 22, 1 << 25, 1 << 18
+PATIENCE_SECONDS = 5.0
+# How deep the details of an entry can nest.
+_DEEPEST = 20
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class AuditLog:
 
     def __init__(self, home: Home, role: str = "") -> None:
         self.path = home.role_file(role).with_name("reads.jsonl") if role else home.root / "audit" / "log.jsonl"
-        self.folder = self.path.parent
+        self.folder, self.role = self.path.parent, role
 
     def append(self, action: str, *, role: str = "", subjects: Sequence[str] = (), details: Mapping[str, object] | None = None) -> Entry:
         """Writes an entry; all of it, or none.
@@ -106,14 +112,17 @@ class AuditLog:
         try:
             with self._locked() as handle:
                 size = os.fstat(handle).st_size
-                last, torn = _tail(handle, size)
-                lines = [b""] if torn else []
+                last, end = _tail(handle, size)
+                lines = [b""] if end < size else []
+                torn = _read(handle, size - end, end) if size - end <= LONGEST_LINE else b""
                 if torn and (whole := _parsed(torn)):  # it lacks nothing but its end of line
                     last = whole
-                elif torn:  # the fragment stays where it is, on a line of its own, and the next entry tells of it
-                    last = _entry(last, "torn_line", "", (), {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()})
+                elif end < size:  # the fragment stays where it is, on a line of its own, and the next entry tells of it
+                    last = _entry(last, "torn_line", "", (), {"bytes": size - end, "sha256": hashlib.sha256(torn).hexdigest()})
                     lines.append(_line(last))
                 entry = _entry(last, action, role, subjects, dict(details or {}))
+                if (length := len(_line(entry))) > LONGEST_LINE:
+                    entry = _entry(last, action, role, subjects, {"left_out_bytes": length})
                 self._write(handle, size, b"\n".join([*lines, _line(entry), b""]))
                 return entry
         except OSError as error:
@@ -129,13 +138,28 @@ class AuditLog:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._wait_for(handle)
             if is_new:
                 sync_folder(self.folder)
                 sync_folder(self.folder.parent)
             yield handle
         finally:
             os.close(handle)
+
+    def _wait_for(self, handle: int) -> None:
+        """Waits until no other process writes; of a role's log, which anybody with that role can hold, not for ever. Raises OSError then."""
+        if not self.role:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            return
+        deadline = monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if monotonic() >= deadline:
+                    raise OSError(errno.EWOULDBLOCK, "another process holds it") from error
+                sleep(0.02)
 
     @staticmethod
     def _write(handle: int, size: int, data: bytes) -> None:
@@ -149,16 +173,19 @@ class AuditLog:
             raise
 
     def head(self) -> Head:
-        """The log's head as it stands; of no entries where there is no log yet."""
+        """The log's head as it stands; of no entries where there is no log yet.
+
+        Of a role's log it waits for nobody: an entry that is being written is not in it. Raises OSError, among others where a log is cut while it is read.
+        """
         try:
             handle = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError:
             return Head(0, NOTHING, 0)
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH)
-            size = os.fstat(handle).st_size
-            last, torn = _tail(handle, size)
-            return Head(last.sequence, last.digest, size - len(torn)) if last else Head(0, NOTHING, 0)
+            if not self.role:
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            last, end = _tail(handle, os.fstat(handle).st_size)
+            return Head(last.sequence, last.digest, end) if last else Head(0, NOTHING, 0)
         finally:
             os.close(handle)
 
@@ -171,18 +198,21 @@ class AuditLog:
         except FileNotFoundError:
             return False
         try:
-            if os.fstat(handle).st_size < head.bytes:
-                return False
-            last, torn = _tail(handle, head.bytes)
-            return last is not None and not torn and (last.sequence, last.digest) == (head.entries, head.digest) and _is_whole(last)
+            last, end = _tail(handle, head.bytes)
+            return last is not None and end == head.bytes and (last.sequence, last.digest) == (head.entries, head.digest) and _is_whole(last)
+        except OSError:  # the file is shorter
+            return False
         finally:
             os.close(handle)
 
     def lines(self) -> Iterator[tuple[bytes, Entry | None]]:
-        """Each line as it stands, and the entry that it is; None for one that is none."""
+        """Each line as it stands, and the entry that it is; None for one that is none. Of a line that is longer than an entry can be, the beginning."""
         try:
             with open(self.path, "rb") as file:
-                for line in file:
+                while line := file.readline(LONGEST_LINE + 1):
+                    more = line
+                    while more and not more.endswith(b"\n"):
+                        more = file.readline(_CHUNK)
                     yield line, _parsed(line)
         except FileNotFoundError:
             return
@@ -240,7 +270,7 @@ def _entry(last: Entry | None, action: str, role: str, subjects: Sequence[str], 
     sequence, previous = (last.sequence + 1, last.digest) if last else (1, NOTHING)
     at = wall_now().isoformat(timespec="microseconds") + "Z"
     entry = Entry(sequence, at, actor(), role, action, sorted(subjects), details, previous, "")
-    return Entry(**{**asdict(entry), "digest": _digest(entry)})
+    return replace(entry, digest=_digest(entry))
 
 
 def _canonical(document: Mapping[str, object]) -> bytes:
@@ -248,11 +278,11 @@ def _canonical(document: Mapping[str, object]) -> bytes:
 
 
 def _line(entry: Entry) -> bytes:
-    return _canonical(asdict(entry))
+    return _canonical(vars(entry))
 
 
 def _digest(entry: Entry) -> str:
-    return hashlib.sha256(_canonical({key: value for key, value in asdict(entry).items() if key != "digest"})).hexdigest()
+    return hashlib.sha256(_canonical({key: value for key, value in vars(entry).items() if key != "digest"})).hexdigest()
 
 
 def _is_whole(entry: Entry) -> bool:
@@ -263,13 +293,24 @@ _KINDS = {"sequence": int, "subjects": list, "details": dict}
 
 
 def _parsed(line: bytes) -> Entry | None:
+    if len(line) > LONGEST_LINE:
+        return None
     try:
         document = json.loads(line)
         if not isinstance(document, dict) or not all(isinstance(document.get(name), _KINDS.get(name, str)) for name in Entry.__dataclass_fields__):
             return None
+        if not all(isinstance(subject, str) for subject in document["subjects"]) or _is_deep(document):
+            return None
+        _canonical(document)  # what cannot be written, such as half a surrogate pair, was never written
         return Entry(**document)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
+
+
+def _is_deep(value: object, left: int = _DEEPEST) -> bool:
+    """Whether it nests deeper than any entry does."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return left == 0 or any(_is_deep(item, left - 1) for item in inner if isinstance(item, dict | list))
 
 
 def _problems(line: bytes, entry: Entry, last: Entry | None) -> Iterator[str]:
@@ -284,22 +325,27 @@ def _problems(line: bytes, entry: Entry, last: Entry | None) -> Iterator[str]:
         yield f"entry {entry.sequence} does not follow from the one before it, which was altered or put in its place"
 
 
-def _tail(handle: int, size: int) -> tuple[Entry | None, bytes]:
-    """The last entry in the file's first `size` bytes, and what stands after its last whole line: a line cut short, or nothing."""
-    start, data = size, b""
-    while start > 0:
+def _tail(handle: int, size: int) -> tuple[Entry | None, int]:
+    """The last entry in the file's first `size` bytes, and where its last whole line ends: behind it stands a line cut short, or nothing."""
+    end: int | None = None
+    start, rest = size, b""  # rest: of the line whose beginning lies before `start`
+    while start > max(0, size - _FARTHEST):
         step = min(_CHUNK, start)
         start -= step
-        data = _read(handle, step, start) + data
-        whole, newline, torn = data.rpartition(b"\n")
-        if not newline:
-            continue
-        lines = whole.split(b"\n")
-        # Where the data does not begin with the file, its first line may lack its beginning.
-        for line in reversed(lines if start == 0 else lines[1:]):
-            if entry := _parsed(line):
-                return entry, torn
-    return None, data.rpartition(b"\n")[2]
+        data = _read(handle, step, start)
+        first, *lines = data.split(b"\n")
+        if lines:
+            lines[-1] += rest
+            if end is None:
+                end = start + data.rindex(b"\n") + 1
+                lines.pop()  # cut short, or nothing
+            for line in reversed(lines):
+                if entry := _parsed(line):
+                    return entry, end
+        rest = (first if lines else first + rest)[: LONGEST_LINE + 1]
+    if end is None:
+        return None, start
+    return (_parsed(rest) if start == 0 else None), end
 
 
 def _read(handle: int, length: int, offset: int) -> bytes:

@@ -43,4 +43,5 @@ def fct_propensity_scores(project: ProjectResource) -> dg.MaterializeResult:  # 
     with project.step() as run:
         stated.require_tables(run, [".".join(key.path) for key in (*_FEATURES, _POINTS)], of="marts.fct_propensity_scores")
         said = learning.score(run)
+        stated.note(run, [".".join(_SCORES.path)])
         return dg.MaterializeResult(metadata={"scored": said, **figures(run, [_SCORES])[_SCORES]})

@@ -40,6 +40,9 @@ def test_the_home_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (GOOD + "money: {reporting_currency: usd}\n", "money.reporting_currency", "pattern"),
         (GOOD + "channels: [{channel: x, field: utm_source, pattern: '('}]\n", "channels.0.pattern", "not a regular expression"),
         (GOOD + "goals: [{name: a, event_types: [x]}, {name: a, event_types: [y]}]\n", "", "declared twice: a"),
+        (GOOD + "retention_without_consent: {analytic: 30 days}\n", "retention_without_consent.analytic", "is no scope"),
+        (GOOD + "retention_without_consent: {analytics: 30 weeks}\n", "retention_without_consent.analytics.*", "days"),
+        (GOOD + "retention_without_consent: {analytics: 30}\n", "retention_without_consent.analytics.*", "valid string"),
         ("name: shop\nsources:\n  Bad-Name: {mapping: a.yml, files: [b]}\n", "", "is not a name"),
         (GOOD + "consent: {when_absent: {profiling: {E.U.: denied}}, jurisdictions: {EU: [DE]}}\n", "consent", "names 'E.U.', which"),
         (GOOD + "consent: {when_absent: {email: {DE: denied}}, jurisdictions: {EU: [DE]}}\n", "consent", "declare it there"),
@@ -57,6 +60,22 @@ def test_a_bad_setting_is_named_with_its_file_and_a_remedy(tmp_path: Path, text:
 def test_a_jurisdiction_may_be_declared_without_countries(tmp_path: Path) -> None:
     text = GOOD + "consent: {when_absent: {sms: {US-CA: granted, default: denied}}, jurisdictions: {US-CA: []}}\n"
     assert load_project(_project(tmp_path, text)).settings.consent.denials() == {"sms": {"US-CA": False, "default": True}}
+
+
+def test_retention_is_in_days_by_type_and_by_scope(tmp_path: Path) -> None:
+    rules = "retention: {page_viewed: 400 days}\nretention_without_consent: {analytics: 30 days, email: {page_viewed: 9 days}}\n"
+    settings = load_project(_project(tmp_path, GOOD + rules)).settings
+    assert settings.retention_days == {"page_viewed": 400}
+    assert settings.retention_days_without_consent == {"analytics": {"*": 30}, "email": {"page_viewed": 9}}
+    by_scope = {"analytics": {"*": "30 days"}, "email": {"page_viewed": "9 days"}}
+    assert settings.retention_as_published == {"page_viewed": "400 days", "without_consent": by_scope}
+    assert load_project(_project(tmp_path, GOOD)).settings.retention_as_published == {}
+
+
+def test_countries_tell_places_only_where_absence_differs_between_them(tmp_path: Path) -> None:
+    places = "jurisdictions: {EU: [DE, FR], US: [US]}"
+    for absent, told in (("granted", {}), ("denied", {}), ("{email: {EU: denied}}", {"DE": "EU", "FR": "EU", "US": "US"})):
+        assert load_project(_project(tmp_path, f"{GOOD}consent: {{when_absent: {absent}, {places}}}\n")).settings.consent.telling_places() == told
 
 
 def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path) -> None:

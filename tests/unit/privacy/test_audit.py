@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from waymark.core.errors import StorageError
 from waymark.core.home import Home
-from waymark.privacy.audit import NOTHING, Anchor, AuditLog
+from waymark.pipeline.anchors import anchored
+from waymark.privacy import audit
+from waymark.privacy.audit import NOTHING, Anchor, AuditLog, Head
 from waymark.privacy.subjects import SubjectReferences
 
 WRITER = """
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from waymark.core.home import Home
 from waymark.privacy.audit import AuditLog
@@ -141,6 +147,72 @@ def test_long_entries_are_found_from_the_end(tmp_path: Path) -> None:
     for size in (10, 70_000, 200_000, 10):
         log.append("sql", details={"query": "x" * size})
     assert log.head().entries == 4 and log.verify().problems == ()
+
+
+FALSE_LINES = {
+    "nested lists": b"[" * 200_000 + b"\n",
+    "nested details": b'{"sequence":9,"at":"","actor":"","role":"","action":"sql","subjects":[],"previous":"","digest":"","details":{"a":'
+    + b"[" * 900 + b"]" * 900 + b"}}\n",
+    "half a pair": b'{"sequence":9,"at":"","actor":"\\ud800","role":"","action":"sql","subjects":[],"previous":"","digest":"","details":{}}\n',
+    "subjects that are none": b'{"sequence":9,"at":"","actor":"","role":"","action":"sql","subjects":[1],"previous":"","digest":"","details":{}}\n',
+    "a line as long as a log": b"x" * 9_000_000 + b"\n",
+    "no end of line": b"x" * 9_000_000,
+    "many lines": b"{}\n" * 300_000,
+    "what another wrote before": b"\xff\x00\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FALSE_LINES)
+def test_whatever_a_reader_writes_into_the_log_of_a_role_it_is_read_in_no_time_and_told(kind: str, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.published_dir.mkdir()
+    log = AuditLog(home, "analyst")
+    for _ in range(3):
+        log.append("sql", role="analyst")
+    head = log.head()
+    with log.path.open("ab") as file:
+        file.write(FALSE_LINES[kind])
+    whole = 0 if kind == "no end of line" else len(FALSE_LINES[kind])
+    assert log.holds(head) and log.head() == Head(3, head.digest, head.bytes + whole)
+    assert log.verify([Anchor(head, "the manifest")]).problems
+    assert [entry.sequence for _, entry in log.lines() if entry] == [1, 2, 3]
+    anchored(home, {})
+    log.append("sql", role="analyst")
+    assert log.head().entries in (4, 5) and log.verify().entries in (4, 5) and log.verify().problems
+
+
+def test_a_reader_who_holds_or_cuts_the_log_of_a_role_stops_no_publication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path)
+    home.published_dir.mkdir()
+    log = AuditLog(home, "analyst")
+    log.append("sql", role="analyst")
+    monkeypatch.setattr(audit, "PATIENCE_SECONDS", 0.05)
+    with log.path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        manifest = anchored(home, {})
+        assert manifest["audit"] == [{"role": role, **asdict(AuditLog(home, role).head())} for role in ("", "analyst")]
+        with pytest.raises(StorageError, match="another process holds it"):
+            log.append("sql", role="analyst")
+    home.manifest.write_text(json.dumps(manifest))
+
+    read = AuditLog.head
+
+    def cut(self: AuditLog) -> Head:
+        if self.role:
+            raise OSError(5, "the file is shorter than it was")
+        return read(self)
+
+    monkeypatch.setattr(AuditLog, "head", cut)
+    assert [document["role"] for document in cast("list[dict[str, object]]", anchored(home, {})["audit"])] == ["", "analyst"], "what was known is handed on"
+
+
+def test_an_entry_longer_than_a_line_can_be_says_how_long_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "LONGEST_LINE", 1_000)
+    log = AuditLog(Home(tmp_path))
+    for size in (10, 5_000, 10):
+        log.append("sql", details={"query": "x" * size})
+    assert log.verify().problems == () and log.head().entries == 3
+    assert [list(entry.details) for _, entry in log.lines() if entry] == [["query"], ["left_out_bytes"], ["query"]]
 
 
 def test_an_unknown_action_is_refused(tmp_path: Path) -> None:
