@@ -18,7 +18,7 @@ from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.event import reason_sql
 from waymark.ingestion.mapping import Mapping
 from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
-from waymark.privacy.tombstones import KEY, erasure_key, tombstone, tombstone_sql
+from waymark.privacy.tombstones import KEY, erasure_key, first_erasure_key, has_tombstones, tombstone, tombstone_sql
 
 RULE = "erased"
 NOBODY = "coalesce(len(identifiers), 0) = 0"  # condition: the event names no identifier
@@ -44,7 +44,7 @@ class Erased:
     @classmethod
     def looking_for(cls, connection: Connection, home: Home, secret: Secret, identifiers: Collection[tuple[str, str]]) -> Erased:
         """As if the persons with these identifiers (type, value as events hold it) had been erased now."""
-        key = erasure_key(home)
+        key = first_erasure_key(home, buried=has_tombstones(connection))
         told = {"digests": [tombstone(key, kind, value) for kind, value in identifiers], "kinds": [kind for kind, _ in identifiers]}
         connection.execute(
             f"""create or replace temp table {_SOUGHT} as

@@ -49,7 +49,7 @@ from waymark.privacy.requests import (
 )
 from waymark.privacy.scanner import Needles, ScanReport, scan, scrub_stores
 from waymark.privacy.subjects import SubjectReferences
-from waymark.privacy.tombstones import erasure_key, tombstone
+from waymark.privacy.tombstones import erasure_key, first_erasure_key, has_tombstones, tombstone
 
 PHASES = ("collected", "landing", "quarantine", "lake", "records", "models", "rebuilt", "forgotten", "certified")
 _LONG = 12  # an id of its own source that is as long as this is looked for without its namespace, too
@@ -59,13 +59,15 @@ _IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_convers
 def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: Collection[str] = ()) -> Request:
     """Writes a request down; `go_on` carries it out. Hold the writer lock since `subjects_of`.
 
-    clear: identifiers in plain text, which the scan then looks for, too. Raises WaymarkError without a reason, or while another request is not done.
+    clear: identifiers in plain text, which the scan then looks for, too. Raises WaymarkError without a reason, or while another request is not
+    done; StorageError where the key of earlier tombstones is gone.
     """
     if not because.strip():
         raise WaymarkError("an erasure needs a reason", remedy="Say why: --because TEXT")
     if left := unfinished(project.home):
         raise WaymarkError(f"the erasure {left.request_id} did not come to its end", remedy="Go on with it first: waymark privacy erase --continue")
-    key = erasure_key(project.home)
+    with steps.preflight(project).open_warehouse() as connection:
+        key = first_erasure_key(project.home, buried=has_tombstones(connection))
     request = new_request(len(subjects), because.strip())
     identifiers = {pair for subject in subjects for pair in subject.identifiers}
     own = {value.partition(":")[2] for kind, value in identifiers if kind in ("anonymous_id", "user_id")}

@@ -17,9 +17,7 @@ from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
 from waymark.core.home import Home, read_json, write_atomically
 from waymark.privacy.audit import AuditLog
-from waymark.privacy.tombstones import erasure_key
-
-FOLDER = "requests"
+from waymark.privacy.tombstones import REQUESTS, erasure_key
 
 
 @dataclass
@@ -66,7 +64,7 @@ def new_request(persons: int, because: str) -> Request:
 
 def requests(home: Home) -> list[Request]:
     """All, the oldest first."""
-    found = [_read(path) for path in (home.privacy / FOLDER).glob("e_*.json")] if home.privacy.exists() else []
+    found = [_read(path) for path in (home.privacy / REQUESTS).glob("e_*.json")] if home.privacy.exists() else []
     return sorted(found, key=lambda request: (request.requested_at, request.request_id))
 
 
@@ -148,11 +146,11 @@ def _digest(document: Mapping[str, object]) -> str:
 
 
 def _path(home: Home, request_id: str) -> Path:
-    return home.privacy / FOLDER / f"{request_id}.json"
+    return home.privacy / REQUESTS / f"{request_id}.json"
 
 
 def _folder(home: Home) -> None:
-    for folder in (home.privacy, home.privacy / FOLDER):
+    for folder in (home.privacy, home.privacy / REQUESTS):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
 

@@ -23,7 +23,7 @@ from waymark.privacy.requests import (
     unfinished,
     working_path,
 )
-from waymark.privacy.tombstones import erasure_key, tombstone
+from waymark.privacy.tombstones import erasure_key, first_erasure_key, tombstone
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ def test_a_working_file_that_cannot_be_read_is_told(home: Home) -> None:
 
 
 def test_a_certificate_holds_as_it_was_signed_and_logged_and_in_no_other_form(home: Home, tmp_path: Path) -> None:
+    first_erasure_key(home, buried=False)
     request = new_request(1, "asked")
     request.certificate = certificate(home, request, {"events": {"web": 3}})
     digest = str(request.certificate["digest"])
@@ -66,15 +67,29 @@ def test_a_certificate_holds_as_it_was_signed_and_logged_and_in_no_other_form(ho
     assert problems(home, altered, digest) == ["the certificate was altered"]
     other = Home(tmp_path / "other")
     other.root.mkdir()
+    first_erasure_key(other, buried=False)
     assert problems(other, request, digest) == ["the certificate was not signed with this home's key"]
 
 
 def test_the_key_of_tombstones_is_the_homes_own_and_needed(home: Home, tmp_path: Path) -> None:
-    key, other = erasure_key(home), erasure_key(Home(tmp_path / "other"))
+    key, other = first_erasure_key(home, buried=False), first_erasure_key(Home(tmp_path / "other"), buried=False)
     assert tombstone(key, "email", "a") == tombstone(erasure_key(home), "email", "a") != tombstone(other, "email", "a")
-    assert tombstone(key, "email", "a") != tombstone(key, "phone", "a")
+    assert tombstone(first_erasure_key(home, buried=True), "email", "a") == tombstone(key, "email", "a") != tombstone(key, "phone", "a")
     path = home.privacy / "erasure_key"
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_text("cut")
     with pytest.raises(StorageError, match="not whole"):
         erasure_key(home)
+
+
+def test_a_key_that_is_gone_is_told_and_not_replaced(home: Home) -> None:
+    with pytest.raises(StorageError, match="gone"):
+        erasure_key(home)
+    with pytest.raises(StorageError, match="gone"):
+        first_erasure_key(home, buried=True)
+    first_erasure_key(home, buried=False)
+    save(home, new_request(1, "asked"))
+    (home.privacy / "erasure_key").unlink()
+    with pytest.raises(StorageError, match="gone"):
+        first_erasure_key(home, buried=False)
+    assert not (home.privacy / "erasure_key").exists()

@@ -1,0 +1,120 @@
+"""What a request of erasure writes down, and its passes over what is kept, each for itself and without a rebuild: as they are, and after a kill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from waymark.core.clock import wall_now
+from waymark.core.errors import StorageError
+from waymark.core.home import Home
+from waymark.core.settings import Project, load_project
+from waymark.core.warehouse import rows
+from waymark.pipeline import erasure, steps
+from waymark.pipeline.erasure import ask
+from waymark.pipeline.subjects import Subject
+from waymark.privacy import identifier_message
+from waymark.privacy.requests import Request, Working, load_working, save_working
+
+MAPPING: dict[str, Any] = {
+    "format": "ndjson",
+    "columns": {
+        "event_id": "id", "event_type": "type", "occurred_at": "at", "anonymous_id": {"column": "visitor", "optional": True},
+        "user_id": {"column": "user", "optional": True},
+    },
+    "identifiers": {"email": {"column": "mail", "optional": True}},
+}  # fmt: skip
+ANN, COOKIE, OLD, OLDER, OTHERS = "ann.of.the.hill@example.org", "cookie-of-ann-one", "c_" + "1" * 24, "c_" + "2" * 24, "c_" + "3" * 24
+NOW = wall_now()
+
+
+def at(hours: float) -> str:
+    return f"{NOW + timedelta(hours=hours):%Y-%m-%dT%H:%M:%S}Z"
+
+
+def record(number: int, hours: float = -100, **told: str) -> dict[str, str]:
+    return {"id": f"id-of-event-{number:04d}", "type": "page_viewed", "at": at(hours), **told}
+
+
+class Shop:
+    """A project with one source or two, whose files lie in landing; nothing is built from what it takes in."""
+
+    def __init__(self, folder: Path, *sources: str) -> None:
+        self.folder = folder
+        self.name(*sources)
+        (folder / ".waymark").mkdir(exist_ok=True)
+        (folder / ".waymark" / "secret").write_text("the secret of the tests, not of anybody's events\n")
+
+    def name(self, *sources: str) -> None:
+        document = {"name": "tiny", "sources": {source: {"mapping": f"{source}.yml", "files": ["{landing}/*"]} for source in sources}}
+        for source in sources:
+            (self.folder / f"{source}.yml").write_text(yaml.safe_dump({"source": source, **MAPPING}))
+        (self.folder / "waymark.yml").write_text(yaml.safe_dump({**document, "engine": {"threads": 1, "memory_limit": "1GB"}}))
+
+    @property
+    def project(self) -> Project:
+        return load_project(self.folder)
+
+    @property
+    def home(self) -> Home:
+        return self.project.home
+
+    def land(self, source: str, name: str, *records: dict[str, str]) -> Path:
+        path = self.home.landing / source / f"{name}.ndjson"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(one) + "\n" for one in records))
+        return path
+
+    def ingest(self, *sources: str) -> None:
+        run = steps.preflight(self.project)
+        steps.prepare(run)
+        for source in sources:
+            steps.ingest(run, source)
+
+    def events(self, source: str) -> list[str]:
+        with steps.preflight(self.project, erasing=True).open_warehouse() as connection:
+            return [str(event) for (event,) in rows(connection, f"select source_event_id from raw.{source}_events order by 1")]
+
+    def ann(self) -> Subject:
+        keyed = steps.preflight(self.project, erasing=True).secret.hmac(identifier_message("email", ANN))
+        return Subject(f"email:{ANN}", (("anonymous_id", f"web:{COOKIE}"), ("email", keyed)), (OLD,), (8_234_567_890_123_456_789,))
+
+    def ask(self, because: str = "request 17") -> Request:
+        return ask(self.project, [self.ann()], because=because, clear=[ANN])
+
+    def done(self, request: Request, *phases: str) -> Working:
+        """Does some phases, each as after a kill: from what is written down."""
+        for phase in phases:
+            work = erasure._Erasure(steps.preflight(self.project, erasing=True), request, load_working(self.home, request))
+            work.step(phase)
+            save_working(self.home, request, work.working)
+        return load_working(self.home, request)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shop = Shop(tmp_path_factory.mktemp("base"), "web")
+    shop.land("web", "a", record(1, visitor=COOKIE), record(2, mail=ANN), record(3, visitor="cookie-of-bob-x"))
+    shop.ingest("web")
+    return shop.folder
+
+
+@pytest.fixture
+def shop(base: Path, tmp_path: Path) -> Shop:
+    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
+    return Shop(tmp_path, "web")
+
+
+def test_a_key_that_is_gone_is_not_made_again(shop: Shop) -> None:
+    request = shop.ask()
+    shop.done(request, "collected")
+    (shop.home.privacy / "requests" / f"{request.request_id}.json").unlink()
+    (shop.home.privacy / "erasure_key").unlink()
+    with pytest.raises(StorageError, match="gone"):
+        shop.ask()
