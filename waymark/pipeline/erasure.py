@@ -39,6 +39,7 @@ from waymark.privacy.requests import (
     Working,
     audited_digest,
     certificate,
+    forget_other_working,
     forget_working,
     load_working,
     new_request,
@@ -56,16 +57,29 @@ _LONG = 12  # an id of its own source that is as long as this is looked for with
 _IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_conversions": "conversion_id"}
 
 
+def refuse_open(project: Project) -> None:
+    """Raises WaymarkError where an erasure is not done, or services hold the home's stores open: nobody can be erased then."""
+    if left := unfinished(project.home):
+        raise WaymarkError(f"the erasure {left.request_id} did not come to its end", remedy="Go on with it first: waymark privacy erase --continue")
+    _refuse_services(project)
+
+
+def _refuse_services(project: Project) -> None:
+    if running := [service for service in noted_services(project.home) if service.is_held]:
+        raise WaymarkError(
+            f"waymark {running[0].command} runs on this home, and its stores are open", remedy="Stop it (Ctrl-C in its terminal), then go on with the erasure."
+        )
+
+
 def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: Collection[str] = ()) -> Request:
     """Writes a request down; `go_on` carries it out. Hold the writer lock since `subjects_of`.
 
-    clear: identifiers in plain text, which the scan then looks for, too. Raises WaymarkError without a reason, or while another request is not
-    done; StorageError where the key of earlier tombstones is gone.
+    clear: identifiers in plain text, which the scan then looks for, too. Raises WaymarkError without a reason, or where
+    `refuse_open` does; StorageError where the key of earlier tombstones is gone.
     """
     if not because.strip():
         raise WaymarkError("an erasure needs a reason", remedy="Say why: --because TEXT")
-    if left := unfinished(project.home):
-        raise WaymarkError(f"the erasure {left.request_id} did not come to its end", remedy="Go on with it first: waymark privacy erase --continue")
+    refuse_open(project)
     with steps.preflight(project).open_warehouse() as connection:
         key = first_erasure_key(project.home, buried=has_tombstones(connection))
     request = new_request(len(subjects), because.strip())
@@ -78,6 +92,7 @@ def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: C
         tombstones=sorted([kind, tombstone(key, kind, value)] for kind, value in identifiers), customers=sorted(customers), numbers=sorted(nodes),
         texts=sorted(texts | customers | {node_letters(node) for node in nodes}),
     )  # fmt: skip
+    forget_other_working(project.home)
     save_working(project.home, request, working)
     save(project.home, request)
     return request
@@ -89,24 +104,25 @@ def go_on(project: Project, request: Request, *, after: Callable[[str], None] = 
     Raises StorageError where the disk refuses, AuditError where a blocking check fails, WaymarkError where a scan still finds something; each time the
     request stays open, and this may be called again.
     """
-    if running := [service for service in noted_services(project.home) if service.is_held]:
-        raise WaymarkError(
-            f"waymark {running[0].command} runs on this home, and its stores are open", remedy="Stop it (Ctrl-C in its terminal), then go on with the erasure."
-        )
-    run = steps.preflight(project, erasing=True)
-    project.home.mark_unpublished()
-    work = _Erasure(run, request, load_working(project.home, request))
+    _refuse_services(project)
+    forget_other_working(project.home, request)
     done = PHASES.index(request.phase) + 1 if request.phase in PHASES else 0
-    for phase in PHASES[done:]:
-        with Stage(f"erase: {phase}") as stage:
-            stage.detail = work.step(phase)
-        request.phase = phase
-        save_working(project.home, request, work.working)
-        save(project.home, request)
-        after(phase)
+    if done < len(PHASES):
+        run = steps.preflight(project, erasing=True)
+        if done <= PHASES.index("rebuilt"):
+            project.home.mark_unpublished()
+        work = _Erasure(run, request, load_working(project.home, request))
+        for phase in PHASES[done:]:
+            with Stage(f"erase: {phase}") as stage:
+                stage.detail = work.step(phase)
+            request.phase = phase
+            save_working(project.home, request, work.working)
+            save(project.home, request)
+            after(phase)
+    # In this order: a request that is done has nothing left that speaks of the persons.
+    forget_working(project.home, request)
     request.completed_at = wall_now().isoformat(timespec="microseconds")
     save(project.home, request)
-    forget_working(project.home, request)
     return request
 
 

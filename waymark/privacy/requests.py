@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,9 +16,11 @@ from pathlib import Path
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
-from waymark.core.home import Home, read_json, write_atomically
+from waymark.core.home import Home, read_json, sync_folder, write_atomically
 from waymark.privacy.audit import AuditLog
 from waymark.privacy.tombstones import REQUESTS, erasure_key
+
+_WORKING = ".working-"
 
 
 @dataclass
@@ -80,7 +83,7 @@ def save(home: Home, request: Request) -> None:
 
 def working_path(home: Home, request: Request) -> Path:
     """The file that holds what is known of the persons until the request is done."""
-    return home.privacy / f".working-{request.request_id}.json"
+    return home.privacy / f"{_WORKING}{request.request_id}.json"
 
 
 def save_working(home: Home, request: Request, working: Working) -> None:
@@ -90,22 +93,43 @@ def save_working(home: Home, request: Request, working: Working) -> None:
 
 def load_working(home: Home, request: Request) -> Working:
     """Raises WaymarkError where the file is gone or damaged."""
-    document = read_json(working_path(home, request))
+    path = working_path(home, request)
+    document = read_json(path)
     try:
-        return Working(**(document or {}))  # type: ignore[arg-type]
-    except TypeError as error:
-        raise WaymarkError(
-            "what the erasure needs to go on cannot be read", where=str(working_path(home, request)), remedy="Restore the file, or ask for the erasure again."
-        ) from error
+        if document is not None:
+            return Working(**document)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise WaymarkError(
+        "what the erasure needs to go on is gone, or cannot be read", where=str(path),
+        remedy=f"Restore the file from your backup. Where there is none: remove {_path(home, request.request_id)}, then `waymark run`, then ask for the "
+        "erasure again.",
+    )  # fmt: skip
 
 
 def forget_working(home: Home, request: Request) -> None:
-    """Overwrites the file and removes it."""
-    path = working_path(home, request)
-    if path.exists():
-        with open(path, "r+b") as file:
-            file.write(b"\0" * path.stat().st_size)
-        path.unlink()
+    """Overwrites the file and removes it; durable when it returns."""
+    _wipe(working_path(home, request))
+
+
+def forget_other_working(home: Home, request: Request | None = None) -> None:
+    """Removes such files of other requests, and halves of some: what a kill left of a request that was never written down, or of a file that was being
+    written. Hold the writer lock."""
+    kept = working_path(home, request) if request else None
+    for path in sorted(home.privacy.iterdir()) if home.privacy.exists() else []:
+        if path.name.startswith((_WORKING, f".{_WORKING}")) and path != kept:
+            _wipe(path)
+
+
+def _wipe(path: Path) -> None:
+    if not path.exists():
+        return
+    with open(path, "r+b") as file:
+        file.write(b"\0" * path.stat().st_size)
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+    sync_folder(path.parent)
 
 
 def certificate(home: Home, request: Request, facts: Mapping[str, object]) -> dict[str, object]:

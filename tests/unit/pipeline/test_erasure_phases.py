@@ -6,21 +6,22 @@ import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from waymark.core.clock import wall_now
-from waymark.core.errors import StorageError
+from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.home import Home
 from waymark.core.settings import Project, load_project
 from waymark.core.warehouse import rows
 from waymark.pipeline import erasure, steps
-from waymark.pipeline.erasure import ask
+from waymark.pipeline.erasure import PHASES, ask, go_on, refuse_open
 from waymark.pipeline.subjects import Subject
 from waymark.privacy import identifier_message
-from waymark.privacy.requests import Request, Working, load_working, save_working
+from waymark.privacy.requests import Request, Working, load_working, new_request, save, save_working, unfinished, working_path
 
 MAPPING: dict[str, Any] = {
     "format": "ndjson",
@@ -111,6 +112,17 @@ def shop(base: Path, tmp_path: Path) -> Shop:
     return Shop(tmp_path, "web")
 
 
+def test_a_request_is_refused_before_it_is_written_down(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(erasure, "noted_services", lambda _: [SimpleNamespace(is_held=True, command="dev")])
+        with pytest.raises(WaymarkError, match="waymark dev runs"):
+            shop.ask()
+    assert unfinished(shop.home) is None
+    shop.ask()
+    with pytest.raises(WaymarkError, match="did not come to its end"):
+        refuse_open(shop.project)
+
+
 def test_a_key_that_is_gone_is_not_made_again(shop: Shop) -> None:
     request = shop.ask()
     shop.done(request, "collected")
@@ -118,3 +130,20 @@ def test_a_key_that_is_gone_is_not_made_again(shop: Shop) -> None:
     (shop.home.privacy / "erasure_key").unlink()
     with pytest.raises(StorageError, match="gone"):
         shop.ask()
+
+
+def test_what_a_kill_left_of_an_asking_goes_with_the_next(shop: Shop) -> None:
+    left = new_request(1, "killed before it was written down")
+    (shop.home.privacy / "requests").mkdir(parents=True)
+    save_working(shop.home, left, Working(texts=[ANN]))
+    request = shop.ask()
+    assert [path.name for path in shop.home.privacy.glob(".working-*")] == [working_path(shop.home, request).name]
+
+
+def test_a_request_that_was_killed_at_its_very_end_is_done_by_the_next_attempt(shop: Shop) -> None:
+    """The last thing to be written is that it is done: then nothing else is left."""
+    request = shop.ask()
+    request.phase = PHASES[-1]
+    save(shop.home, request)
+    working_path(shop.home, request).unlink()
+    assert go_on(shop.project, request).is_done and unfinished(shop.home) is None
