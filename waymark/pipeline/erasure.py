@@ -32,8 +32,11 @@ from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
 from waymark.pipeline.subjects import Subject
+from waymark.pipeline.traces import ids_in_marts, needles_of, of_others
 from waymark.pipeline.upgrade import drop_derived, rebuild
+from waymark.privacy import identifier_message
 from waymark.privacy.audit import AuditLog
+from waymark.privacy.needles import is_hash, words_of
 from waymark.privacy.requests import (
     Request,
     Working,
@@ -48,13 +51,12 @@ from waymark.privacy.requests import (
     unfinished,
     working_path,
 )
-from waymark.privacy.scanner import Needles, ScanReport, scan, scrub_stores
+from waymark.privacy.scanner import ScanReport, scan, scrub_stores
 from waymark.privacy.subjects import SubjectReferences
 from waymark.privacy.tombstones import erasure_key, first_erasure_key, has_tombstones, tombstone
 
 PHASES = ("collected", "landing", "quarantine", "lake", "records", "models", "rebuilt", "forgotten", "certified")
 _LONG = 12  # an id of its own source that is as long as this is looked for without its namespace, too
-_IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_conversions": "conversion_id"}
 
 
 def refuse_open(project: Project) -> None:
@@ -74,24 +76,32 @@ def _refuse_services(project: Project) -> None:
 def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: Collection[str] = ()) -> Request:
     """Writes a request down; `go_on` carries it out. Hold the writer lock since `subjects_of`.
 
-    clear: identifiers in plain text, which the scan then looks for, too. Raises WaymarkError without a reason, or where
-    `refuse_open` does; StorageError where the key of earlier tombstones is gone.
+    clear: identifiers in plain text, which the scan then looks for, too. Raises WaymarkError without a reason, where the reason names one of the persons, or
+    where `refuse_open` does; StorageError where the key of earlier tombstones is gone.
     """
     if not because.strip():
         raise WaymarkError("an erasure needs a reason", remedy="Say why: --because TEXT")
     refuse_open(project)
-    with steps.preflight(project).open_warehouse() as connection:
-        key = first_erasure_key(project.home, buried=has_tombstones(connection))
-    request = new_request(len(subjects), because.strip())
+    run = steps.preflight(project)
     identifiers = {pair for subject in subjects for pair in subject.identifiers}
     own = {value.partition(":")[2] for kind, value in identifiers if kind in ("anonymous_id", "user_id")}
-    texts = {value for _, value in identifiers} | {text for text in own if len(text) >= _LONG} | set(clear)
     customers = {customer for subject in subjects for customer in subject.customers}
     nodes = {node for subject in subjects for node in subject.nodes}
+    with run.open_warehouse() as connection:
+        key = first_erasure_key(project.home, buried=has_tombstones(connection))
+        bare = {text for text in own if len(text) >= _LONG} | set(clear)
+        named = {value for _, value in identifiers} | (bare - of_others(connection, identifiers, bare))
+    made = {text for text in named if is_hash(text)} | customers | {node_letters(node) for node in nodes}
     working = Working(
         tombstones=sorted([kind, tombstone(key, kind, value)] for kind, value in identifiers), customers=sorted(customers), numbers=sorted(nodes),
-        texts=sorted(texts | customers | {node_letters(node) for node in nodes}),
+        made=sorted(made), texts=sorted(named - made),
     )  # fmt: skip
+    hashed = {kind for kind, value in identifiers if is_hash(value)}
+    if needles_of(working).are_in(because) or any(
+        (kind, run.secret.hmac(identifier_message(kind, word))) in identifiers for kind in hashed for word in words_of(because)
+    ):
+        raise WaymarkError("the reason names one of the persons, and it is kept in the certificate", remedy="Say it without: --because 'request 17'")
+    request = new_request(len(subjects), because.strip())
     forget_other_working(project.home)
     save_working(project.home, request, working)
     save(project.home, request)
@@ -154,7 +164,8 @@ class _Erasure:
                 events = self._events(connection)
             found = rows(connection, f"select event_id, {EVENT_KEY}, occurred_at from erased_events order by occurred_at, event_id")
             self.working.numbers = sorted({*self.working.numbers, *(int(str(key)) for _, key, _ in found)})
-            self.working.texts = sorted({*self.working.texts, *(str(event) for event, _, _ in found), *self._ids(connection)})
+            marts = ids_in_marts(connection, self.working.customers)
+            self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, _ in found)})
             self.working.since = str(found[0][2]) if found else ""
             self.working.compared = compares(connection, "erased_events")
             connection.execute("drop table erased_events")
@@ -190,14 +201,6 @@ class _Erasure:
         connection.execute(f"drop table if exists {GOING}")
         erased.forget()
         return int(str(rows(connection, "select count(distinct event_id) from erased_events")[0][0]))
-
-    def _ids(self, connection: Connection) -> set[str]:
-        """Ids of what the marts hold of the persons."""
-        there = {str(table) for (table,) in rows(connection, "select table_name from information_schema.tables where table_schema = 'marts'")}
-        told = " union all ".join(
-            f"select {column} as id from marts.{table} where list_contains($customers, customer_id)" for table, column in _IDS.items() if table in there
-        )
-        return {str(found) for (found,) in rows(connection, told, {"customers": self.working.customers}) if found} if told else set()
 
     def _champion(self) -> None:
         from ml.registry import champion
@@ -260,13 +263,10 @@ class _Erasure:
                 listed = "list_contains($customers, customer_before) or list_contains($customers, customer_after)"
                 connection.execute(f"delete from identity.restatements where {listed}", {"customers": self.working.customers})
             if rows(connection, "select 1 from duckdb_tables() where schema_name = 'quality' and table_name = 'check_results'"):
-                connection.execute("create or replace temp table erased_texts as select unnest(?::varchar[]) as text", [self.working.texts])
-                connection.execute("""
-                    update quality.check_results set failing_keys = '[]' where failing_keys <> '[]' and list_has_any(
-                        regexp_extract_all(failing_keys, '[0-9A-Za-z_.:@+%\\-]+'), (select list(text) from erased_texts)
-                    )
-                """)  # fmt: skip
-                connection.execute("drop table erased_texts")
+                needles = needles_of(self.working)
+                told = rows(connection, "select distinct failing_keys from quality.check_results where failing_keys <> '[]' order by failing_keys")
+                naming = [str(keys) for (keys,) in told if needles.are_in(str(keys))]
+                connection.execute("update quality.check_results set failing_keys = '[]' where list_contains(?::varchar[], failing_keys)", [naming])
             drop_derived(connection)
             for (view,) in rows(connection, "select view_name from duckdb_views() where schema_name = 'raw' and not internal order by view_name"):
                 connection.execute(f"drop view raw.{name(str(view))}")
@@ -320,8 +320,8 @@ class _Erasure:
 
     def forget(self) -> str:
         """References of the audit log, and what Dagster's stores and other files of logs still say."""
-        forgotten = SubjectReferences(self.home).forget(self.working.texts)
-        scrubbed = scrub_stores(self.home.dagster, Needles(frozenset(self.working.texts), frozenset(self.working.numbers)))
+        forgotten = SubjectReferences(self.home).forget(self.working.customers)
+        scrubbed = scrub_stores(self.home.dagster, needles_of(self.working))
         self.found["log_rows"] = scrubbed
         return f"{forgotten:,} references of the audit log, {scrubbed:,} rows of Dagster's logs"
 
@@ -336,7 +336,8 @@ class _Erasure:
             )  # fmt: skip
         if not self.request.certificate:
             facts = {key: value for key, value in self.found.items() if key != "rewriting"}
-            looked = {"files": found.files, "bytes": found.bytes, "columns": found.columns, "found": found.total, "texts": len(self.working.texts)}
+            texts = len(needles_of(self.working).all)
+            looked = {"files": found.files, "bytes": found.bytes, "columns": found.columns, "found": found.total, "texts": texts}
             self.request.certificate = certificate(self.home, self.request, {
                 **facts, "tombstones": len(self.working.tombstones), "scan": looked, "certified_at": wall_now().isoformat(timespec="seconds"),
             })  # fmt: skip
@@ -347,8 +348,9 @@ class _Erasure:
         return f"{found.files:,} files and {found.columns:,} columns looked at: nothing of them is left"
 
     def _scan(self) -> ScanReport:
-        needles = Needles(frozenset(self.working.texts), frozenset(self.working.numbers))
-        return scan(self.home, needles, besides=[working_path(self.home, self.request)], progress=tell)
+        made_of_events = [self.home.lake, self.run.warehouse, outputs_of(self.run.warehouse), self.home.published_dir]
+        besides = [working_path(self.home, self.request)]
+        return scan(self.home, needles_of(self.working), besides=besides, made_of_events=made_of_events, progress=tell)
 
     def _erased(self, connection: Connection) -> Erased:
         erased = Erased.open(connection, self.home, self.run.secret)

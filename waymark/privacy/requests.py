@@ -44,12 +44,15 @@ class Request:
 class Working:
     """What a request needs until it is done.
 
-    tombstones: of all that names the persons, each with its type; texts, numbers: what the scan looks for; customers: ids of theirs, of now and before;
-    words: ids of events by which an operator spoke of their identifiers, word_files: their files; since: their first event, UTC, "" where they have none;
-    champion: data_now of a champion that has to go; compared: parts of their names were; found: what was done so far, by store.
+    tombstones: of all that names the persons, each with its type; made, texts, numbers: what the scan looks for (see `Needles`; texts: as sources gave
+    them); customers: ids of theirs, of now and before; words: ids of events by which an operator spoke of their identifiers, word_files: their files;
+    since: their first event, UTC, "" where they have none;
+    champion: data_now of a champion that has to go; compared: parts of their names were;
+    found: what was done so far, by store.
     """
 
     tombstones: list[list[str]] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     customers: list[str] = field(default_factory=list)

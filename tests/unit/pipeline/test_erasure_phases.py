@@ -17,11 +17,12 @@ from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.home import Home
 from waymark.core.settings import Project, load_project
 from waymark.core.warehouse import rows
+from waymark.identity import prepare_identity
 from waymark.pipeline import erasure, steps
 from waymark.pipeline.erasure import PHASES, ask, go_on, refuse_open
 from waymark.pipeline.subjects import Subject
 from waymark.privacy import identifier_message
-from waymark.privacy.requests import Request, Working, load_working, new_request, save, save_working, unfinished, working_path
+from waymark.privacy.requests import Request, Working, load_working, new_request, requests, save, save_working, unfinished, working_path
 
 MAPPING: dict[str, Any] = {
     "format": "ndjson",
@@ -112,6 +113,14 @@ def shop(base: Path, tmp_path: Path) -> Shop:
     return Shop(tmp_path, "web")
 
 
+@pytest.mark.parametrize("because", [f"{ANN} asked", f"asked by <{ANN.upper()}>.", f"web:{COOKIE}", f"erase {OLD}_17"])
+def test_a_reason_that_names_the_person_is_refused_and_nothing_is_written_down(shop: Shop, because: str) -> None:
+    with pytest.raises(WaymarkError, match="reason names"):
+        shop.ask(because)
+    assert requests(shop.home) == [] and list(shop.home.privacy.glob("*working*")) == []
+    assert shop.ask("asked by dpo@example.org on 2026-03-01").because.startswith("asked")
+
+
 def test_a_request_is_refused_before_it_is_written_down(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(erasure, "noted_services", lambda _: [SimpleNamespace(is_held=True, command="dev")])
@@ -147,3 +156,11 @@ def test_a_request_that_was_killed_at_its_very_end_is_done_by_the_next_attempt(s
     save(shop.home, request)
     working_path(shop.home, request).unlink()
     assert go_on(shop.project, request).is_done and unfinished(shop.home) is None
+
+
+def test_who_has_the_same_id_in_another_source_is_not_looked_for(shop: Shop) -> None:
+    with steps.preflight(shop.project).open_warehouse() as connection:
+        prepare_identity(connection)
+        connection.execute("insert into identity.nodes (node_id, identifier_type, identifier_value) values (7, 'user_id', ?)", [f"erp:{COOKIE}"])
+    texts = load_working(shop.home, shop.ask()).texts
+    assert f"web:{COOKIE}" in texts and COOKIE not in texts

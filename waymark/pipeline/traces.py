@@ -1,0 +1,40 @@
+"""What persons who are to be erased left behind, beside their events: by which a scan looks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from waymark.core.warehouse import Connection, rows
+from waymark.privacy.needles import Needles
+from waymark.privacy.requests import Working
+
+_IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_conversions": "conversion_id"}
+
+
+def needles_of(working: Working) -> Needles:
+    return Needles(frozenset(working.made), frozenset(working.texts), frozenset(working.numbers))
+
+
+def of_others(connection: Connection, identifiers: Collection[tuple[str, str]], own: Collection[str]) -> set[str]:
+    """Which of these ids, each of its own source, somebody else has in another source. identifiers: all (type, value) that are the persons'."""
+    if not _has(connection, "nodes"):
+        return set()
+    found = rows(connection, """
+        select n.identifier_type, n.identifier_value, o.own from (select unnest($own::varchar[]) as own) o
+        join identity.nodes n on o.own = substr(n.identifier_value, strpos(n.identifier_value, ':') + 1)
+        where n.identifier_type in ('anonymous_id', 'user_id')
+    """, {"own": sorted(own)})  # fmt: skip
+    return {str(text) for kind, value, text in found if (kind, value) not in identifiers}
+
+
+def ids_in_marts(connection: Connection, customers: Collection[str]) -> set[str]:
+    """Ids of what the marts hold of these customers."""
+    there = {str(table) for (table,) in rows(connection, "select table_name from information_schema.tables where table_schema = 'marts'")}
+    told = " union all ".join(
+        f"select {column} as id from marts.{table} where list_contains($customers, customer_id)" for table, column in _IDS.items() if table in there
+    )
+    return {str(found) for (found,) in rows(connection, told, {"customers": list(customers)}) if found} if told else set()
+
+
+def _has(connection: Connection, table: str) -> bool:
+    return bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'identity' and table_name = ?", [table]))
