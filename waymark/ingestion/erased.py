@@ -127,5 +127,9 @@ class Erased:
 
 def before_erasure(event: str, hit: str) -> str:
     """SQL: whether an event of an erased person happened before they were erased. A time that is still to come says nothing, and counts as before."""
-    future = wall_now() + timedelta(days=_AHEAD_DAYS)
-    return f"({event}.occurred_at is null or {event}.occurred_at <= {hit}.until or {event}.occurred_at > timestamp '{future.isoformat(sep=' ')}')"
+    return f"({event}.occurred_at is null or {event}.occurred_at <= {hit}.until or {to_come(f'{event}.occurred_at')})"
+
+
+def to_come(time: str) -> str:
+    """SQL: whether a time is so far ahead that it says nothing of when: further than a clock in another zone."""
+    return f"{time} > timestamp '{(wall_now() + timedelta(days=_AHEAD_DAYS)).isoformat(sep=' ')}'"

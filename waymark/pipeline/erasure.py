@@ -2,7 +2,7 @@
 
 A request goes through PHASES in order. Each may be repeated and writes down that it is done, so an erasure that was cut short goes on where it was; until
 its end no run starts. Before the first byte changes, tombstones are set and what the persons left is written down; afterwards a scan of the whole home must
-find nothing of it.
+find nothing of it. Until the lake is done, all that names them counts as before the erasure, whatever its time: their tombstones then get their own.
 
 Decision: every table is rebuilt from the lake. Context: a link, a first touch or a score of somebody else may rest on what leaves. Consequence: an erasure
 costs a full refresh, for one person or a thousand; and what stands afterwards is what would stand if they had never been.
@@ -22,17 +22,17 @@ from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, outputs_of, rows
 from waymark.identity.linkage import has_estimation, remove_other_estimations
 from waymark.identity.words import node_letters, read_words
-from waymark.ingestion.erased import Erased
+from waymark.ingestion.erased import Erased, to_come
 from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
 from waymark.ingestion.quarantine import erase_quarantined
 from waymark.ingestion.removal import EVENT_KEY
-from waymark.ingestion.tables import create_tables
+from waymark.ingestion.tables import build_views, create_tables
 from waymark.pipeline import learning, steps
 from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
 from waymark.pipeline.subjects import Subject
-from waymark.pipeline.traces import ids_in_marts, needles_of, of_others
+from waymark.pipeline.traces import ids_in_marts, landed_since, needles_of, of_others
 from waymark.pipeline.upgrade import drop_derived, rebuild
 from waymark.privacy import identifier_message
 from waymark.privacy.audit import AuditLog
@@ -57,6 +57,7 @@ from waymark.privacy.tombstones import erasure_key, first_erasure_key, has_tombs
 
 PHASES = ("collected", "landing", "quarantine", "lake", "records", "models", "rebuilt", "forgotten", "certified")
 _LONG = 12  # an id of its own source that is as long as this is looked for without its namespace, too
+_FOR_EVER = "9999-01-01 00:00:00"
 
 
 def refuse_open(project: Project) -> None:
@@ -147,12 +148,17 @@ class _Erasure:
             "collected": self.collect, "landing": self.landing, "quarantine": self.quarantine, "lake": self.lake, "records": self.records,
             "models": self.models, "rebuilt": self.rebuilt, "forgotten": self.forget, "certified": self.certify,
         }  # fmt: skip
-        return steps_of[phase]()
+        began = wall_now()
+        said = steps_of[phase]()
+        if phase == "landing":
+            self.working.landed_from = began.isoformat()
+        return said
 
     def collect(self) -> str:
         """Sets the tombstones, and writes down what will have to be gone."""
         with self.run.open_warehouse() as connection:
             create_tables(connection, self.home.root)
+            build_views(connection, self._sources(connection))
             self._set_tombstones(connection)
             self._words(connection)
             events = self._events(connection)
@@ -167,6 +173,8 @@ class _Erasure:
             marts = ids_in_marts(connection, self.working.customers)
             self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, _ in found)})
             self.working.since = str(found[0][2]) if found else ""
+            latest = rows(connection, f"select max(occurred_at) from erased_events where not ({to_come('occurred_at')})")[0][0]
+            self.working.until = max(self.request.requested_at.replace("T", " "), str(latest or ""))
             self.working.compared = compares(connection, "erased_events")
             connection.execute("drop table erased_events")
         self._champion()
@@ -176,9 +184,11 @@ class _Erasure:
         told = self.working.tombstones
         connection.begin()
         connection.execute("delete from raw.tombstones where request_id = ?", [self.request.request_id])
+        # Of a request whose file somebody removed, because it could not go on, nobody says any more until when they count.
+        connection.execute("update raw.tombstones set until = ?::timestamp where until = ?::timestamp", [self.request.requested_at, _FOR_EVER])
         connection.execute(
             "insert into raw.tombstones select unnest(?::varchar[]), unnest(?::varchar[]), ?::timestamp, ?",
-            [[digest for _, digest in told], [kind for kind, _ in told], self.request.requested_at, self.request.request_id],
+            [[digest for _, digest in told], [kind for kind, _ in told], _FOR_EVER, self.request.request_id],
         )
         connection.commit()
 
@@ -246,9 +256,11 @@ class _Erasure:
             connection.execute("update raw.build_state set full_refresh_needed = true")
 
         with self.run.open_warehouse() as connection:
-            erase_from_lake(
-                connection, self.home, self._sources(connection), self._erased(connection), words=self.working.words, and_then=rebuild_all,
-            )  # fmt: skip
+            sources = self._sources(connection)
+            build_views(connection, sources)
+            erase_from_lake(connection, self.home, sources, self._erased(connection), words=self.working.words, and_then=rebuild_all)
+            until = self.working.until or self.request.requested_at
+            connection.execute("update raw.tombstones set until = ?::timestamp where request_id = ?", [until, self.request.request_id])
             counted = rows(connection, """
                 select source, sum(rows_removed)::bigint from raw.removals where reason = 'erasure' and removed_at >= ?::timestamp
                 group by source order by source
@@ -348,8 +360,11 @@ class _Erasure:
         return f"{found.files:,} files and {found.columns:,} columns looked at: nothing of them is left"
 
     def _scan(self) -> ScanReport:
+        copies: list[dict[str, str]] = self.found.get("landing", [])  # type: ignore[assignment]
+        since = landed_since(self.home, self.working.landed_from, {copy["new_digest"] for copy in copies})
+        self.found["landed_since"] = [str(path.relative_to(self.home.landing)) for path in since]
         made_of_events = [self.home.lake, self.run.warehouse, outputs_of(self.run.warehouse), self.home.published_dir]
-        besides = [working_path(self.home, self.request)]
+        besides = [working_path(self.home, self.request), *since]
         return scan(self.home, needles_of(self.working), besides=besides, made_of_events=made_of_events, progress=tell)
 
     def _erased(self, connection: Connection) -> Erased:

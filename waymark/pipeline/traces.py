@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
 
+from waymark.core.digest import file_digest
+from waymark.core.home import Home
 from waymark.core.warehouse import Connection, rows
 from waymark.privacy.needles import Needles
 from waymark.privacy.requests import Working
@@ -34,6 +38,20 @@ def ids_in_marts(connection: Connection, customers: Collection[str]) -> set[str]
         f"select {column} as id from marts.{table} where list_contains($customers, customer_id)" for table, column in _IDS.items() if table in there
     )
     return {str(found) for (found,) in rows(connection, told, {"customers": list(customers)}) if found} if told else set()
+
+
+def landed_since(home: Home, instant: str, digests: Collection[str]) -> list[Path]:
+    """Files that came into the landing folder, or were written there by somebody else, after an instant (UTC, as text; "": none counts). digests: of files that
+    Waymark wrote there itself.
+
+    Nothing has taken them in. What of them is from before the erasure the next run refuses, and who comes back with the rest is a new person.
+    """
+    found = []
+    for path in sorted(home.landing.rglob("*")) if instant else []:
+        changed = datetime.fromtimestamp(path.lstat().st_ctime, UTC).replace(tzinfo=None)
+        if changed > datetime.fromisoformat(instant) and path.is_file() and file_digest(path) not in digests:
+            found.append(path)
+    return found
 
 
 def _has(connection: Connection, table: str) -> bool:

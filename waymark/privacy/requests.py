@@ -46,8 +46,8 @@ class Working:
 
     tombstones: of all that names the persons, each with its type; made, texts, numbers: what the scan looks for (see `Needles`; texts: as sources gave
     them); customers: ids of theirs, of now and before; words: ids of events by which an operator spoke of their identifiers, word_files: their files;
-    since: their first event, UTC, "" where they have none;
-    champion: data_now of a champion that has to go; compared: parts of their names were;
+    since: their first event, UTC, "" where they have none; until: their last event that goes, UTC;
+    champion: data_now of a champion that has to go; compared: parts of their names were; landed_from: when the pass over landing began, UTC;
     found: what was done so far, by store.
     """
 
@@ -59,8 +59,10 @@ class Working:
     words: list[str] = field(default_factory=list)
     word_files: list[str] = field(default_factory=list)
     since: str = ""
+    until: str = ""
     champion: str = ""
     compared: bool = False
+    landed_from: str = ""
     found: dict[str, object] = field(default_factory=dict)
 
 

@@ -21,6 +21,7 @@ from waymark.identity import prepare_identity
 from waymark.pipeline import erasure, steps
 from waymark.pipeline.erasure import PHASES, ask, go_on, refuse_open
 from waymark.pipeline.subjects import Subject
+from waymark.pipeline.traces import landed_since
 from waymark.privacy import identifier_message
 from waymark.privacy.requests import Request, Working, load_working, new_request, requests, save, save_working, unfinished, working_path
 
@@ -164,3 +165,49 @@ def test_who_has_the_same_id_in_another_source_is_not_looked_for(shop: Shop) -> 
         connection.execute("insert into identity.nodes (node_id, identifier_type, identifier_value) values (7, 'user_id', ?)", [f"erp:{COOKIE}"])
     texts = load_working(shop.home, shop.ask()).texts
     assert f"web:{COOKIE}" in texts and COOKIE not in texts
+
+
+def test_all_that_is_in_the_lake_is_from_before_the_erasure_whatever_its_time(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, "web")
+    shop.land("web", "a", record(1, visitor=COOKIE), record(2, 1.5, visitor=COOKIE), record(3, visitor="cookie-of-bob-x"), record(4, 24 * 40, mail=ANN))
+    shop.land("web", "b", {**record(5, visitor=COOKIE), "at": "some day"}, {**record(6, visitor="cookie-of-bob-x"), "at": "some day"})
+    shop.ingest("web")
+    request = shop.ask()
+    working = shop.done(request, "collected")
+    assert working.until.startswith(at(1.5)[:13].replace("T", " ")), "a time that is still to come says nothing of when"
+    working = shop.done(request, "landing", "quarantine", "quarantine", "lake", "lake")
+    assert shop.events("web") == ["id-of-event-0003"]
+    assert [json.loads(line)["id"] for line in (shop.home.landing / "web" / "a.ndjson").read_text().splitlines()] == ["id-of-event-0003"]
+    assert working.found["refused_rows"] == 2 and working.found["events"] == {"web": 2}, "also where a kill came before a phase was written down"
+    with steps.preflight(shop.project, erasing=True).open_warehouse() as connection:
+        assert rows(connection, "select distinct until::varchar from raw.tombstones") == [(working.until.removesuffix(".000000"),)]
+    save(shop.home, Request(**{**vars(request), "completed_at": at(0)}))
+    shop.land("web", "c", record(11, 1, visitor=COOKIE), record(12, 3, visitor=COOKIE))
+    shop.ingest("web")
+    assert shop.events("web") == ["id-of-event-0003", "id-of-event-0012"], "who comes back later is a new person"
+
+
+def test_what_lands_while_an_erasure_is_open_is_left_to_the_next_run(shop: Shop) -> None:
+    struck = shop.home.landing / "web" / "a.ndjson"
+    request = shop.ask()
+    before = shop.land("web", "before", record(1, visitor=COOKIE), record(8, visitor="cookie-of-bob-x"))
+    working = shop.done(request, "collected", "landing")
+    since = shop.land("web", "since", record(9, 3, visitor=COOKIE))
+    digests = {str(copy["new_digest"]) for copy in working.found["landing"]}  # type: ignore[attr-defined]
+    assert len(digests) == 2 and landed_since(shop.home, working.landed_from, digests) == [since]
+    assert COOKIE not in struck.read_text() + before.read_text() and landed_since(shop.home, "", digests) == []
+    struck.write_text(struck.read_text() + json.dumps(record(10, visitor=COOKIE)))
+    assert set(landed_since(shop.home, working.landed_from, digests)) == {since, struck}, "somebody went on writing it"
+
+
+def test_sources_that_the_project_no_longer_names_are_erased_from_a_second_time(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, "erp", "web")
+    shop.land("web", "a", record(1, visitor=COOKIE), record(3, visitor="cookie-of-bob-x"))
+    shop.land("erp", "a", record(5, mail=ANN), record(6, mail="bob@example.org"))
+    shop.ingest("erp", "web")
+    shop.name("web")
+    with steps.preflight(shop.project).open_warehouse() as connection:
+        for view in ("erp_events", "erp_pending", "web_events", "web_pending", "quarantine"):  # as an earlier erasure left them
+            connection.execute(f"drop view raw.{view}")
+    working = shop.done(shop.ask(), "collected", "landing", "quarantine", "lake")
+    assert working.found["events"] == {"erp": 1, "web": 1} and shop.events("erp") == ["id-of-event-0006"]
