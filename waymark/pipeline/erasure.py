@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
@@ -32,7 +33,7 @@ from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
 from waymark.pipeline.subjects import Subject
-from waymark.pipeline.traces import ids_in_marts, landed_since, needles_of, of_others
+from waymark.pipeline.traces import ids_in_marts, landed_since, needles_of, of_others, with_older
 from waymark.pipeline.upgrade import drop_derived, rebuild
 from waymark.privacy import identifier_message
 from waymark.privacy.audit import AuditLog
@@ -57,7 +58,7 @@ from waymark.privacy.tombstones import erasure_key, first_erasure_key, has_tombs
 
 PHASES = ("collected", "landing", "quarantine", "lake", "records", "models", "rebuilt", "forgotten", "certified")
 _LONG = 12  # an id of its own source that is as long as this is looked for without its namespace, too
-_FOR_EVER = "9999-01-01 00:00:00"
+_BEGINNING, _FOR_EVER = "0001-01-01 00:00:00", "9999-01-01 00:00:00"
 
 
 def refuse_open(project: Project) -> None:
@@ -168,11 +169,14 @@ class _Erasure:
                 self.working.tombstones += [told for told in more if told not in self.working.tombstones]
                 self._set_tombstones(connection)
                 events = self._events(connection)
+            self.working.customers = sorted(with_older(connection, self.working.customers))
             found = rows(connection, f"select event_id, {EVENT_KEY}, occurred_at from erased_events order by occurred_at, event_id")
             self.working.numbers = sorted({*self.working.numbers, *(int(str(key)) for _, key, _ in found)})
             marts = ids_in_marts(connection, self.working.customers)
             self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, _ in found)})
-            self.working.since = str(found[0][2]) if found else ""
+            # Of what retention removed nobody can tell any more whose it was, nor which model knew it.
+            aged = rows(connection, "select 1 from raw.removals where reason = 'retention' limit 1")
+            self.working.since = _BEGINNING if aged else str(found[0][2]) if found else ""
             latest = rows(connection, f"select max(occurred_at) from erased_events where not ({to_come('occurred_at')})")[0][0]
             self.working.until = max(self.request.requested_at.replace("T", " "), str(latest or ""))
             self.working.compared = compares(connection, "erased_events")
@@ -247,7 +251,11 @@ class _Erasure:
 
     def quarantine(self) -> str:
         with self.run.open_warehouse() as connection:
-            count = erase_quarantined(self.run.project, self.run.mappings, connection, self.run.secret)
+            if "refused_rows" not in self.working.counted:
+                self.working.counted["refused_rows"] = _refused(connection)
+                save_working(self.home, self.request, self.working)
+            erase_quarantined(self.run.project, self.run.mappings, connection, self.run.secret)
+            count = self.working.counted["refused_rows"] - _refused(connection)
         self.found["refused_rows"] = count
         return f"{count:,} refused rows"
 
@@ -294,11 +302,16 @@ class _Erasure:
     def models(self) -> str:
         from ml.registry import forget_trainings
 
-        gone = forget_trainings(self.home, learning.MODEL, self.working.since) if self.working.since else []
-        if gone or self.working.champion:
-            learning.forget_last_training(self.home)
         known: list[str] = self.found.setdefault("versions_deleted", [])  # type: ignore[assignment]
-        known += [version for version in gone if version not in known]
+
+        def note(versions: Sequence[str]) -> None:
+            known.extend(version for version in versions if version not in known)
+            save_working(self.home, self.request, self.working)
+
+        if self.working.since:
+            forget_trainings(self.home, learning.MODEL, self.working.since, told=note)
+        if known or self.working.champion:
+            learning.forget_last_training(self.home)
         return f"{len(known)} versions deleted"
 
     def rebuilt(self) -> str:
@@ -333,9 +346,15 @@ class _Erasure:
     def forget(self) -> str:
         """References of the audit log, and what Dagster's stores and other files of logs still say."""
         forgotten = SubjectReferences(self.home).forget(self.working.customers)
-        scrubbed = scrub_stores(self.home.dagster, needles_of(self.working))
-        self.found["log_rows"] = scrubbed
-        return f"{forgotten:,} references of the audit log, {scrubbed:,} rows of Dagster's logs"
+        gone: dict[str, int] = self.found.setdefault("log_rows_of", {})  # type: ignore[assignment]
+
+        def note(store: Path, count: int) -> None:
+            gone[str(store.relative_to(self.home.root))] = count
+            save_working(self.home, self.request, self.working)
+
+        scrub_stores(self.home.dagster, needles_of(self.working), told=note)
+        self.found["log_rows"] = sum(gone.values())
+        return f"{forgotten:,} references of the audit log, {sum(gone.values()):,} rows of Dagster's logs"
 
     def certify(self) -> str:
         """Looks everywhere, and says what was found: nothing, or there is no certificate."""
@@ -347,7 +366,7 @@ class _Erasure:
                 remedy="Remove these files if they are yours, then: waymark privacy erase --continue. Please report it if they are Waymark's.",
             )  # fmt: skip
         if not self.request.certificate:
-            facts = {key: value for key, value in self.found.items() if key != "rewriting"}
+            facts = {key: value for key, value in self.found.items() if key not in ("rewriting", "log_rows_of")}
             texts = len(needles_of(self.working).all)
             looked = {"files": found.files, "bytes": found.bytes, "columns": found.columns, "found": found.total, "texts": texts}
             self.request.certificate = certificate(self.home, self.request, {
@@ -376,3 +395,8 @@ class _Erasure:
     def _sources(connection: Connection) -> list[str]:
         """Every source that the lake holds something of, those included that the project no longer names."""
         return [str(source) for (source,) in rows(connection, "select distinct source from raw.lake_files order by source")]
+
+
+def _refused(connection: Connection) -> int:
+    """How many refused rows are kept."""
+    return int(str(rows(connection, "select coalesce(sum(rows), 0)::bigint from raw.quarantine_files")[0][0]))

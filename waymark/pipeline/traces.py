@@ -31,6 +31,26 @@ def of_others(connection: Connection, identifiers: Collection[tuple[str, str]], 
     return {str(text) for kind, value, text in found if (kind, value) not in identifiers}
 
 
+def with_older(connection: Connection, customers: Collection[str]) -> set[str]:
+    """These customer ids, and those that the log of what happened to customers leads to from them and that are nobody's today: the identifiers that they were
+    made from may have left the lake."""
+    known = set(customers)
+    while all(_has(connection, table) for table in ("restatements", "memberships", "nodes")):
+        found = rows(connection, """
+            with theirs as (select unnest($customers::varchar[]) as customer_id)
+            select unnest([customer_before, customer_after]) as customer_id from identity.restatements
+            where customer_before in (select customer_id from theirs) or customer_after in (select customer_id from theirs)
+            except select customer_id from theirs
+            except select customer_id from identity.memberships
+            except select node_customer_id from identity.nodes
+        """, {"customers": sorted(known)})  # fmt: skip
+        more = {str(customer) for (customer,) in found if customer}
+        if not more:
+            break
+        known |= more
+    return known
+
+
 def ids_in_marts(connection: Connection, customers: Collection[str]) -> set[str]:
     """Ids of what the marts hold of these customers."""
     there = {str(table) for (table,) in rows(connection, "select table_name from information_schema.tables where table_schema = 'marts'")}

@@ -46,9 +46,9 @@ class Working:
 
     tombstones: of all that names the persons, each with its type; made, texts, numbers: what the scan looks for (see `Needles`; texts: as sources gave
     them); customers: ids of theirs, of now and before; words: ids of events by which an operator spoke of their identifiers, word_files: their files;
-    since: their first event, UTC, "" where they have none; until: their last event that goes, UTC;
-    champion: data_now of a champion that has to go; compared: parts of their names were; landed_from: when the pass over landing began, UTC;
-    found: what was done so far, by store.
+    since: their first event, or before it what models may have known of them, UTC, "" where they have none; until: their last event that goes, UTC;
+    champion: data_now of a champion that has to go; compared: parts of their names were; landed_from: when the pass over landing began, UTC; counted: what
+    was there before a store was changed, or was about to go from it; found: what was done so far, by store.
     """
 
     tombstones: list[list[str]] = field(default_factory=list)
@@ -63,6 +63,7 @@ class Working:
     champion: str = ""
     compared: bool = False
     landed_from: str = ""
+    counted: dict[str, int] = field(default_factory=dict)
     found: dict[str, object] = field(default_factory=dict)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +19,12 @@ from waymark.core.clock import wall_now
 from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.home import Home
 from waymark.core.settings import Project, load_project
-from waymark.core.warehouse import rows
+from waymark.core.warehouse import connect, rows
 from waymark.identity import prepare_identity
 from waymark.pipeline import erasure, steps
 from waymark.pipeline.erasure import PHASES, ask, go_on, refuse_open
 from waymark.pipeline.subjects import Subject
-from waymark.pipeline.traces import landed_since
+from waymark.pipeline.traces import landed_since, needles_of
 from waymark.privacy import identifier_message
 from waymark.privacy.requests import Request, Working, load_working, new_request, requests, save, save_working, unfinished, working_path
 
@@ -211,3 +214,53 @@ def test_sources_that_the_project_no_longer_names_are_erased_from_a_second_time(
             connection.execute(f"drop view raw.{view}")
     working = shop.done(shop.ask(), "collected", "landing", "quarantine", "lake")
     assert working.found["events"] == {"erp": 1, "web": 1} and shop.events("erp") == ["id-of-event-0006"]
+
+
+def test_after_retention_no_model_and_no_older_id_is_known_to_be_anothers(shop: Shop) -> None:
+    request = shop.ask()
+    assert shop.done(request, "collected").since.startswith(at(-100)[:13].replace("T", " "))
+    with steps.preflight(shop.project, erasing=True).open_warehouse() as connection:
+        prepare_identity(connection)
+        connection.execute("insert into raw.removals (removal_id, source, rows_removed, reason) values (1, 'web', 5, 'retention')")
+        connection.execute("insert into identity.memberships values (9, ?)", [OTHERS])
+        for pair in ([OLDER, OLD], [None, OLDER], [OLD, OTHERS]):
+            connection.execute("insert into identity.restatements (customer_before, customer_after) values (?, ?)", pair)
+    working = shop.done(request, "collected")
+    assert working.since == "0001-01-01 00:00:00" and working.customers == sorted([OLD, OLDER])
+    assert needles_of(working).are_in(f"{OLDER}_17") and not needles_of(working).are_in(OTHERS)
+
+
+def test_keys_in_results_of_checks_and_in_logs_are_found_inside_longer_ones_and_counted_once(shop: Shop) -> None:
+    request = shop.ask()
+    shop.done(request, "collected", "landing", "quarantine", "lake")
+    held, looks_alike = json.dumps([f"{OLD}_1700000000000000", "x"]), json.dumps([f"{OTHERS}_1700000000000000", "cookie-of-ann-ones"])
+    with steps.preflight(shop.project, erasing=True).open_warehouse() as connection:
+        connection.execute("create table quality.check_results (rule varchar, failing_keys varchar)")
+        connection.execute("insert into quality.check_results values ('a', ?), ('b', ?)", [held, looks_alike])
+    log = shop.home.dagster / "deep" / "runs.db"
+    log.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(log)) as store, store:
+        store.execute("create table event_logs (body text, n integer)")
+        store.executemany("insert into event_logs values (?, ?)", [(held, 1), (looks_alike, 42)])
+    shop.done(request, "records")
+    with connect(shop.home.warehouse, read_only=True) as connection:
+        assert rows(connection, "select * from quality.check_results order by rule") == [("a", "[]"), ("b", looks_alike)]
+    assert shop.done(request, "forgotten", "forgotten").found["log_rows"] == 1
+    with closing(sqlite3.connect(log)) as store:
+        assert store.execute("select body from event_logs").fetchall() == [(looks_alike,)]
+
+
+def test_versions_are_written_down_before_they_go(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = shop.ask()
+    shop.done(request, "collected")
+
+    def killed(home: Home, model: str, since: str, *, told: Any) -> list[str]:
+        told(["2", "3"])
+        os.remove(home.root / "no such file")  # in the place of a kill
+        return []
+
+    monkeypatch.setattr("ml.registry.forget_trainings", killed)
+    with pytest.raises(FileNotFoundError):
+        shop.done(request, "models")
+    monkeypatch.setattr("ml.registry.forget_trainings", lambda *_, **__: [])
+    assert shop.done(request, "models").found["versions_deleted"] == ["2", "3"]
