@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from math import isfinite
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 MODEL_FOLDER = "model"
+_RUN = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,12 @@ def _found(home: Home, model: str, condition: str, wanted: str) -> Champion | No
     return Champion(str(found[0]), str(found[1]), artifacts_of(home, found[1]) / MODEL_FOLDER / "data" / data_folder(model), str(clock[0]) if clock else "")
 
 
-def forget_trainings(home: Home, model: str, since: str) -> list[str]:
+def forget_trainings(home: Home, model: str, since: str, *, told: Callable[[list[str]], object] = lambda _: None) -> list[str]:
     """Deletes every training that looked at data of `since` (UTC, as text) or later: runs with what lies under them, versions, aliases, files; for good.
+    May be repeated: files that an earlier call left, because it was killed, go as well.
 
-    Returns the versions that went; their numbers are not given again. Raises StorageError where MLflow's store is in use.
+    told: is given the versions that are about to go. Returns those that went; their numbers are not given again. Raises StorageError where MLflow's store is
+    in use, or a file cannot be removed.
 
     Decision: runs are deleted by SQL. Context: MLflow's own deletion keeps a run's rows until `mlflow gc`, which removes files by the path that they had when
     they were written, wherever the home stands today. Consequence: whatever table names a run loses its rows.
@@ -127,7 +131,9 @@ def forget_trainings(home: Home, model: str, since: str) -> list[str]:
         runs = [str(run) for (run,) in connection.execute(f"{dated} union {undated}", (model, since, model))]
         for run in runs:  # grows by the runs that lie under each
             runs += [str(nested) for (nested,) in connection.execute("select run_uuid from tags where key = 'mlflow.parentRunId' and value = ?", (run,))]
-        versions = [str(number) for run in runs for (number,) in connection.execute("select version from model_versions where run_id = ?", (run,))]
+        numbers = [str(number) for run in runs for (number,) in connection.execute("select version from model_versions where run_id = ?", (run,))]
+        versions = sorted(numbers, key=int)
+        told(versions)
         tables = [str(table) for (table,) in connection.execute("select name from sqlite_master where type = 'table' order by name")]
         for run in runs:
             for table in tables:
@@ -142,16 +148,30 @@ def forget_trainings(home: Home, model: str, since: str) -> list[str]:
         connection.execute("delete from datasets where dataset_uuid not in (select source_id from inputs)")
         connection.execute("commit")
         connection.execute("vacuum")
-        connection.execute("pragma wal_checkpoint(truncate)")
-    except sqlite3.OperationalError as error:
+        if connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+            raise sqlite3.OperationalError("its journal is in use")
+        left = {str(run) for (run,) in connection.execute("select run_uuid from runs")}
+    except sqlite3.Error as error:
         if "no such table" in str(error):
             return []
         raise StorageError(f"MLflow's store cannot be written: {error}", where=str(store), remedy="Stop what uses it, then try again.") from error
     finally:
         connection.close()
-    for run in runs:
-        shutil.rmtree(artifacts_of(home, run).parent, ignore_errors=True)
-    return sorted(versions, key=int)
+    _remove_artifacts(home, left)
+    return versions
+
+
+def _remove_artifacts(home: Home, left: Collection[str]) -> None:
+    """Removes what lies under any run but these."""
+    folders = (home.mlflow / "artifacts").glob("*") if (home.mlflow / "artifacts").exists() else []
+    for folder in sorted(folders):
+        if _RUN.fullmatch(folder.name) and folder.name not in left:
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise StorageError(
+                    f"files of a training that is to go cannot be removed ({error.strerror})", where=str(folder), remedy="Grant permission, then try again."
+                ) from error
 
 
 def data_folder(model: str) -> str:

@@ -14,13 +14,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.integration.equality_logs import DAY, give, log, moment, shop
 from tests.integration.stepwise import Stepwise
 from waymark.core.digest import table_digest
 from waymark.core.warehouse import connect, rows
 
+W = TypeVar("W")
 CELLS = 25
 # The lake has a file a day, each with its own boundaries: a few days show all there is to see.
 LAST = moment(4 * DAY)
@@ -194,15 +195,16 @@ def answer(worker: Worker, command: dict[str, Any]) -> dict[str, Any]:
     return command | worker.attempt(command["base"], boundary=command.get("boundary"), after_seconds=command.get("after_seconds"))
 
 
-def main() -> None:
+def serve(make: Callable[[Path, int], W], answering: Callable[[W, dict[str, Any]], dict[str, Any]]) -> None:
+    """Makes a worker of the folder and the seed on the command line, and answers what it is asked."""
     # What libraries print must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    worker = Worker(Path(sys.argv[1]), int(sys.argv[2]))
+    worker = make(Path(sys.argv[1]), int(sys.argv[2]))
     for line in sys.stdin:
-        answers.write(json.dumps(answer(worker, json.loads(line))) + "\n")
+        answers.write(json.dumps(answering(worker, json.loads(line))) + "\n")
         answers.flush()
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker, answer)

@@ -32,19 +32,23 @@ FIRST_RUN_ATTEMPTS = 40
 
 @pytest.fixture(scope="module")
 def boundary_library(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """boundary.c, compiled; None where there is no compiler: then only Python's own calls are boundaries."""
+    return compiled(tmp_path_factory.mktemp("boundary"))
+
+
+def compiled(folder: Path) -> Path | None:
+    """boundary.c, compiled into a folder; None where there is no compiler: then only Python's own calls are boundaries."""
     compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
     if compiler is None:
         return None
-    library = tmp_path_factory.mktemp("boundary") / "boundary.so"
+    library = folder / "boundary.so"
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(Path(__file__).with_name("boundary.c")), "-ldl"], check=True)
     return library
 
 
 class Driver:
-    """A crash_driver process, asked one command at a time."""
+    """A process of crash_driver, or of another module that serves as it does, asked one command at a time."""
 
-    def __init__(self, folder: Path, library: Path | None) -> None:
+    def __init__(self, folder: Path, library: Path | None, module: str = "tests.proof.crash_driver") -> None:
         folder.mkdir(parents=True)
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("WAYMARK_", "DAGSTER_HOME", "LD_PRELOAD"))}
         preload = {"LD_PRELOAD": str(library)} if library else {}
@@ -52,7 +56,7 @@ class Driver:
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
         self.errors: IO[str] = (folder / "errors.txt").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.proof.crash_driver", str(folder), str(SEED)],
+            [sys.executable, "-m", module, str(folder), str(SEED)],
             cwd=REPOSITORY, env={**clean, **preload, **single, "PYTHONPATH": str(REPOSITORY)}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
         )  # fmt: skip
@@ -76,8 +80,8 @@ class Driver:
 
 
 @contextmanager
-def drivers(folder: Path, library: Path | None) -> Iterator[list[Driver]]:
-    started = [Driver(folder / f"worker{number}", library) for number in range(WORKERS)]
+def drivers(folder: Path, library: Path | None, module: str = "tests.proof.crash_driver") -> Iterator[list[Driver]]:
+    started = [Driver(folder / f"worker{number}", library, module) for number in range(WORKERS)]
     try:
         yield started
     finally:

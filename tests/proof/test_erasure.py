@@ -1,4 +1,4 @@
-"""Erasure of persons with a model that learnt from them; killed anywhere, and then taken up again."""
+"""Erasure of persons with a model that learnt from them; killed anywhere and at every durable step, and then taken up again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -20,6 +21,7 @@ from tests.conftest import REPOSITORY
 from tests.integration.conftest import Ran, demo_project, run_project, waymark
 from tests.integration.stepwise import Stepwise, assert_equal
 from tests.integration.test_erasure import HERS, OTHERS, land, places, project_in
+from tests.proof.test_crashes import compiled, drivers, evenly, kill_all
 from waymark.core.digest import table_digest
 from waymark.core.home import Home
 from waymark.core.warehouse import connect
@@ -30,6 +32,8 @@ pytestmark = pytest.mark.prove
 PERSONS = 3
 TRIALS, MOST_KILLS = 8, 3
 SEED = 20_261_127
+# Steps on DuckDB's own files and those of the rebuild, which tests/proof/test_crashes.py kills at, are sampled; of the rest all are tried up to this many.
+MOST, SAMPLED = 150, 25
 TABLES = (
     "marts.dim_customers", "marts.fct_sessions", "marts.fct_journeys", "marts.fct_conversions", "features.feat_customer_behavior", "features.label_conversion",
 )  # fmt: skip
@@ -153,6 +157,25 @@ def test_an_erasure_that_is_killed_anywhere_comes_to_the_same_end(tmp_path: Path
         assert request.is_done and problems(project.home, request, audited_digest(project.home, request.request_id)) == [], trial
         assert_equal(project, without)
         shutil.rmtree(project.directory)
+
+
+def test_an_erasure_that_is_killed_at_a_durable_step_comes_to_the_same_end(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """From the asking on: with keys of hers in logs and results of checks, refused rows, and a version of a model that learnt from her."""
+    with drivers(tmp_path / "workers", compiled(tmp_path), "tests.proof.erasure_driver") as workers:
+        undisturbed = workers[0].ask({"do": "undisturbed"})
+        assert undisturbed["problem"] == ""
+        steps = [(number, phase, path) for number, phase, _, path in undisturbed["boundaries"]]
+        told = {path.split("/")[0] for _, _, path in steps}
+        assert {"privacy", "landing", "lake", "audit"} <= told and len(steps) > 60
+        engine = [number for number, phase, path in steps if phase == "rebuilt" or path.startswith(("warehouse.duckdb", "outputs.duckdb", ".anew-"))]
+        tried = evenly([number for number, _, _ in steps if number not in set(engine)], MOST) + evenly(engine, SAMPLED)
+        answers = kill_all(workers, [{"boundary": number} for number in sorted(tried)])
+    wrong = [answer for answer in answers if answer["problem"]]
+    assert not wrong, wrong[:5]
+    died = sum(1 for answer in answers if answer["died"])
+    assert died > len(tried) * 0.9
+    record_property("claim", "An erasure killed at a durable step: the next attempt comes to the same end, with the same certificate")
+    record_property("n", f"{len(tried)} of {len(steps)} steps, {died} died there")
 
 
 def _copy(base: Stepwise, folder: Path) -> Stepwise:

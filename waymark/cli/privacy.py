@@ -52,10 +52,12 @@ def erase(
     from waymark.cli.identity import tell_wait
     from waymark.core.errors import WaymarkError
     from waymark.core.settings import load_project
-    from waymark.pipeline.erasure import ask, go_on
+    from waymark.pipeline.erasure import ask, go_on, refuse_open
     from waymark.pipeline.subjects import named_by_others, subjects_of
     from waymark.privacy.requests import unfinished
 
+    if continue_ and (who or listed or because):
+        raise WaymarkError("an erasure that goes on knows whom it was asked for, and why", remedy="waymark privacy erase --continue")
     opened = load_project(project)
     with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=tell_wait):
         request = unfinished(opened.home)
@@ -66,6 +68,8 @@ def erase(
             named = [*(who or []), *(_lines(listed) if listed else [])]
             if not named:
                 raise WaymarkError("nobody is named", remedy="Name identifiers, or a file of them with --from.")
+            if not dry_run:
+                refuse_open(opened)
             subjects = subjects_of(opened, named, shared=shared)
             named_customers = {customer for subject in subjects for customer in subject.customers}
             log_read(opened, "preview", subjects=named_customers, details={"erasure_of": len(subjects)})

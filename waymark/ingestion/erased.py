@@ -18,7 +18,7 @@ from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.event import reason_sql
 from waymark.ingestion.mapping import Mapping
 from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
-from waymark.privacy.tombstones import KEY, erasure_key, tombstone, tombstone_sql
+from waymark.privacy.tombstones import KEY, erasure_key, first_erasure_key, has_tombstones, tombstone, tombstone_sql
 
 RULE = "erased"
 NOBODY = "coalesce(len(identifiers), 0) = 0"  # condition: the event names no identifier
@@ -44,7 +44,7 @@ class Erased:
     @classmethod
     def looking_for(cls, connection: Connection, home: Home, secret: Secret, identifiers: Collection[tuple[str, str]]) -> Erased:
         """As if the persons with these identifiers (type, value as events hold it) had been erased now."""
-        key = erasure_key(home)
+        key = first_erasure_key(home, buried=has_tombstones(connection))
         told = {"digests": [tombstone(key, kind, value) for kind, value in identifiers], "kinds": [kind for kind, _ in identifiers]}
         connection.execute(
             f"""create or replace temp table {_SOUGHT} as
@@ -127,5 +127,9 @@ class Erased:
 
 def before_erasure(event: str, hit: str) -> str:
     """SQL: whether an event of an erased person happened before they were erased. A time that is still to come says nothing, and counts as before."""
-    future = wall_now() + timedelta(days=_AHEAD_DAYS)
-    return f"({event}.occurred_at is null or {event}.occurred_at <= {hit}.until or {event}.occurred_at > timestamp '{future.isoformat(sep=' ')}')"
+    return f"({event}.occurred_at is null or {event}.occurred_at <= {hit}.until or {to_come(f'{event}.occurred_at')})"
+
+
+def to_come(time: str) -> str:
+    """SQL: whether a time is so far ahead that it says nothing of when: further than a clock in another zone."""
+    return f"{time} > timestamp '{(wall_now() + timedelta(days=_AHEAD_DAYS)).isoformat(sep=' ')}'"

@@ -227,13 +227,8 @@ class LandingCopies:
             yield _parquet_without(opened.file, struck)
         elif opened.text is not None:
             delimiter = mapping.delimiter if mapping.format == "csv" else None
-            plain = opened.file
-            if _is_gzip(plain):
-                plain = scratch_folder(self.project.home) / "unpacked"
-                with gzip.open(opened.file, "rb") as packed, open(plain, "wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked, 1 << 20)
             encoding = "utf-8-sig" if mapping.encoding.lower() in ("utf-8", "utf-8-sig", "ascii") else mapping.encoding
-            yield from copy_without(plain, encoding, delimiter, len(opened.shape.columns), struck)
+            yield from copy_without(opened.text.in_its_encoding, encoding, delimiter, len(opened.shape.columns), struck)
         else:
             kept = rows(self.connection, f"select {name(RECORD)} from {RECORDS} where _wm_row not in ({', '.join(map(str, sorted(struck)))}) order by _wm_row")
             yield ("[" + ",\n".join(str(record) for (record,) in kept) + "]\n").encode()

@@ -35,11 +35,12 @@ NO_VERDICT = "cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_ra
 
 @dataclass(frozen=True)
 class Plain:
-    """A file as uncompressed bytes; `utf8`: it is text in UTF-8."""
+    """A file as uncompressed bytes; `utf8`: it is text in UTF-8; `in_its_encoding`: the same text, as the file has it."""
 
     path: Path
     utf8: bool
     is_empty: bool
+    in_its_encoding: Path
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,9 @@ def _plain(mapping: Mapping, path: Path, scratch: Path, where: str) -> Plain:
             with open(target, encoding=mapping.encoding, newline="") as decoded, open(scratch / "utf8", "w", encoding="utf-8", newline="") as encoded:
                 shutil.copyfileobj(decoded, encoded, _CHUNK)
         except UnicodeError:
-            return Plain(target, False, is_empty)
-        target, utf8 = scratch / "utf8", True
-    return Plain(target, utf8, is_empty)
+            return Plain(target, False, is_empty, target)
+        return Plain(scratch / "utf8", True, is_empty, target)
+    return Plain(target, True, is_empty, target)
 
 
 def _header(mapping: Mapping, plain: Plain, where: str) -> list[str]:

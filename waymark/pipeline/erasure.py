@@ -2,7 +2,7 @@
 
 A request goes through PHASES in order. Each may be repeated and writes down that it is done, so an erasure that was cut short goes on where it was; until
 its end no run starts. Before the first byte changes, tombstones are set and what the persons left is written down; afterwards a scan of the whole home must
-find nothing of it.
+find nothing of it. Until the lake is done, all that names them counts as before the erasure, whatever its time: their tombstones then get their own.
 
 Decision: every table is rebuilt from the lake. Context: a link, a first touch or a score of somebody else may rest on what leaves. Consequence: an erasure
 costs a full refresh, for one person or a thousand; and what stands afterwards is what would stand if they had never been.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
@@ -22,23 +23,27 @@ from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, outputs_of, rows
 from waymark.identity.linkage import has_estimation, remove_other_estimations
 from waymark.identity.words import node_letters, read_words
-from waymark.ingestion.erased import Erased
+from waymark.ingestion.erased import Erased, to_come
 from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
 from waymark.ingestion.quarantine import erase_quarantined
 from waymark.ingestion.removal import EVENT_KEY
-from waymark.ingestion.tables import create_tables
+from waymark.ingestion.tables import build_views, create_tables
 from waymark.pipeline import learning, steps
 from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
 from waymark.pipeline.subjects import Subject
+from waymark.pipeline.traces import ids_in_marts, landed_since, needles_of, of_others, with_older
 from waymark.pipeline.upgrade import drop_derived, rebuild
+from waymark.privacy import identifier_message
 from waymark.privacy.audit import AuditLog
+from waymark.privacy.needles import is_hash, words_of
 from waymark.privacy.requests import (
     Request,
     Working,
     audited_digest,
     certificate,
+    forget_other_working,
     forget_working,
     load_working,
     new_request,
@@ -47,35 +52,59 @@ from waymark.privacy.requests import (
     unfinished,
     working_path,
 )
-from waymark.privacy.scanner import Needles, ScanReport, scan, scrub_stores
+from waymark.privacy.scanner import ScanReport, scan, scrub_stores
 from waymark.privacy.subjects import SubjectReferences
-from waymark.privacy.tombstones import erasure_key, tombstone
+from waymark.privacy.tombstones import erasure_key, first_erasure_key, has_tombstones, tombstone
 
 PHASES = ("collected", "landing", "quarantine", "lake", "records", "models", "rebuilt", "forgotten", "certified")
 _LONG = 12  # an id of its own source that is as long as this is looked for without its namespace, too
-_IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_conversions": "conversion_id"}
+_BEGINNING, _FOR_EVER = "0001-01-01 00:00:00", "9999-01-01 00:00:00"
+
+
+def refuse_open(project: Project) -> None:
+    """Raises WaymarkError where an erasure is not done, or services hold the home's stores open: nobody can be erased then."""
+    if left := unfinished(project.home):
+        raise WaymarkError(f"the erasure {left.request_id} did not come to its end", remedy="Go on with it first: waymark privacy erase --continue")
+    _refuse_services(project)
+
+
+def _refuse_services(project: Project) -> None:
+    if running := [service for service in noted_services(project.home) if service.is_held]:
+        raise WaymarkError(
+            f"waymark {running[0].command} runs on this home, and its stores are open", remedy="Stop it (Ctrl-C in its terminal), then go on with the erasure."
+        )
 
 
 def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: Collection[str] = ()) -> Request:
     """Writes a request down; `go_on` carries it out. Hold the writer lock since `subjects_of`.
 
-    clear: identifiers in plain text, which the scan then looks for, too. Raises WaymarkError without a reason, or while another request is not done.
+    clear: identifiers in plain text, which the scan then looks for, too. Raises WaymarkError without a reason, where the reason names one of the persons, or
+    where `refuse_open` does; StorageError where the key of earlier tombstones is gone.
     """
     if not because.strip():
         raise WaymarkError("an erasure needs a reason", remedy="Say why: --because TEXT")
-    if left := unfinished(project.home):
-        raise WaymarkError(f"the erasure {left.request_id} did not come to its end", remedy="Go on with it first: waymark privacy erase --continue")
-    key = erasure_key(project.home)
-    request = new_request(len(subjects), because.strip())
+    refuse_open(project)
+    run = steps.preflight(project)
     identifiers = {pair for subject in subjects for pair in subject.identifiers}
     own = {value.partition(":")[2] for kind, value in identifiers if kind in ("anonymous_id", "user_id")}
-    texts = {value for _, value in identifiers} | {text for text in own if len(text) >= _LONG} | set(clear)
     customers = {customer for subject in subjects for customer in subject.customers}
     nodes = {node for subject in subjects for node in subject.nodes}
+    with run.open_warehouse() as connection:
+        key = first_erasure_key(project.home, buried=has_tombstones(connection))
+        bare = {text for text in own if len(text) >= _LONG} | set(clear)
+        named = {value for _, value in identifiers} | (bare - of_others(connection, identifiers, bare))
+    made = {text for text in named if is_hash(text)} | customers | {node_letters(node) for node in nodes}
     working = Working(
         tombstones=sorted([kind, tombstone(key, kind, value)] for kind, value in identifiers), customers=sorted(customers), numbers=sorted(nodes),
-        texts=sorted(texts | customers | {node_letters(node) for node in nodes}),
+        made=sorted(made), texts=sorted(named - made),
     )  # fmt: skip
+    hashed = {kind for kind, value in identifiers if is_hash(value)}
+    if needles_of(working).are_in(because) or any(
+        (kind, run.secret.hmac(identifier_message(kind, word))) in identifiers for kind in hashed for word in words_of(because)
+    ):
+        raise WaymarkError("the reason names one of the persons, and it is kept in the certificate", remedy="Say it without: --because 'request 17'")
+    request = new_request(len(subjects), because.strip())
+    forget_other_working(project.home)
     save_working(project.home, request, working)
     save(project.home, request)
     return request
@@ -87,24 +116,25 @@ def go_on(project: Project, request: Request, *, after: Callable[[str], None] = 
     Raises StorageError where the disk refuses, AuditError where a blocking check fails, WaymarkError where a scan still finds something; each time the
     request stays open, and this may be called again.
     """
-    if running := [service for service in noted_services(project.home) if service.is_held]:
-        raise WaymarkError(
-            f"waymark {running[0].command} runs on this home, and its stores are open", remedy="Stop it (Ctrl-C in its terminal), then go on with the erasure."
-        )
-    run = steps.preflight(project, erasing=True)
-    project.home.mark_unpublished()
-    work = _Erasure(run, request, load_working(project.home, request))
+    _refuse_services(project)
+    forget_other_working(project.home, request)
     done = PHASES.index(request.phase) + 1 if request.phase in PHASES else 0
-    for phase in PHASES[done:]:
-        with Stage(f"erase: {phase}") as stage:
-            stage.detail = work.step(phase)
-        request.phase = phase
-        save_working(project.home, request, work.working)
-        save(project.home, request)
-        after(phase)
+    if done < len(PHASES):
+        run = steps.preflight(project, erasing=True)
+        if done <= PHASES.index("rebuilt"):
+            project.home.mark_unpublished()
+        work = _Erasure(run, request, load_working(project.home, request))
+        for phase in PHASES[done:]:
+            with Stage(f"erase: {phase}") as stage:
+                stage.detail = work.step(phase)
+            request.phase = phase
+            save_working(project.home, request, work.working)
+            save(project.home, request)
+            after(phase)
+    # In this order: a request that is done has nothing left that speaks of the persons.
+    forget_working(project.home, request)
     request.completed_at = wall_now().isoformat(timespec="microseconds")
     save(project.home, request)
-    forget_working(project.home, request)
     return request
 
 
@@ -119,12 +149,17 @@ class _Erasure:
             "collected": self.collect, "landing": self.landing, "quarantine": self.quarantine, "lake": self.lake, "records": self.records,
             "models": self.models, "rebuilt": self.rebuilt, "forgotten": self.forget, "certified": self.certify,
         }  # fmt: skip
-        return steps_of[phase]()
+        began = wall_now()
+        said = steps_of[phase]()
+        if phase == "landing":
+            self.working.landed_from = began.isoformat()
+        return said
 
     def collect(self) -> str:
         """Sets the tombstones, and writes down what will have to be gone."""
         with self.run.open_warehouse() as connection:
             create_tables(connection, self.home.root)
+            build_views(connection, self._sources(connection))
             self._set_tombstones(connection)
             self._words(connection)
             events = self._events(connection)
@@ -134,10 +169,16 @@ class _Erasure:
                 self.working.tombstones += [told for told in more if told not in self.working.tombstones]
                 self._set_tombstones(connection)
                 events = self._events(connection)
+            self.working.customers = sorted(with_older(connection, self.working.customers))
             found = rows(connection, f"select event_id, {EVENT_KEY}, occurred_at from erased_events order by occurred_at, event_id")
             self.working.numbers = sorted({*self.working.numbers, *(int(str(key)) for _, key, _ in found)})
-            self.working.texts = sorted({*self.working.texts, *(str(event) for event, _, _ in found), *self._ids(connection)})
-            self.working.since = str(found[0][2]) if found else ""
+            marts = ids_in_marts(connection, self.working.customers)
+            self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, _ in found)})
+            # Of what retention removed nobody can tell any more whose it was, nor which model knew it.
+            aged = rows(connection, "select 1 from raw.removals where reason = 'retention' limit 1")
+            self.working.since = _BEGINNING if aged else str(found[0][2]) if found else ""
+            latest = rows(connection, f"select max(occurred_at) from erased_events where not ({to_come('occurred_at')})")[0][0]
+            self.working.until = max(self.request.requested_at.replace("T", " "), str(latest or ""))
             self.working.compared = compares(connection, "erased_events")
             connection.execute("drop table erased_events")
         self._champion()
@@ -147,9 +188,11 @@ class _Erasure:
         told = self.working.tombstones
         connection.begin()
         connection.execute("delete from raw.tombstones where request_id = ?", [self.request.request_id])
+        # Of a request whose file somebody removed, because it could not go on, nobody says any more until when they count.
+        connection.execute("update raw.tombstones set until = ?::timestamp where until = ?::timestamp", [self.request.requested_at, _FOR_EVER])
         connection.execute(
             "insert into raw.tombstones select unnest(?::varchar[]), unnest(?::varchar[]), ?::timestamp, ?",
-            [[digest for _, digest in told], [kind for kind, _ in told], self.request.requested_at, self.request.request_id],
+            [[digest for _, digest in told], [kind for kind, _ in told], _FOR_EVER, self.request.request_id],
         )
         connection.commit()
 
@@ -172,14 +215,6 @@ class _Erasure:
         connection.execute(f"drop table if exists {GOING}")
         erased.forget()
         return int(str(rows(connection, "select count(distinct event_id) from erased_events")[0][0]))
-
-    def _ids(self, connection: Connection) -> set[str]:
-        """Ids of what the marts hold of the persons."""
-        there = {str(table) for (table,) in rows(connection, "select table_name from information_schema.tables where table_schema = 'marts'")}
-        told = " union all ".join(
-            f"select {column} as id from marts.{table} where list_contains($customers, customer_id)" for table, column in _IDS.items() if table in there
-        )
-        return {str(found) for (found,) in rows(connection, told, {"customers": self.working.customers}) if found} if told else set()
 
     def _champion(self) -> None:
         from ml.registry import champion
@@ -216,7 +251,11 @@ class _Erasure:
 
     def quarantine(self) -> str:
         with self.run.open_warehouse() as connection:
-            count = erase_quarantined(self.run.project, self.run.mappings, connection, self.run.secret)
+            if "refused_rows" not in self.working.counted:
+                self.working.counted["refused_rows"] = _refused(connection)
+                save_working(self.home, self.request, self.working)
+            erase_quarantined(self.run.project, self.run.mappings, connection, self.run.secret)
+            count = self.working.counted["refused_rows"] - _refused(connection)
         self.found["refused_rows"] = count
         return f"{count:,} refused rows"
 
@@ -225,9 +264,11 @@ class _Erasure:
             connection.execute("update raw.build_state set full_refresh_needed = true")
 
         with self.run.open_warehouse() as connection:
-            erase_from_lake(
-                connection, self.home, self._sources(connection), self._erased(connection), words=self.working.words, and_then=rebuild_all,
-            )  # fmt: skip
+            sources = self._sources(connection)
+            build_views(connection, sources)
+            erase_from_lake(connection, self.home, sources, self._erased(connection), words=self.working.words, and_then=rebuild_all)
+            until = self.working.until or self.request.requested_at
+            connection.execute("update raw.tombstones set until = ?::timestamp where request_id = ?", [until, self.request.request_id])
             counted = rows(connection, """
                 select source, sum(rows_removed)::bigint from raw.removals where reason = 'erasure' and removed_at >= ?::timestamp
                 group by source order by source
@@ -242,13 +283,10 @@ class _Erasure:
                 listed = "list_contains($customers, customer_before) or list_contains($customers, customer_after)"
                 connection.execute(f"delete from identity.restatements where {listed}", {"customers": self.working.customers})
             if rows(connection, "select 1 from duckdb_tables() where schema_name = 'quality' and table_name = 'check_results'"):
-                connection.execute("create or replace temp table erased_texts as select unnest(?::varchar[]) as text", [self.working.texts])
-                connection.execute("""
-                    update quality.check_results set failing_keys = '[]' where failing_keys <> '[]' and list_has_any(
-                        regexp_extract_all(failing_keys, '[0-9A-Za-z_.:@+%\\-]+'), (select list(text) from erased_texts)
-                    )
-                """)  # fmt: skip
-                connection.execute("drop table erased_texts")
+                needles = needles_of(self.working)
+                told = rows(connection, "select distinct failing_keys from quality.check_results where failing_keys <> '[]' order by failing_keys")
+                naming = [str(keys) for (keys,) in told if needles.are_in(str(keys))]
+                connection.execute("update quality.check_results set failing_keys = '[]' where list_contains(?::varchar[], failing_keys)", [naming])
             drop_derived(connection)
             for (view,) in rows(connection, "select view_name from duckdb_views() where schema_name = 'raw' and not internal order by view_name"):
                 connection.execute(f"drop view raw.{name(str(view))}")
@@ -264,11 +302,16 @@ class _Erasure:
     def models(self) -> str:
         from ml.registry import forget_trainings
 
-        gone = forget_trainings(self.home, learning.MODEL, self.working.since) if self.working.since else []
-        if gone or self.working.champion:
-            learning.forget_last_training(self.home)
         known: list[str] = self.found.setdefault("versions_deleted", [])  # type: ignore[assignment]
-        known += [version for version in gone if version not in known]
+
+        def note(versions: Sequence[str]) -> None:
+            known.extend(version for version in versions if version not in known)
+            save_working(self.home, self.request, self.working)
+
+        if self.working.since:
+            forget_trainings(self.home, learning.MODEL, self.working.since, told=note)
+        if known or self.working.champion:
+            learning.forget_last_training(self.home)
         return f"{len(known)} versions deleted"
 
     def rebuilt(self) -> str:
@@ -302,10 +345,16 @@ class _Erasure:
 
     def forget(self) -> str:
         """References of the audit log, and what Dagster's stores and other files of logs still say."""
-        forgotten = SubjectReferences(self.home).forget(self.working.texts)
-        scrubbed = scrub_stores(self.home.dagster, Needles(frozenset(self.working.texts), frozenset(self.working.numbers)))
-        self.found["log_rows"] = scrubbed
-        return f"{forgotten:,} references of the audit log, {scrubbed:,} rows of Dagster's logs"
+        forgotten = SubjectReferences(self.home).forget(self.working.customers)
+        gone: dict[str, int] = self.found.setdefault("log_rows_of", {})  # type: ignore[assignment]
+
+        def note(store: Path, count: int) -> None:
+            gone[str(store.relative_to(self.home.root))] = count
+            save_working(self.home, self.request, self.working)
+
+        scrub_stores(self.home.dagster, needles_of(self.working), told=note)
+        self.found["log_rows"] = sum(gone.values())
+        return f"{forgotten:,} references of the audit log, {sum(gone.values()):,} rows of Dagster's logs"
 
     def certify(self) -> str:
         """Looks everywhere, and says what was found: nothing, or there is no certificate."""
@@ -317,8 +366,9 @@ class _Erasure:
                 remedy="Remove these files if they are yours, then: waymark privacy erase --continue. Please report it if they are Waymark's.",
             )  # fmt: skip
         if not self.request.certificate:
-            facts = {key: value for key, value in self.found.items() if key != "rewriting"}
-            looked = {"files": found.files, "bytes": found.bytes, "columns": found.columns, "found": found.total, "texts": len(self.working.texts)}
+            facts = {key: value for key, value in self.found.items() if key not in ("rewriting", "log_rows_of")}
+            texts = len(needles_of(self.working).all)
+            looked = {"files": found.files, "bytes": found.bytes, "columns": found.columns, "found": found.total, "texts": texts}
             self.request.certificate = certificate(self.home, self.request, {
                 **facts, "tombstones": len(self.working.tombstones), "scan": looked, "certified_at": wall_now().isoformat(timespec="seconds"),
             })  # fmt: skip
@@ -329,8 +379,12 @@ class _Erasure:
         return f"{found.files:,} files and {found.columns:,} columns looked at: nothing of them is left"
 
     def _scan(self) -> ScanReport:
-        needles = Needles(frozenset(self.working.texts), frozenset(self.working.numbers))
-        return scan(self.home, needles, besides=[working_path(self.home, self.request)], progress=tell)
+        copies: list[dict[str, str]] = self.found.get("landing", [])  # type: ignore[assignment]
+        since = landed_since(self.home, self.working.landed_from, {copy["new_digest"] for copy in copies})
+        self.found["landed_since"] = [str(path.relative_to(self.home.landing)) for path in since]
+        made_of_events = [self.home.lake, self.run.warehouse, outputs_of(self.run.warehouse), self.home.published_dir]
+        besides = [working_path(self.home, self.request), *since]
+        return scan(self.home, needles_of(self.working), besides=besides, made_of_events=made_of_events, progress=tell)
 
     def _erased(self, connection: Connection) -> Erased:
         erased = Erased.open(connection, self.home, self.run.secret)
@@ -341,3 +395,8 @@ class _Erasure:
     def _sources(connection: Connection) -> list[str]:
         """Every source that the lake holds something of, those included that the project no longer names."""
         return [str(source) for (source,) in rows(connection, "select distinct source from raw.lake_files order by source")]
+
+
+def _refused(connection: Connection) -> int:
+    """How many refused rows are kept."""
+    return int(str(rows(connection, "select coalesce(sum(rows), 0)::bigint from raw.quarantine_files")[0][0]))

@@ -22,6 +22,7 @@ from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import GOING, LandingCopies, going_sql, orders_of
 from waymark.ingestion.quarantine import quarantined_of
+from waymark.ingestion.tables import build_views
 from waymark.pipeline.anchors import logs
 from waymark.pipeline.identifiers import require_ended_run
 from waymark.pipeline.progress import tell
@@ -71,6 +72,7 @@ def export(project: Project, subject: Subject, folder: Path) -> Export:
     with run.open_warehouse() as connection:
         tell("export: events")
         sources = [str(source) for (source,) in rows(connection, "select distinct source from raw.lake_files order by source")]
+        build_views(connection, sources)  # those of sources that the project no longer names as well
         erased = Erased.looking_for(connection, project.home, run.secret, subject.identifiers)
         events = _events(connection, sources, erased)
         connection.execute("create or replace temp table exported_events as select unnest(?::varchar[]) as event_id", [[event["event_id"] for event in events]])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,11 +16,11 @@ from pathlib import Path
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
-from waymark.core.home import Home, read_json, write_atomically
+from waymark.core.home import Home, read_json, sync_folder, write_atomically
 from waymark.privacy.audit import AuditLog
-from waymark.privacy.tombstones import erasure_key
+from waymark.privacy.tombstones import REQUESTS, erasure_key
 
-FOLDER = "requests"
+_WORKING = ".working-"
 
 
 @dataclass
@@ -43,20 +44,26 @@ class Request:
 class Working:
     """What a request needs until it is done.
 
-    tombstones: of all that names the persons, each with its type; texts, numbers: what the scan looks for; customers: ids of theirs, of now and before;
-    words: ids of events by which an operator spoke of their identifiers, word_files: their files; since: their first event, UTC, "" where they have none;
-    champion: data_now of a champion that has to go; compared: parts of their names were; found: what was done so far, by store.
+    tombstones: of all that names the persons, each with its type; made, texts, numbers: what the scan looks for (see `Needles`; texts: as sources gave
+    them); customers: ids of theirs, of now and before; words: ids of events by which an operator spoke of their identifiers, word_files: their files;
+    since: their first event, or before it what models may have known of them, UTC, "" where they have none; until: their last event that goes, UTC;
+    champion: data_now of a champion that has to go; compared: parts of their names were; landed_from: when the pass over landing began, UTC; counted: what
+    was there before a store was changed, or was about to go from it; found: what was done so far, by store.
     """
 
     tombstones: list[list[str]] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     customers: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     word_files: list[str] = field(default_factory=list)
     since: str = ""
+    until: str = ""
     champion: str = ""
     compared: bool = False
+    landed_from: str = ""
+    counted: dict[str, int] = field(default_factory=dict)
     found: dict[str, object] = field(default_factory=dict)
 
 
@@ -66,7 +73,7 @@ def new_request(persons: int, because: str) -> Request:
 
 def requests(home: Home) -> list[Request]:
     """All, the oldest first."""
-    found = [_read(path) for path in (home.privacy / FOLDER).glob("e_*.json")] if home.privacy.exists() else []
+    found = [_read(path) for path in (home.privacy / REQUESTS).glob("e_*.json")] if home.privacy.exists() else []
     return sorted(found, key=lambda request: (request.requested_at, request.request_id))
 
 
@@ -82,7 +89,7 @@ def save(home: Home, request: Request) -> None:
 
 def working_path(home: Home, request: Request) -> Path:
     """The file that holds what is known of the persons until the request is done."""
-    return home.privacy / f".working-{request.request_id}.json"
+    return home.privacy / f"{_WORKING}{request.request_id}.json"
 
 
 def save_working(home: Home, request: Request, working: Working) -> None:
@@ -92,22 +99,43 @@ def save_working(home: Home, request: Request, working: Working) -> None:
 
 def load_working(home: Home, request: Request) -> Working:
     """Raises WaymarkError where the file is gone or damaged."""
-    document = read_json(working_path(home, request))
+    path = working_path(home, request)
+    document = read_json(path)
     try:
-        return Working(**(document or {}))  # type: ignore[arg-type]
-    except TypeError as error:
-        raise WaymarkError(
-            "what the erasure needs to go on cannot be read", where=str(working_path(home, request)), remedy="Restore the file, or ask for the erasure again."
-        ) from error
+        if document is not None:
+            return Working(**document)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise WaymarkError(
+        "what the erasure needs to go on is gone, or cannot be read", where=str(path),
+        remedy=f"Restore the file from your backup. Where there is none: remove {_path(home, request.request_id)}, then `waymark run`, then ask for the "
+        "erasure again.",
+    )  # fmt: skip
 
 
 def forget_working(home: Home, request: Request) -> None:
-    """Overwrites the file and removes it."""
-    path = working_path(home, request)
-    if path.exists():
-        with open(path, "r+b") as file:
-            file.write(b"\0" * path.stat().st_size)
-        path.unlink()
+    """Overwrites the file and removes it; durable when it returns."""
+    _wipe(working_path(home, request))
+
+
+def forget_other_working(home: Home, request: Request | None = None) -> None:
+    """Removes such files of other requests, and halves of some: what a kill left of a request that was never written down, or of a file that was being
+    written. Hold the writer lock."""
+    kept = working_path(home, request) if request else None
+    for path in sorted(home.privacy.iterdir()) if home.privacy.exists() else []:
+        if path.name.startswith((_WORKING, f".{_WORKING}")) and path != kept:
+            _wipe(path)
+
+
+def _wipe(path: Path) -> None:
+    if not path.exists():
+        return
+    with open(path, "r+b") as file:
+        file.write(b"\0" * path.stat().st_size)
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+    sync_folder(path.parent)
 
 
 def certificate(home: Home, request: Request, facts: Mapping[str, object]) -> dict[str, object]:
@@ -148,11 +176,11 @@ def _digest(document: Mapping[str, object]) -> str:
 
 
 def _path(home: Home, request_id: str) -> Path:
-    return home.privacy / FOLDER / f"{request_id}.json"
+    return home.privacy / REQUESTS / f"{request_id}.json"
 
 
 def _folder(home: Home) -> None:
-    for folder in (home.privacy, home.privacy / FOLDER):
+    for folder in (home.privacy, home.privacy / REQUESTS):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 import sqlite3
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,27 +20,14 @@ import numpy as np
 from waymark.core.home import Home
 from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, connect, rows
+from waymark.privacy.needles import AFTER, RUN, WORD, Needle, Needles
 
-# What is shorter stands in any large file by accident; it is looked for in columns, as a whole value.
-LEAST_BYTES = 8
+# So many bytes of a text are looked for first. One that has no more is looked for in columns and rows alone: DuckDB keeps the first eight bytes of a column's
+# least and greatest text, which may be the beginning of somebody else's.
+_WINDOW = 8
 _CHUNK = 1 << 24
-_WORD = r"[0-9A-Za-z_.:@+%\-]+"
-_WORDS = re.compile(_WORD)
 _NUMBERS = ("BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT")
 _PLAIN = ("BOOLEAN", "DOUBLE", "FLOAT", "DATE", "TIMESTAMP", "DECIMAL", "INTEGER", "SMALLINT", "TINYINT", "UINTEGER", "INTERVAL")  # no identifier is one
-
-
-@dataclass(frozen=True)
-class Needles:
-    """What is looked for. texts: identifiers, hashes and ids, each a whole word where it stands; numbers: keys of 64 bits and more."""
-
-    texts: frozenset[str]
-    numbers: frozenset[int] = frozenset()
-
-    @property
-    def words(self) -> frozenset[str]:
-        """Both, as they stand in a text."""
-        return self.texts | {str(number) for number in self.numbers}
 
 
 @dataclass
@@ -61,64 +48,79 @@ class ScanReport:
             self.found[where] = self.found.get(where, 0) + count
 
 
-def scan(home: Home, needles: Needles, *, besides: Iterable[Path] = (), progress: Callable[[str], None] | None = None) -> ScanReport:
+def scan(
+    home: Home, needles: Needles, *, besides: Iterable[Path] = (), made_of_events: Iterable[Path] = (), progress: Callable[[str], None] | None = None
+) -> ScanReport:
     """Looks for the needles everywhere under the home. besides: files that are left out, because they hold the needles themselves.
 
-    Nobody else may be writing. Files that go while it looks are passed over.
+    made_of_events: files and folders in which ids stand with their namespace. One without it is there only what a record of somebody else says, such as a
+    link that the person shared, and is not looked for. Nobody else may be writing. Files that go while it looks are passed over.
     """
-    report, left_out = ScanReport(), set(besides)
-    searched = _Bytes(needles.words)
+    report, left_out, made = ScanReport(), set(besides), tuple(made_of_events)
     with connect() as connection:
-        connection.execute("create table needles (text varchar primary key)")
-        connection.execute("insert into needles select unnest(?::varchar[])", [sorted(needles.words)])
+        connection.execute("create table numbers as select unnest(?::varchar[]) as number", [[str(number) for number in sorted(needles.numbers)]])
+        everywhere = _Search(connection, needles, "needles")
+        of_events = _Search(connection, needles.with_namespace, "needles_with_namespace")
         for path in sorted(home.root.rglob("*")):
             if path in left_out or path.is_symlink() or not path.is_file():
                 continue
             where = str(path.relative_to(home.root))
             if progress:
                 progress(f"scan: {where}")
+            search = of_events if any(path.is_relative_to(one) for one in made) else everywhere
             report.files += 1
             report.bytes += path.stat().st_size
             for inside, handle in _opened(path):
                 with handle:
-                    report.add(f"{where}{inside}", searched.count(handle))
-            for column, count in _columns(connection, path, needles.words):
+                    report.add(f"{where}{inside}", search.bytes.count(handle))
+            for column, count in _columns(search, path):
                 report.columns += 1
                 report.add(f"{where}: {column}", count)
     return report
 
 
-class _Bytes:
-    """Finds many texts at once: the first eight bytes of each are looked for as one number, at every offset; what is found so is then compared whole."""
+class _Search:
+    """Needles, ready to be looked for: in bytes, and by the engine, which knows their words from a table."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self.encoded = sorted({text.encode() for text in texts if len(text.encode()) >= LEAST_BYTES})
-        self.longest = max((len(text) for text in self.encoded), default=0)
-        self.by_start: dict[bytes, list[bytes]] = {}
-        for text in self.encoded:
-            self.by_start.setdefault(text[:LEAST_BYTES], []).append(text)
-        self.starts = np.sort(np.array([int.from_bytes(start, "little") for start in self.by_start], dtype=np.uint64))
+    def __init__(self, connection: Connection, needles: Needles, table: str) -> None:
+        self.connection, self.needles, self.table, self.bytes = connection, needles, table, _Bytes(needles.all)
+        keyed = [(key, needle.text) for key, sharing in needles.by_key.items() for needle in sharing]
+        columns = [[key for key, _ in keyed], [text for _, text in keyed]]
+        connection.execute(f"create table {table} as select unnest(?::varchar[]) as key, unnest(?::varchar[]) as text", columns)
+
+
+class _Bytes:
+    """Finds many texts at once: eight bytes of each are looked for as one number, at every offset; where they stand, the text is compared whole."""
+
+    def __init__(self, needles: Iterable[Needle]) -> None:
+        sought = [needle for needle in needles if len(needle.encoded) > _WINDOW]
+        self.longest = max((len(needle.encoded) for needle in sought), default=0)
+        self.by_window: dict[bytes, list[tuple[int, Needle]]] = {}
+        for needle, at in zip(sought, _windows(sought), strict=True):
+            self.by_window.setdefault(needle.encoded[at : at + _WINDOW], []).append((at, needle))
+        self.windows = np.sort(np.array([int.from_bytes(window, "little") for window in self.by_window], dtype=np.uint64))
         # Most offsets are told by their two bytes in the middle alone.
         self.plausible = np.zeros(1 << 16, dtype=np.bool_)
-        self.plausible[(self.starts >> np.uint64(24)).astype(np.uint16)] = True
+        self.plausible[(self.windows >> np.uint64(24)).astype(np.uint16)] = True
 
     def count(self, handle: IO[bytes]) -> int:
-        if not self.encoded:
+        if not self.by_window:
             return 0
-        found, tail = 0, b""
+        found, data, begin = 0, b"", 0
         while chunk := handle.read(_CHUNK):
-            data = tail + chunk
-            # What begins in the last bytes of this chunk is counted with the next one, which sees it whole.
-            begin = max(len(data) - self.longest + 1, 0)
-            found += self._count(data, begin)
-            tail = data[begin:]
-        return found + self._count(tail, len(tail))
+            data += chunk
+            # What begins in the last bytes of this chunk is counted with the next one, which sees it whole, and what is beside it.
+            before = max(len(data) - self.longest - AFTER + 1, begin)
+            found += self._count(data, begin, before)
+            kept = max(before - 1, 0)
+            data, begin = data[kept:], before - kept
+        return found + self._count(data, begin, len(data))
 
-    def _count(self, data: bytes, before: int) -> int:
-        """How many texts begin in front of this offset."""
+    def _count(self, data: bytes, begin: int, before: int) -> int:
+        """How many texts begin from one offset on and in front of another."""
         found = 0
-        for shift in range(LEAST_BYTES):
-            size = (len(data) - shift) // LEAST_BYTES
+        for shift in range(_WINDOW):
+            size = (len(data) - shift) // _WINDOW
             if size <= 0:
                 continue
             window = np.frombuffer(data, dtype="<u8", count=size, offset=shift)
@@ -126,12 +128,26 @@ class _Bytes:
             if not len(at):
                 continue
             picked = window[at]
-            place = np.minimum(np.searchsorted(self.starts, picked), len(self.starts) - 1)
-            for position in (at[self.starts[place] == picked] * LEAST_BYTES + shift).tolist():
-                start = data[position : position + LEAST_BYTES]
-                if position < before:
-                    found += sum(data.startswith(text, position) for text in self.by_start.get(start, ()))
+            place = np.minimum(np.searchsorted(self.windows, picked), len(self.windows) - 1)
+            for position in (at[self.windows[place] == picked] * _WINDOW + shift).tolist():
+                for offset, needle in self.by_window.get(data[position : position + _WINDOW], ()):
+                    start = position - offset
+                    found += begin <= start < before and data.startswith(needle.encoded, start) and needle.ends_fit(data, start)
         return found
+
+
+def _windows(needles: list[Needle]) -> list[int]:
+    """Where in each needle its eight bytes begin. Of what sources gave, many share a namespace or a host's name: taken are those that fewest share."""
+    shared = Counter(needle.encoded[at : at + _WINDOW] for needle in needles if needle.bounded for at in range(len(needle.encoded) - _WINDOW + 1))
+
+    def best(needle: Needle) -> int:
+        if not needle.bounded:
+            return 0
+        last = len(needle.encoded) - _WINDOW
+        own = min(len(needle.text.partition(":")[0].encode()) + 1 if ":" in needle.text else 0, last)
+        return min(range(last + 1), key=lambda at: (shared[needle.encoded[at : at + _WINDOW]], abs(at - own)))
+
+    return [best(needle) for needle in needles]
 
 
 def _opened(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -147,43 +163,47 @@ def _opened(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 yield f" ({member})", packed.open(member)
 
 
-def _columns(connection: Connection, path: Path, words: frozenset[str]) -> Iterator[tuple[str, int]]:
+def _columns(search: _Search, path: Path) -> Iterator[tuple[str, int]]:
     """(table.column, how many values hold a needle) of each column of a file that is a store of tables."""
     with open(path, "rb") as handle:
         head = handle.read(16)
+    connection = search.connection
     if head[:4] == b"PAR1":
-        yield from _relations(connection, {"": f"read_parquet({literal(path)}, hive_partitioning = false)"})
+        yield from _relations(search, {"": f"read_parquet({literal(path)}, hive_partitioning = false)"})
     elif head[8:12] == b"DUCK":
         connection.execute(f"attach {literal(path)} as looked_at (read_only)")
         try:
             named = rows(connection, "select schema_name, table_name from duckdb_tables() where database_name = 'looked_at' order by all")
-            yield from _relations(connection, {f"{schema}.{table}": f"looked_at.{name(str(schema))}.{name(str(table))}" for schema, table in named})
+            relations = {f"{schema}.{table}": f"looked_at.{name(str(schema))}.{name(str(table))}" for schema, table in named}
+            yield from _relations(search, relations)
         finally:
             connection.execute("detach looked_at")
     elif head == b"SQLite format 3\0":
-        yield from _sqlite(path, words)
+        yield from _sqlite(path, search.needles)
 
 
-def _relations(connection: Connection, relations: dict[str, str]) -> Iterator[tuple[str, int]]:
+def _relations(search: _Search, relations: dict[str, str]) -> Iterator[tuple[str, int]]:
     for table, relation in relations.items():
-        for column, kind, *_ in rows(connection, f"describe select * from {relation}"):
-            yield f"{table}.{column}".lstrip("."), _in_column(connection, relation, name(str(column)), str(kind))
+        for column, kind, *_ in rows(search.connection, f"describe select * from {relation}"):
+            yield f"{table}.{column}".lstrip("."), _in_column(search, relation, name(str(column)), str(kind))
 
 
-def _in_column(connection: Connection, relation: str, column: str, kind: str) -> int:
+def _in_column(search: _Search, relation: str, column: str, kind: str) -> int:
     if kind in _NUMBERS:
-        picked = f"select try_cast(text as {kind}) from needles where try_cast(text as {kind}) is not null"
-        found = rows(connection, f"select count(*) from {relation} where {column} in ({picked})")
-    elif kind.startswith(_PLAIN) and "[" not in kind:
+        picked = f"select try_cast(number as {kind}) from numbers where try_cast(number as {kind}) is not null"
+        return int(str(rows(search.connection, f"select count(*) from {relation} where {column} in ({picked})")[0][0]))
+    if kind.startswith(_PLAIN) and "[" not in kind:
         return 0
-    else:
-        text = f"try(decode({column}))" if kind == "BLOB" else f"{column}::varchar"
-        words = f"unnest(list_append(regexp_extract_all({text}, '{_WORD}'), {text}))"
-        found = rows(connection, f"select count(*) from (select {words} as word from {relation} where {column} is not null) where word in (from needles)")
-    return int(str(found[0][0]))
+    text = f"try(decode({column}))" if kind == "BLOB" else f"{column}::varchar"
+    words = f"unnest(list_concat(regexp_extract_all(value, '{WORD}'), regexp_extract_all(value, '{RUN}')))"
+    # The engine finds by words, in one pass whatever the number of needles; what it finds is then looked at as bytes are.
+    found = rows(search.connection, f"""
+        select value, count(*) from (select value, {words} as word from (select {text} as value from {relation} where {column} is not null)) w
+        join {search.table} n on n.key = w.word where contains(value, n.text) group by value""")  # fmt: skip
+    return sum(int(str(count)) for value, count in found if search.needles.are_in(str(value)))
 
 
-def _sqlite(path: Path, texts: frozenset[str]) -> Iterator[tuple[str, int]]:
+def _sqlite(path: Path, needles: Needles) -> Iterator[tuple[str, int]]:
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         for (table,) in database.execute("select name from sqlite_master where type = 'table' order by name").fetchall():
@@ -192,31 +212,33 @@ def _sqlite(path: Path, texts: frozenset[str]) -> Iterator[tuple[str, int]]:
             counts = dict.fromkeys(columns, 0)
             for values in cursor:
                 for column, value in zip(columns, values, strict=True):
-                    text = _text(value)
-                    counts[column] += bool(text in texts or not texts.isdisjoint(_WORDS.findall(text)))
+                    counts[column] += needles.are_in(_text(value))
             yield from ((f"{table}.{column}", count) for column, count in counts.items())
     finally:
         database.close()
 
 
-def scrub_stores(folder: Path, needles: Needles) -> int:
+def scrub_stores(folder: Path, needles: Needles, *, told: Callable[[Path, int], object] = lambda _, __: None) -> int:
     """Deletes from the SQLite stores under a folder the rows that hold a needle, and overwrites the files' free space; how many rows went.
 
-    For stores of logs, in which no row needs another. Raises sqlite3.OperationalError where a store is in use.
+    For stores of logs, in which no row needs another. told: is given each store with how many rows are about to go from it, all at once or none. Raises
+    sqlite3.OperationalError where a store is in use.
     """
     scrubbed = 0
     for path in sorted(folder.rglob("*.db")) if folder.exists() else []:
         database = sqlite3.connect(path, timeout=30, isolation_level=None)
         try:
             database.execute("pragma secure_delete = on")
-            gone = 0
+            database.execute("begin immediate")
+            held: dict[str, list[int]] = {}
             for (table,) in database.execute("select name from sqlite_master where type = 'table' order by name").fetchall():
-                held = [
-                    row for row, *values in database.execute(f'select rowid, * from "{table}"')
-                    if any(not needles.words.isdisjoint(_WORDS.findall(_text(value))) for value in values)
-                ]  # fmt: skip
-                database.executemany(f'delete from "{table}" where rowid = ?', [(row,) for row in held])
-                gone += len(held)
+                found = database.execute(f'select rowid, * from "{table}"')
+                held[table] = [row for row, *values in found if any(needles.are_in(_text(value)) for value in values)]
+            if gone := sum(map(len, held.values())):
+                told(path, gone)
+                for table, numbers in held.items():
+                    database.executemany(f'delete from "{table}" where rowid = ?', [(row,) for row in numbers])
+            database.execute("commit")
             if gone:
                 database.execute("vacuum")
             database.execute("pragma wal_checkpoint(truncate)")

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 
 from waymark.core.errors import StorageError
 from waymark.core.home import Home, write_once
+from waymark.core.warehouse import Connection, rows
 from waymark.privacy.hashing import hmac_sql
 from waymark.privacy.secret import Secret
 
 KEY = "_erasure"  # the name of its pads among a statement's parameters
+REQUESTS = "requests"  # the folder in which requests of erasure stand, beside the key
 
 
 def tombstone_sql(type_sql: str, value_sql: str) -> str:
@@ -29,22 +32,47 @@ def tombstone(key: Secret, kind: str, value: str) -> str:
 
 
 def erasure_key(home: Home) -> Secret:
-    """The home's key for tombstones, made at the first call (mode 600).
-
-    Raises StorageError where it cannot be kept or read: without the key no file can be taken in, because it might bring somebody back.
-    """
-    path = home.privacy / "erasure_key"
+    """The home's key for tombstones. Raises StorageError where it is gone or cannot be read: without it nobody who was erased can be kept out."""
+    path = _path(home)
     try:
-        if not path.exists():
-            home.privacy.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.chmod(home.privacy, 0o700)
-            write_once(path, secrets.token_hex(32) + "\n", mode=0o600)
         text = path.read_text(encoding="utf-8").strip()
         if len(text) == 64:
             return Secret(text.encode())
         reason = "it is not whole"
+    except FileNotFoundError:
+        reason = "it is gone"
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
     raise StorageError(
-        f"the key of the tombstones cannot be read ({reason})", where=str(path), remedy="Restore it from your backup, or run as the home's owner."
-    )
+        f"the key of the tombstones cannot be read ({reason})", where=str(path),
+        remedy="Restore the file from your backup, or run as the home's owner. Without it old files could bring erased persons back; where it is lost for "
+        "good, begin a fresh home (WAYMARK_HOME) with files that do not hold them.",
+    )  # fmt: skip
+
+
+def first_erasure_key(home: Home, *, buried: bool) -> Secret:
+    """The same, made (mode 600) where there never was one. buried: whether the home has tombstones.
+
+    Raises StorageError like `erasure_key`, also where there is none any more: tombstones or requests tell that there was one.
+    """
+    path = _path(home)
+    if not path.exists() and not buried and not any((home.privacy / REQUESTS).glob("e_*.json")):
+        try:
+            home.privacy.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.chmod(home.privacy, 0o700)
+            write_once(path, secrets.token_hex(32) + "\n", mode=0o600)
+        except OSError as error:
+            raise StorageError(
+                f"the key of the tombstones cannot be kept ({error.strerror})", where=str(path), remedy="Free space, or run as the home's owner."
+            ) from error
+    return erasure_key(home)
+
+
+def has_tombstones(connection: Connection) -> bool:
+    """Whether somebody was erased from the home whose warehouse this is."""
+    there = rows(connection, "select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'tombstones'")
+    return bool(there and rows(connection, "select 1 from raw.tombstones limit 1"))
+
+
+def _path(home: Home) -> Path:
+    return home.privacy / "erasure_key"

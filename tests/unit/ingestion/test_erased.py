@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.unit.ingestion.conftest import CSV_MAPPING, SECRET, MakeSource, Source
+from waymark.core.errors import StorageError
 from waymark.ingestion import load_mapping
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import Copy, LandingCopies, erase_from_lake
 from waymark.ingestion.quarantine import erase_quarantined, quarantine_replay, quarantined_of
 from waymark.privacy import identifier_message
-from waymark.privacy.tombstones import erasure_key, tombstone
+from waymark.privacy.tombstones import first_erasure_key, tombstone
 
 HEADER = "id,at,what,visitor,login,url,referrer,order,amount,details,note,mail,tel"
 LANDING = "{landing}/*"
@@ -35,7 +36,7 @@ def hashed(kind: str, text: str) -> str:
 
 
 def bury(source: Source, identifiers: Iterable[tuple[str, str]], until: str = "2026-11-01 00:00:00") -> Erased:
-    key = erasure_key(source.home)
+    key = first_erasure_key(source.home, buried=False)
     for kind, value in identifiers:
         source.connection.execute("insert into raw.tombstones values (?, ?, ?::timestamp, 'e_1')", [tombstone(key, kind, value), kind, until])
     erased = Erased.open(source.connection, source.home, SECRET)
@@ -68,6 +69,16 @@ def test_a_file_that_comes_again_brings_nobody_back(source: Source) -> None:
     assert refused == [(number, "erased", "") for number in (1, 2, 3, 4)]
     assert quarantine_replay(source.project, "shop", source.connection, SECRET).rows_tried == 0
     source.assert_conserved()
+
+
+def test_without_the_key_of_the_tombstones_nothing_is_taken_in(source: Source) -> None:
+    bury(source, ANNS)
+    (source.home.privacy / "erasure_key").unlink()
+    with pytest.raises(StorageError, match="gone"):
+        put(source, "a.csv", [line(1, mail=ANN)])
+    with pytest.raises(StorageError, match="gone"):
+        Erased.looking_for(source.connection, source.home, SECRET, ANNS)
+    assert kept(source) == [] and not (source.home.privacy / "erasure_key").exists()
 
 
 def test_who_comes_back_after_the_erasure_is_a_new_person(source: Source) -> None:

@@ -1,0 +1,78 @@
+"""What persons who are to be erased left behind, beside their events: by which a scan looks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+
+from waymark.core.digest import file_digest
+from waymark.core.home import Home
+from waymark.core.warehouse import Connection, rows
+from waymark.privacy.needles import Needles
+from waymark.privacy.requests import Working
+
+_IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_conversions": "conversion_id"}
+
+
+def needles_of(working: Working) -> Needles:
+    return Needles(frozenset(working.made), frozenset(working.texts), frozenset(working.numbers))
+
+
+def of_others(connection: Connection, identifiers: Collection[tuple[str, str]], own: Collection[str]) -> set[str]:
+    """Which of these ids, each of its own source, somebody else has in another source. identifiers: all (type, value) that are the persons'."""
+    if not _has(connection, "nodes"):
+        return set()
+    found = rows(connection, """
+        select n.identifier_type, n.identifier_value, o.own from (select unnest($own::varchar[]) as own) o
+        join identity.nodes n on o.own = substr(n.identifier_value, strpos(n.identifier_value, ':') + 1)
+        where n.identifier_type in ('anonymous_id', 'user_id')
+    """, {"own": sorted(own)})  # fmt: skip
+    return {str(text) for kind, value, text in found if (kind, value) not in identifiers}
+
+
+def with_older(connection: Connection, customers: Collection[str]) -> set[str]:
+    """These customer ids, and those that the log of what happened to customers leads to from them and that are nobody's today: the identifiers that they were
+    made from may have left the lake."""
+    known = set(customers)
+    while all(_has(connection, table) for table in ("restatements", "memberships", "nodes")):
+        found = rows(connection, """
+            with theirs as (select unnest($customers::varchar[]) as customer_id)
+            select unnest([customer_before, customer_after]) as customer_id from identity.restatements
+            where customer_before in (select customer_id from theirs) or customer_after in (select customer_id from theirs)
+            except select customer_id from theirs
+            except select customer_id from identity.memberships
+            except select node_customer_id from identity.nodes
+        """, {"customers": sorted(known)})  # fmt: skip
+        more = {str(customer) for (customer,) in found if customer}
+        if not more:
+            break
+        known |= more
+    return known
+
+
+def ids_in_marts(connection: Connection, customers: Collection[str]) -> set[str]:
+    """Ids of what the marts hold of these customers."""
+    there = {str(table) for (table,) in rows(connection, "select table_name from information_schema.tables where table_schema = 'marts'")}
+    told = " union all ".join(
+        f"select {column} as id from marts.{table} where list_contains($customers, customer_id)" for table, column in _IDS.items() if table in there
+    )
+    return {str(found) for (found,) in rows(connection, told, {"customers": list(customers)}) if found} if told else set()
+
+
+def landed_since(home: Home, instant: str, digests: Collection[str]) -> list[Path]:
+    """Files that came into the landing folder, or were written there by somebody else, after an instant (UTC, as text; "": none counts). digests: of files that
+    Waymark wrote there itself.
+
+    Nothing has taken them in. What of them is from before the erasure the next run refuses, and who comes back with the rest is a new person.
+    """
+    found = []
+    for path in sorted(home.landing.rglob("*")) if instant else []:
+        changed = datetime.fromtimestamp(path.lstat().st_ctime, UTC).replace(tzinfo=None)
+        if changed > datetime.fromisoformat(instant) and path.is_file() and file_digest(path) not in digests:
+            found.append(path)
+    return found
+
+
+def _has(connection: Connection, table: str) -> bool:
+    return bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'identity' and table_name = ?", [table]))
