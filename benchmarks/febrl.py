@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from time import monotonic
 
@@ -205,12 +206,16 @@ def _levels(connection: Connection, pairs: str, parts: list[Part], *, clear: boo
         columns = [f"{part.name}_{form}" for part in parts for form in ("exact", "phonetic", "prefix", "text")]
         both = ", ".join(f"{side}.{column} as {column}_{side}" for side in "lr" for column in columns)
         wide = "(select * from temp.wide_records join temp.texts using (node_id))"
-        likeness = {
-            part.name: f"1 - damerau_levenshtein({part.name}_text_l, {part.name}_text_r) / greatest(length({part.name}_text_l), length({part.name}_text_r))"
-            for part in parts
-        }
+
+        def by_texts(level: str) -> str:
+            for one, other in product([part.name for part in parts], repeat=2):  # of parts in each other's place, too
+                left, right = f"{one}_text_l", f"{other}_text_r"
+                likeness = f"(1 - damerau_levenshtein({left}, {right}) / greatest(length({left}), length({right})))"
+                level = level.replace(overlap_sql(one, other), likeness)
+            return level
+
         told_levels = ", ".join(
-            f"{comparison.level_sql().replace(overlap_sql(name), f'({likeness[name]})')} as level_{name},"
+            f"{by_texts(comparison.level_sql())} as level_{name},"
             f" case when {name}_exact_l = {name}_exact_r then {name}_exact_l end as {name}_held_l"
             for comparison in comparisons_of(parts)
             for name in [comparison.part.name]
