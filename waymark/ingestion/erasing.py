@@ -11,33 +11,35 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from collections.abc import Mapping as MappingOf
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from waymark.core import gzipped
 from waymark.core.clock import wall_now
 from waymark.core.digest import file_digest
-from waymark.core.errors import FileRefusedError
+from waymark.core.errors import FileRefusedError, StorageError
 from waymark.core.home import Home, rename_durably, sync_folder
 from waymark.core.quoting import literal, name
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.canonical import Canonical
-from waymark.ingestion.engine import is_engine_error
+from waymark.ingestion.engine import refusing_engine_errors
 from waymark.ingestion.erased import HITS, NOBODY, RULE, Erased, before_erasure
 from waymark.ingestion.extraction import RECORD, check_expressions
 from waymark.ingestion.files import known_files, save_known, source_files, stamp
 from waymark.ingestion.group import PARSED, RECORDS, Group
 from waymark.ingestion.lake import scratch_folder
 from waymark.ingestion.mapping import Mapping
-from waymark.ingestion.readers import GZIP_MAGIC, Opened, drop_read, open_file
+from waymark.ingestion.readers import Opened, drop_read, open_file
 from waymark.ingestion.removal import Leaving, Removal, Remover
 from waymark.ingestion.report import FileOutcome
 from waymark.ingestion.salvage import copy_without
 from waymark.ingestion.tables import lake_sql
+from waymark.ingestion.unread import UnreadTexts
 
 GOING = "_wm_going"
-_LINES = 100_000
 _LEVEL = 6
 
 
@@ -45,7 +47,8 @@ _LEVEL = 6
 class Copy:
     """What became of a file. new_digest: "" where it was removed whole, and old_digest where it is outside of the home and stays as it is.
 
-    struck: records that left it, or that its owner is to remove; 0 where no mapping can read it.
+    struck: records that left it, or that its owner is to remove; 0 where no mapping can read it. is_read: False for a file that nobody can read to its end
+    and whose readable part mentions none of the persons: it stays as it is, its owner's to look at.
     """
 
     source: str
@@ -53,6 +56,7 @@ class Copy:
     struck: int
     old_digest: str
     new_digest: str
+    is_read: bool = True
 
 
 def going_sql(connection: Connection, source: str, erased: Erased, words: Collection[str] = ()) -> str:
@@ -142,15 +146,16 @@ class LandingCopies:
     def erase(self, *, told: Callable[[str], None], about: Callable[[Copy], None]) -> Iterator[Copy]:
         """Strikes the records of erased persons, and those that mention one, from the home's files; of files outside only says how many they are.
 
-        A file that no mapping can read is removed whole where it mentions one of them. told: is given the name of each file; about: what is about to happen
-        to one of the home's (its new_digest is not known yet). Yields what changed, each after it is durable and the ingestion log knows the new digest.
+        A file that no mapping can read is removed whole where it mentions one of them, as far as it can be read at all. told: is given the name of each file;
+        about: what is about to happen to one of the home's (its new_digest is not known yet). Yields what changed, each after it is durable and the ingestion
+        log knows the new digest, and what is only told of.
         """
         self.about = about
         yield from self._changed(is_told=False, told=told)
 
     def naming(self) -> list[Copy]:
         """The files that name or mention the persons, with how many records do (0: of a file that no mapping can read). Changes nothing."""
-        return list(self._changed(is_told=True, told=lambda _: None))
+        return [copy for copy in self._changed(is_told=True, told=lambda _: None) if copy.is_read]
 
     def _changed(self, *, is_told: bool, told: Callable[[str], None]) -> Iterator[Copy]:
         """is_told: files of the home are only told of, like those outside."""
@@ -164,8 +169,8 @@ class LandingCopies:
                     if path.is_file() and (copy := self._one(source, mapping, path, is_ours=is_ours)):
                         yield copy
             for path in sorted(home.landing.rglob("*")) if home.landing.exists() else []:
-                if path.is_file() and path not in seen and self._mentions(path, list(self.mappings.values())):
-                    yield Copy("", str(path), 0, file_digest(path), file_digest(path)) if is_told else self._removed("", path)
+                if path.is_file() and path not in seen and (copy := self._unread("", path, list(self.mappings.values()), is_ours=not is_told)):
+                    yield copy
         finally:
             for table in (PARSED, RECORDS):
                 self.connection.execute(f"drop table if exists {table}")
@@ -177,10 +182,7 @@ class LandingCopies:
             opened = open_file(self.connection, mapping, path, scratch_folder(self.project.home))
             struck, total = self._struck(mapping, opened)
         except FileRefusedError:
-            if not self._mentions(path, [mapping]):
-                return None
-            digest = file_digest(path)
-            return self._removed(source, path) if is_ours else Copy(source, str(path), 0, digest, digest)
+            return self._unread(source, path, [mapping], is_ours=is_ours)
         if not struck:
             return None
         if is_ours and len(struck) == total:
@@ -197,7 +199,12 @@ class LandingCopies:
     def _struck(self, mapping: Mapping, opened: Opened) -> tuple[frozenset[int], int]:
         """The numbers of a file's records that go, and how many it has. Leaves the records in `_wm_records` where the file is no text."""
         connection, erased, struck = self.connection, self.erased, set[int]()
-        try:
+
+        def refusal(said: str) -> FileRefusedError:
+            return FileRefusedError(f"the mapping cannot read it: {said}", where=str(opened.file), remedy="Mend the mapping.")
+
+        # What is refused here may be removed whole, with everybody's records: so no error that could be the machine's counts.
+        with refusing_engine_errors(str(self.project.home.root), refusal, certain=True), _forgetting(erased):
             absent = check_expressions(connection, mapping, opened.shape, opened.file.name)
             canonical = Canonical(mapping, opened.shape, self.project.settings, opened.file.name, absent)
             group = Group(connection, self.project, erased.secret, mapping, opened.shape, erased=erased)
@@ -210,12 +217,6 @@ class LandingCopies:
                 struck |= self._numbers(f"select _wm_row from ({erased.mentioning(readable, [mapping], ids=False)})")
             unreadable = f"select _wm_file, _wm_row, _wm_raw as text from {RECORDS} where _wm_rule is not null"
             struck |= self._numbers(f"select _wm_row from ({erased.mentioning(unreadable, [mapping], ids=True)})")
-        except Exception as error:
-            if not is_engine_error(error):
-                raise
-            raise FileRefusedError("the mapping cannot read it", where=str(opened.file), remedy="Mend the mapping.") from error
-        finally:
-            erased.forget()
         group.clean.forget()
         return frozenset(struck), outcome.rows_read
 
@@ -233,25 +234,25 @@ class LandingCopies:
             kept = rows(self.connection, f"select {name(RECORD)} from {RECORDS} where _wm_row not in ({', '.join(map(str, sorted(struck)))}) order by _wm_row")
             yield ("[" + ",\n".join(str(record) for (record,) in kept) + "]\n").encode()
 
-    def _mentions(self, path: Path, mappings: list[Mapping]) -> bool:
-        """Whether a file that no mapping reads mentions an erased person."""
+    def _unread(self, source: str, path: Path, mappings: list[Mapping], *, is_ours: bool) -> Copy | None:
+        """What becomes of a file that no mapping reads; None: it could be read, and mentions nobody."""
+        texts = UnreadTexts(path)
+        with _reading(path), _forgetting(self.erased):
+            is_hit = any(self._mention(lines, mappings) for lines in texts)
+            digest = file_digest(path) if is_hit or not texts.is_whole else ""
+        if not digest:
+            return None
+        return self._removed(source, path) if is_hit and is_ours else Copy(source, str(path), 0, digest, digest, is_read=is_hit)
+
+    def _mention(self, lines: list[str], mappings: list[Mapping]) -> bool:
         import pyarrow as pa
 
-        opener = gzip.open if _is_gzip(path) else open
+        self.connection.register("_wm_lines", pa.table({"text": pa.array(lines, pa.string())}))
         try:
-            with opener(path, "rb") as handle:
-                while lines := handle.readlines(_LINES * 100):
-                    table = pa.table({"text": [line.decode("utf-8", "replace") for line in lines]})
-                    self.connection.register("_wm_lines", table)
-                    texts = "select 1 as _wm_file, 1::bigint as _wm_row, text from _wm_lines"
-                    if self._numbers(f"select _wm_row from ({self.erased.mentioning(texts, mappings, ids=True)})"):
-                        return True
-        except (EOFError, gzip.BadGzipFile):
-            return True  # nobody can tell what is in it
+            texts = "select 1 as _wm_file, 1::bigint as _wm_row, text from _wm_lines"
+            return bool(self._numbers(f"select _wm_row from ({self.erased.mentioning(texts, mappings, ids=True)})"))
         finally:
             self.connection.unregister("_wm_lines")
-            self.erased.forget()
-        return False
 
     def _removed(self, source: str, path: Path) -> Copy:
         digest = file_digest(path)
@@ -278,9 +279,27 @@ class LandingCopies:
                 save_known(home, source, {**left, str(path): (size, mtime_ns)} if new else left)
 
 
+@contextmanager
+def _forgetting(erased: Erased) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        erased.forget()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tells that a file cannot be read, which must not pass for one that mentions nobody."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "Grant read permission, or mend its disk; then try again, an erasure with: waymark privacy erase --continue"
+        raise StorageError(f"the file cannot be read ({error.strerror or error})", where=str(path), remedy=remedy) from error
+
+
 def _is_gzip(path: Path) -> bool:
     with open(path, "rb") as handle:
-        return handle.read(2) == GZIP_MAGIC
+        return handle.read(2) == gzipped.MAGIC
 
 
 def _write(path: Path, chunks: Iterator[bytes], *, compressed: bool) -> None:

@@ -15,21 +15,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from waymark.core import gzipped
 from waymark.core.errors import FileRefusedError
 from waymark.core.quoting import literal, name
-from waymark.core.warehouse import Connection, connect, first_line, rows, storage_problem
+from waymark.core.warehouse import Connection, connect, rows, storage_problem
 from waymark.ingestion.clean import Clean
-from waymark.ingestion.engine import is_engine_error
+from waymark.ingestion.engine import refusing_engine_errors
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.mapping import Mapping
 from waymark.ingestion.salvage import Split, salvage_csv, salvage_lines, split_record
-from waymark.privacy import redact_text
 
 READ = "_wm_read"
 _CHUNK = 1 << 20
 _HEADER_LIMIT = 1 << 20
 _LONGEST_LINE = 1 << 26
-GZIP_MAGIC = b"\x1f\x8b"
 NO_VERDICT = "cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_raw, cast(NULL as blob) as _wm_bytes"
 
 
@@ -131,7 +130,7 @@ def _plain(mapping: Mapping, path: Path, scratch: Path, where: str) -> Plain:
         raise FileRefusedError(
             f"this is a Parquet file, and the mapping says {mapping.format}", where=where, remedy=f"Set format: parquet in {mapping.path.name}."
         )
-    compressed = head[:2] == GZIP_MAGIC
+    compressed = head[:2] == gzipped.MAGIC
     if path.suffix == ".gz" and not compressed:
         raise FileRefusedError("the name ends in .gz, but the content is not gzip", where=where, remedy="Compress it again, or rename it.")
     target, is_empty = path, True
@@ -201,14 +200,12 @@ def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
     if start != "[":
         raise FileRefusedError("the document is not a JSON array", where=where, remedy=remedy)
     source = f"read_json_objects({literal(_exact(plain.path))}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
-    try:
+
+    def refusal(said: str) -> FileRefusedError:
+        return FileRefusedError(f"the JSON document is broken: {said}", where=where, remedy=remedy)
+
+    with refusing_engine_errors("the scratch folder", refusal):
         connection.execute(f"create or replace temp table {READ}_raw as select cast(json as varchar) as {RECORD} from {source}").fetchall()
-    except Exception as error:
-        if not is_engine_error(error):
-            raise
-        if problem := storage_problem(error, "the scratch folder"):
-            raise problem from error
-        raise FileRefusedError(f"the JSON document is broken: {redact_text(first_line(error))[:200]}", where=where, remedy=remedy) from error
     # In a table just made, rowid counts the rows in the order of the file.
     connection.execute(f"create temp view {READ} as select rowid + 1 as _wm_row, {NO_VERDICT}, {RECORD} from {READ}_raw")
     return Shape((RECORD,), is_json=True)
@@ -221,21 +218,17 @@ def _load_parquet(connection: Connection, path: Path, where: str, scratch: Path)
         raise FileRefusedError("this is not a Parquet file", where=where, remedy="Set the format in the mapping to what the file is, or export it again.")
     source, clean = f"read_parquet({literal(_exact(path))}, hive_partitioning = false, file_row_number = true)", scratch / "clean.parquet"
     nested = ("STRUCT", "MAP", "UNION", "LIST")
-    try:
-        # A damaged Parquet file can bring down the whole DuckDB instance that reads it: so one that holds nothing reads it first.
-        with connect(scratch=scratch) as isolated:
-            described = [(str(column), str(kind)) for column, kind, *_ in rows(isolated, f"describe select * exclude (file_row_number) from {source}")]
-            as_json = {column for column, kind in described if kind.startswith(nested) or kind.endswith("]")}
-            texts = [f"cast({f'to_json({name(column)})' if column in as_json else name(column)} as varchar) as {name(column)}" for column, _ in described]
-            copied = f"select file_row_number + 1 as _wm_row, {', '.join(texts)} from {source}"
-            isolated.execute(f"copy ({copied}) to {literal(str(clean))} (format parquet)").fetchall()
-    except Exception as error:
-        if not is_engine_error(error):
-            raise
-        if problem := storage_problem(error, str(scratch)):
-            raise problem from error
-        what = f"the Parquet file is damaged: {redact_text(first_line(error))[:200]}"
-        raise FileRefusedError(what, where=where, remedy="Export it again; nothing of it was accepted.") from error
+
+    def refusal(said: str) -> FileRefusedError:
+        return FileRefusedError(f"the Parquet file is damaged: {said}", where=where, remedy="Export it again; nothing of it was accepted.")
+
+    # A damaged Parquet file can bring down the whole DuckDB instance that reads it: so one that holds nothing reads it first.
+    with refusing_engine_errors(str(scratch), refusal), connect(scratch=scratch) as isolated:
+        described = [(str(column), str(kind)) for column, kind, *_ in rows(isolated, f"describe select * exclude (file_row_number) from {source}")]
+        as_json = {column for column, kind in described if kind.startswith(nested) or kind.endswith("]")}
+        texts = [f"cast({f'to_json({name(column)})' if column in as_json else name(column)} as varchar) as {name(column)}" for column, _ in described]
+        copied = f"select file_row_number + 1 as _wm_row, {', '.join(texts)} from {source}"
+        isolated.execute(f"copy ({copied}) to {literal(str(clean))} (format parquet)").fetchall()
     columns = tuple(column for column, _ in described)
     picked = ", ".join(map(name, columns))
     connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {picked} from read_parquet({literal(str(clean))})").fetchall()

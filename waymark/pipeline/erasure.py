@@ -192,6 +192,7 @@ class _Erasure:
         """Files in the home's landing folder; each as soon as it is done."""
         copies: list[dict[str, object]] = self.found.setdefault("landing", [])  # type: ignore[assignment]
         outside: list[dict[str, object]] = []
+        unread: list[dict[str, object]] = []
         for file in self.working.word_files:
             (self.home.landing / OPERATOR_SOURCE / file).unlink(missing_ok=True)
         with self.run.open_warehouse() as connection:
@@ -200,10 +201,13 @@ class _Erasure:
                 self._keep(copies, outside, landed.finish(Copy(**begun)))  # type: ignore[arg-type]
             for copy in landed.erase(told=lambda file: tell(f"erase: landing: {file}"), about=self._begin):
                 self.found.pop("rewriting", None)
-                self._keep(copies, outside, copy)
-        self.found["outside"] = outside
+                if copy.is_read:
+                    self._keep(copies, outside, copy)
+                else:
+                    unread.append({"source": copy.source, "file": copy.file, "digest": copy.old_digest})
+        self.found["outside"], self.found["unread"] = outside, unread
         struck = sum(int(str(copy["struck"])) for copy in copies)
-        return f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them"
+        return f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them; {len(unread):,} nobody can read"
 
     def _begin(self, copy: Copy) -> None:
         self.found["rewriting"] = asdict(copy)

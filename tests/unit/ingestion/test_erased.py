@@ -11,8 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from duckdb import OperationalError
 
 from tests.unit.ingestion.conftest import CSV_MAPPING, SECRET, MakeSource, Source
+from waymark.core.errors import StorageError
+from waymark.core.warehouse import QueryError
 from waymark.ingestion import load_mapping
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import Copy, LandingCopies, erase_from_lake
@@ -248,3 +251,46 @@ def test_a_rewriting_that_a_kill_cut_short_is_finished(make_source: MakeSource) 
     assert finished and finished.new_digest and finished.struck == 1
     assert again.finish(Copy("shop", str(path), 1, finished.new_digest, "")) is None, "what has not changed yet is not begun"
     assert source.ingest().rows_read == 0
+
+
+@pytest.mark.parametrize(("said", "raised"), [("Out of Memory Error: failed to pin block", StorageError), ("IO Error: Input/output error", QueryError)])
+def test_an_engine_at_its_end_takes_nobodys_file(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch, said: str, raised: type[Exception]) -> None:
+    source = make_source(files=LANDING)
+    folder = source.home.landing / "shop"
+    folder.mkdir(parents=True)
+    path = folder / "a.csv"
+    path.write_text("\n".join([HEADER, line(1, mail=ANN), line(2, mail=BOB)]) + "\n")
+    source.ingest()
+    erased = bury(source, ANNS)
+
+    def fail(*_: object) -> int:
+        raise OperationalError(said)
+
+    monkeypatch.setattr(erased, "mark", fail)
+    with pytest.raises(raised):
+        landed(source, erased)
+    assert BOB in path.read_text()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered"])
+def test_a_damaged_file_goes_if_its_readable_part_mentions_her_and_is_told_of_if_not(make_source: MakeSource, damage: str) -> None:
+    source = make_source(files="{landing}/*.csv.gz")
+    folder = source.home.landing / "shop"
+    (folder / "old").mkdir(parents=True)
+
+    def damaged(text: str) -> bytes:
+        packed = gzip.compress(text.encode())
+        return packed[:-9] if damage == "truncated" else packed[:-8] + b"\0" * 8
+
+    rest = "".join(f"{line(number, mail=BOB)}\n" for number in range(10, 60))
+    files = {"hers.csv.gz": f"{HEADER}\n{line(1, mail=ANN)}\n{rest}", "his.csv.gz": f"{HEADER}\n{rest}"}
+    for file, text in files.items():
+        (folder / file).write_bytes(damaged(text))
+        (folder / "old" / file).write_bytes(damaged(text))
+    (folder / "whole.csv.gz").write_bytes(gzip.compress(f"{HEADER}\n{rest}".encode()) * 2 + b"\0" * 5)
+    erased = bury(source, ANNS)
+    copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, erased)
+    assert {Path(copy.file).name for copy in copies.naming()} == {"hers.csv.gz"}, "an export names no file that only cannot be read"
+    found = sorted((str(Path(copy.file).relative_to(folder)), copy.is_read, copy.new_digest == "") for copy in landed(source, erased))
+    assert found == [("hers.csv.gz", True, True), ("his.csv.gz", False, False), ("old/hers.csv.gz", True, True), ("old/his.csv.gz", False, False)]
+    assert sorted(path.name for path in folder.rglob("*.gz")) == ["his.csv.gz", "his.csv.gz", "whole.csv.gz"]
