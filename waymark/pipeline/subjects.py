@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from waymark.core.errors import WaymarkError
-from waymark.core.settings import Project
+from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.identifiers import find_identifier, keyed_identifier, require_ended_run
+from waymark.pipeline.operator_words import waiting_words
 from waymark.pipeline.steps import Run
 
 
@@ -37,12 +38,17 @@ def subjects_of(project: Project, named: Sequence[str], *, shared: bool = False)
     """The persons that these identifiers or customer ids name, each once. Hold the writer lock.
 
     An identifier that no event names is a person of its own: it may stand in files and refused rows. shared: so is one that too many share, with all the
-    events that name it; else it is refused, because they may be anybody's. Raises StorageError before the first run and after one that did not end,
-    WaymarkError where several are meant.
+    events that name it; else it is refused, because they may be anybody's. Raises StorageError before the first run, after one that did not end, and while
+    an operator's words wait for the next one; WaymarkError where several are meant.
     """
     run = require_ended_run(project)
     found: dict[tuple[tuple[str, str], ...], Subject] = {}
     with run.open_warehouse() as connection:
+        if waiting := waiting_words(project, connection):
+            raise StorageError(
+                f"{len(waiting)} words of an operator about who is whom wait for the next run, and may change whose an identifier is",
+                where=str(project.home.landing / OPERATOR_SOURCE), remedy="waymark run",
+            )  # fmt: skip
         for text in named:
             subject = _subject(connection, run, text, shared=shared)
             found.setdefault(subject.identifiers, subject)

@@ -1,0 +1,82 @@
+"""Who is meant by the identifiers that an export or an erasure names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from waymark.core.errors import StorageError
+from waymark.core.settings import OPERATOR_SOURCE, Project, load_project
+from waymark.core.warehouse import Connection, connect
+from waymark.identity import node_letters
+from waymark.pipeline import operator_words, subjects
+from waymark.pipeline.subjects import Subject, subjects_of
+from waymark.privacy import Secret, identifier_message
+
+SECRET = Secret(b"a secret for tests, long enough")
+MAIL = SECRET.hmac(identifier_message("email", "ann@example.org"))
+# (node, type, value, customer of now or None for one that too many share)
+NODES = [
+    (1, "anonymous_id", "web:one", "c_ann"), (2, "email", MAIL, "c_ann"), (3, "user_id", "shop:42", "c_ann"), (4, "anonymous_id", "web:kiosk", None),
+    (5, "user_id", "shop:77", "c_bob"), (6, "user_id", "erp:77", "c_carl"), (7, "anonymous_id", "web:two", "c_bob"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def warehouse() -> Iterator[Connection]:
+    with connect() as connection:
+        for schema in ("identity", "marts", "raw", "intermediate"):
+            connection.execute(f"create schema {schema}")
+        connection.execute("""
+            create table identity.nodes (node_id bigint, identifier_type varchar, identifier_value varchar, node_customer_id varchar);
+            create table identity.memberships (node_id bigint, customer_id varchar);
+            create table identity.edges (node_a bigint, node_b bigint);
+            insert into identity.edges values (1, 2), (2, 3), (3, 4), (4, 5), (5, 7);
+            create table marts.fct_events as
+            from (values ('web', 'c_ann'), ('web', 'c_ann'), ('shop', 'c_ann'), ('shop', 'c_bob'), ('shop', null)) t(source, customer_id);
+            create table intermediate.int_events_sessionized as
+            from (values ('e1', 'c_ann', [1, 2]), ('e2', 'c_bob', [5, 1]), ('e3', 'c_carl', [6, 3, 1]), ('e4', 'c_carl', [6]), ('e5', null, [1]))
+                t(event_id, customer_id, node_ids);
+            create table raw.waymark_operator_events (event_id varchar, event_type varchar, occurred_at timestamp, properties varchar)
+        """)
+        for node, kind, value, customer in NODES:
+            connection.execute("insert into identity.nodes values (?, ?, ?, ?)", [node, kind, value, f"c_{node:024x}"])
+            if customer:
+                connection.execute("insert into identity.memberships values (?, ?)", [node, customer])
+        yield connection
+
+
+@pytest.fixture
+def project(warehouse: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    (tmp_path / "waymark.yml").write_text("name: test\nsources: {shop: {mapping: shop.yml, files: ['*.csv']}}\n")
+    run = SimpleNamespace(secret=SECRET, open_warehouse=lambda: nullcontext(warehouse))
+    monkeypatch.setattr(subjects, "require_ended_run", lambda _: run)
+    return load_project(tmp_path)
+
+
+ANN = Subject(
+    "email:ann@example.org", (("anonymous_id", "web:one"), ("email", MAIL), ("user_id", "shop:42")),
+    tuple(sorted(["c_ann", *(f"c_{node:024x}" for node in (1, 2, 3))])), (1, 2, 3), {"shop": 1, "web": 2}, ("anonymous_id:web:kiosk",),
+)  # fmt: skip
+
+
+def test_all_that_is_joined_with_an_identifier_is_the_persons(project: Project) -> None:
+    assert subjects_of(project, ["email:ann@example.org"]) == [ANN]
+
+
+def test_nobody_is_told_apart_while_an_operators_word_waits(project: Project, warehouse: Connection) -> None:
+    folder = project.home.landing / OPERATOR_SOURCE
+    folder.mkdir(parents=True)
+    details = {"node_a": node_letters(1), "node_b": node_letters(2), "ordinal": 1}
+    word = {"word_id": "word-000001", "said": "identity_split_declared", "at": "2026-03-01T10:00:00Z", "details": details}
+    (folder / "000001.ndjson").write_text(json.dumps(word) + "\n")
+    with pytest.raises(StorageError, match=r"1 words of an operator .* wait for the next run"):
+        subjects_of(project, ["email:ann@example.org"])
+    event = [operator_words._event_id("word-000001"), "identity_split_declared", "2026-03-01 10:00:00", json.dumps(details)]
+    warehouse.execute("insert into raw.waymark_operator_events values (?, ?, ?, ?)", event)
+    assert subjects_of(project, ["email:ann@example.org"]) == [ANN], "a run has taken it in"
