@@ -20,7 +20,7 @@ from waymark.core.quoting import name
 from waymark.core.services import noted_services
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, outputs_of, rows
-from waymark.identity.linkage import has_estimation, remove_other_estimations
+from waymark.identity.linkage import NothingToEstimateError, has_estimation, remove_estimations, remove_other_estimations
 from waymark.identity.words import node_letters, read_words
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
@@ -281,13 +281,19 @@ class _Erasure:
         return f"snapshot {snapshot.snapshot_id}"
 
     def _estimate(self) -> None:
-        """An estimation of how alike records are, made from theirs too, is made again."""
+        """An estimation of how alike records are, made from theirs too, is made again; where too few are left for one, there is none any more."""
         from ml.registry import forget_trainings
 
         if self.working.compared and has_estimation(self.home):
             forget_trainings(self.home, EXPERIMENT, self.working.since)
-            self.found["estimation"] = estimate_links(self.run, tell).estimation.version
-            remove_other_estimations(self.home)
+            try:
+                self.found["estimation"] = estimate_links(self.run, tell).estimation.version
+            except NothingToEstimateError as error:
+                remove_estimations(self.home)
+                self.found["estimation_removed"] = error.what
+                notice(f"Nobody is linked by names and addresses any more, as no estimation can be made without them: {error.what}.")
+            else:
+                remove_other_estimations(self.home)
 
     def _train(self) -> None:
         """The champion that had learnt from them has a successor, which knew the same points; until then nobody is scored."""

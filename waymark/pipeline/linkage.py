@@ -54,7 +54,7 @@ def estimate_links(run: Run, progress: Callable[[str], None] | None = None) -> E
     """Estimates from the events of the last run, keeps the artifact as the one in force, and appends to the home's log of estimations. The next run links by
     it, whether or not it has new files.
 
-    Raises WaymarkError where nothing is compared, too little is known, or no run has been finished.
+    Raises NothingToEstimateError where nothing is compared or too little is known, WaymarkError where no run has been finished.
     """
     with run.open_warehouse() as connection:
         _require_events(connection)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,9 +18,11 @@ from waymark.core.warehouse import connect, rows
 from waymark.identity.linkage import Estimation, keep_estimation
 from waymark.identity.linkage.estimation import PartEstimate
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
+from waymark.pipeline.erasure import _Erasure
 from waymark.pipeline.linkage import compared_parts, estimate_links, update_links
 from waymark.pipeline.steps import Run
 from waymark.privacy import Secret
+from waymark.privacy.requests import Working, new_request
 
 MAPPING = """
 source: {source}
@@ -95,6 +99,30 @@ def test_mappings_that_compare_other_parts_than_the_estimation_are_refused(tmp_p
     other = Run(run.project, {"shop": load_mapping(mapping)}, run.secret, cast(Any, None), run.project.home.warehouse)
     with other.open_warehouse() as connection, pytest.raises(WaymarkError, match="other parts than the estimation"):
         update_links(other, connection)
+
+
+@pytest.mark.parametrize(("compares", "why"), [(True, "an estimation needs 200"), (False, "no mapping compares anything")])
+def test_an_erasure_after_which_nothing_can_be_estimated_removes_every_estimation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compares: bool, why: str
+) -> None:
+    run, _ = make_run(tmp_path, 5)
+    even = (0.125,) * 8
+    parts = tuple(PartEstimate(part, even, even, (), (), 0.01) for part in compared_parts(run.mappings))
+    for records in (5, 6):
+        keep_estimation(run.project.home, Estimation(parts, 0.001, (), 60, ((-30.0, -30.0), (30.0, 30.0)), run.secret.fingerprint, records, 7))
+    if not compares:
+        mapping = tmp_path / "shop.yml"
+        mapping.write_text(mapping.read_text().partition("compare:")[0])
+        run = Run(run.project, {"shop": load_mapping(mapping)}, run.secret, cast(Any, None), run.project.home.warehouse)
+    forgotten: list[tuple[object, ...]] = []
+    monkeypatch.setitem(sys.modules, "ml.registry", SimpleNamespace(forget_trainings=lambda *told: forgotten.append(told)))
+    erasure = _Erasure(run, new_request(1, "asked"), Working(compared=True, since="2026-01-01"))
+    erasure._estimate()
+    assert why in str(erasure.found["estimation_removed"]) and len(forgotten) == 1
+    assert [path.name for path in (run.project.home.root / "linkage").iterdir()] == []
+    with run.open_warehouse() as connection:
+        assert update_links(run, connection) is None, "and the rebuild goes on"
+    erasure._estimate()
 
 
 def test_two_sources_that_say_different_things_of_a_part_are_refused(tmp_path: Path) -> None:

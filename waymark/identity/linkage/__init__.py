@@ -1,13 +1,20 @@
 """Probabilistic links: who may be whom, by what people typed of themselves, compared under keyed hashes."""
 
 from waymark.identity.linkage.comparisons import Part
-from waymark.identity.linkage.estimation import Estimation, current_estimation, has_estimation, keep_estimation, remove_other_estimations
-from waymark.identity.linkage.estimator import EstimateReport, estimate
+from waymark.identity.linkage.estimation import (
+    Estimation,
+    current_estimation,
+    has_estimation,
+    keep_estimation,
+    remove_estimations,
+    remove_other_estimations,
+)
+from waymark.identity.linkage.estimator import EstimateReport, NothingToEstimateError, estimate
 from waymark.identity.linkage.links import LinkageReport, link_records
 from waymark.identity.linkage.records import facts_sql, records_sql
 from waymark.identity.linkage.splink_model import estimation_charts
 
 __all__ = [
-    "EstimateReport", "Estimation", "LinkageReport", "Part", "current_estimation", "estimate", "estimation_charts", "facts_sql", "has_estimation",
-    "keep_estimation", "link_records", "records_sql", "remove_other_estimations",
+    "EstimateReport", "Estimation", "LinkageReport", "NothingToEstimateError", "Part", "current_estimation", "estimate", "estimation_charts", "facts_sql",
+    "has_estimation", "keep_estimation", "link_records", "records_sql", "remove_estimations", "remove_other_estimations",
 ]  # fmt: skip
