@@ -210,7 +210,7 @@ class LandingCopies:
             group = Group(connection, self.project, erased.secret, mapping, opened.shape, erased=erased)
             outcome = FileOutcome(str(opened.file), "ingested", "", 0, 0, file_id=1)
             group.add(opened, outcome)
-            whole = f"concat_ws(' ', {', '.join(map(name, opened.shape.columns))})"
+            whole = f"concat_ws(chr(10), {', '.join(map(name, opened.shape.columns))})"
             for part in group.parse(canonical, group.clean_parts([outcome]), [outcome]):
                 struck |= self._numbers(f"select _wm_row from {PARSED} where broken = '{RULE}|'")
                 readable = f"select _wm_file, _wm_row, {whole} as text from {part} where _wm_rule is null"
@@ -236,7 +236,7 @@ class LandingCopies:
 
     def _unread(self, source: str, path: Path, mappings: list[Mapping], *, is_ours: bool) -> Copy | None:
         """What becomes of a file that no mapping reads; None: it could be read, and mentions nobody."""
-        texts = UnreadTexts(path)
+        texts = UnreadTexts(path, [mapping.encoding for mapping in mappings], scratch_folder(self.project.home))
         with _reading(path), _forgetting(self.erased):
             is_hit = any(self._mention(lines, mappings) for lines in texts)
             digest = file_digest(path) if is_hit or not texts.is_whole else ""

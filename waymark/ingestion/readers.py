@@ -183,7 +183,7 @@ def _csv_source(
 ) -> str:
     """read_csv in its strict mode: it either reads every record as the format says, or fails. new_line: as SQL text, where it is known."""
     typed = ", ".join(f"{literal(column)}: '{kind}'" for column, kind in columns.items())
-    listed = ", ".join(literal(_exact(file)) for file in files)
+    listed = ", ".join(literal(exact(file)) for file in files)
     return (
         f"read_csv([{listed}], columns = {{{typed}}}, auto_detect = false, header = {str(header).lower()}, delim = {literal(delimiter)},"
         f" quote = {literal(quote)}, escape = {literal(quote)}, strict_mode = true, null_padding = false, ignore_errors = false, compression = 'none',"
@@ -199,7 +199,7 @@ def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
         start = handle.read(_CHUNK).lstrip()[:1]
     if start != "[":
         raise FileRefusedError("the document is not a JSON array", where=where, remedy=remedy)
-    source = f"read_json_objects({literal(_exact(plain.path))}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
+    source = f"read_json_objects({literal(exact(plain.path))}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
 
     def refusal(said: str) -> FileRefusedError:
         return FileRefusedError(f"the JSON document is broken: {said}", where=where, remedy=remedy)
@@ -216,23 +216,28 @@ def _load_parquet(connection: Connection, path: Path, where: str, scratch: Path)
         head = handle.read(4)
     if head != b"PAR1":
         raise FileRefusedError("this is not a Parquet file", where=where, remedy="Set the format in the mapping to what the file is, or export it again.")
-    source, clean = f"read_parquet({literal(_exact(path))}, hive_partitioning = false, file_row_number = true)", scratch / "clean.parquet"
-    nested = ("STRUCT", "MAP", "UNION", "LIST")
+    source, clean = f"read_parquet({literal(exact(path))}, hive_partitioning = false, file_row_number = true)", scratch / "clean.parquet"
 
     def refusal(said: str) -> FileRefusedError:
         return FileRefusedError(f"the Parquet file is damaged: {said}", where=where, remedy="Export it again; nothing of it was accepted.")
 
     # A damaged Parquet file can bring down the whole DuckDB instance that reads it: so one that holds nothing reads it first.
     with refusing_engine_errors(str(scratch), refusal), connect(scratch=scratch) as isolated:
-        described = [(str(column), str(kind)) for column, kind, *_ in rows(isolated, f"describe select * exclude (file_row_number) from {source}")]
-        as_json = {column for column, kind in described if kind.startswith(nested) or kind.endswith("]")}
-        texts = [f"cast({f'to_json({name(column)})' if column in as_json else name(column)} as varchar) as {name(column)}" for column, _ in described]
-        copied = f"select file_row_number + 1 as _wm_row, {', '.join(texts)} from {source}"
+        texts = texts_sql(isolated, f"select * exclude (file_row_number) from {source}")
+        copied = f"select file_row_number + 1 as _wm_row, {', '.join(f'{text} as {name(column)}' for column, text in texts.items())} from {source}"
         isolated.execute(f"copy ({copied}) to {literal(str(clean))} (format parquet)").fetchall()
-    columns = tuple(column for column, _ in described)
+    columns = tuple(texts)
     picked = ", ".join(map(name, columns))
     connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {picked} from read_parquet({literal(str(clean))})").fetchall()
     return Shape(columns)
+
+
+def texts_sql(connection: Connection, relation: str) -> dict[str, str]:
+    """SQL of each column's value as text, by the column's name; of one that is nested, as JSON."""
+    nested = ("STRUCT", "MAP", "UNION", "LIST")
+    described = [(str(column), str(kind)) for column, kind, *_ in rows(connection, f"describe {relation}")]
+    as_json = {column for column, kind in described if kind.startswith(nested) or kind.endswith("]")}
+    return {column: f"cast({f'to_json({name(column)})' if column in as_json else name(column)} as varchar)" for column, _ in described}
 
 
 def drop_read(connection: Connection) -> None:
@@ -241,6 +246,6 @@ def drop_read(connection: Connection) -> None:
             connection.execute(f"drop {kind} {found}")
 
 
-def _exact(path: Path) -> str:
+def exact(path: Path) -> str:
     """The path with what DuckDB would take for a glob escaped."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))

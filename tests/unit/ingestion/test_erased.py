@@ -219,6 +219,25 @@ def test_files_with_nothing_else_and_files_that_nobody_reads_go_whole(make_sourc
     assert [path.exists() for path in (hers, other, strange, quiet)] == [False, True, False, True]
 
 
+@pytest.mark.parametrize("form", ["utf-16 by its mapping", "utf-16 by its mark", "parquet", "damaged parquet"])
+def test_what_no_mapping_reads_is_read_as_what_it_is(make_source: MakeSource, form: str) -> None:
+    encoding = "utf-16-be" if form == "utf-16 by its mapping" else "latin-1"
+    source = make_source(CSV_MAPPING.replace("format: csv", f"format: csv\nencoding: {encoding}"), files="{landing}/*.csv")
+    folder = source.home.landing / "shop"
+    folder.mkdir(parents=True)
+    for file, who in (("hers", ANN), ("his", BOB)):
+        if "parquet" in form:
+            strings = [*(f"somebody{number}" for number in range(99)), who]
+            pq.write_table(pa.table({"n": range(100), "who": [{"mail": text} for text in strings]}), folder / file, use_dictionary=False)
+            if form.startswith("damaged"):
+                pq.write_table(pa.table({"who": strings}), folder / file, compression="none")
+                (folder / file).write_bytes((folder / file).read_bytes()[:-20])
+        else:
+            (folder / file).write_bytes(f"one\nask {who} about it\n".encode("utf-16-be" if encoding == "utf-16-be" else "utf-16"))
+    found = [(Path(copy.file).name, copy.is_read, copy.new_digest == "") for copy in landed(source, bury(source, ANNS))]
+    assert found == [("hers", True, True), *([("his", False, False)] if form.startswith("damaged") else [])]
+
+
 def test_files_outside_of_the_home_are_told_and_stay(source: Source) -> None:
     path = put(source, "a.csv", [line(1, mail=ANN), line(2, mail=BOB), line(3, note=f"ask {ANN}")])
     before = path.read_bytes()
