@@ -6,6 +6,7 @@ nothing changes nothing.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
 import shutil
@@ -224,15 +225,15 @@ class LandingCopies:
         return {int(str(number)) for (number,) in rows(self.connection, sql)}
 
     def _without(self, mapping: Mapping, opened: Opened, struck: frozenset[int]) -> Iterator[bytes]:
+        is_utf8 = codecs.lookup(mapping.encoding).name in ("utf-8", "utf-8-sig", "ascii")
         if mapping.format == "parquet":
             yield _parquet_without(opened.file, struck)
         elif opened.text is not None:
             delimiter = mapping.delimiter if mapping.format == "csv" else None
-            encoding = "utf-8-sig" if mapping.encoding.lower() in ("utf-8", "utf-8-sig", "ascii") else mapping.encoding
-            yield from copy_without(opened.text.in_its_encoding, encoding, delimiter, len(opened.shape.columns), struck)
+            yield from copy_without(opened.text.in_its_encoding, "utf-8-sig" if is_utf8 else mapping.encoding, delimiter, len(opened.shape.columns), struck)
         else:
             kept = rows(self.connection, f"select {name(RECORD)} from {RECORDS} where _wm_row not in ({', '.join(map(str, sorted(struck)))}) order by _wm_row")
-            yield ("[" + ",\n".join(str(record) for (record,) in kept) + "]\n").encode()
+            yield ("[" + ",\n".join(str(record) for (record,) in kept) + "]\n").encode("utf-8" if is_utf8 else mapping.encoding)
 
     def _unread(self, source: str, path: Path, mappings: list[Mapping], *, is_ours: bool) -> Copy | None:
         """What becomes of a file that no mapping reads; None: it could be read, and mentions nobody."""

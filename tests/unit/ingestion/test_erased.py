@@ -204,6 +204,24 @@ def test_documents_and_parquet_are_written_anew_too(make_source: MakeSource, for
     assert source.ingest().rows_read == 0
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_document_keeps_its_encoding(make_source: MakeSource, encoding: str) -> None:
+    source = make_source(JSON_MAPPING.replace("FORMAT", f"json\nencoding: {encoding}"), files=LANDING)
+    folder = source.home.landing / "shop"
+    folder.mkdir(parents=True)
+    path = folder / "a.json"
+    records = [*RECORDS, {**RECORDS[1], "id": "e4", "visitor": "Zürich", "what": "é"}]
+    path.write_bytes(json.dumps(records, ensure_ascii=False).encode(encoding))
+    source.ingest()
+    (copy,) = landed(source, bury(source, ANNS))
+    assert copy.struck == 2 and json.loads(path.read_bytes().decode(encoding)) == [records[1], records[3]]
+    assert source.ingest().rows_read == 0
+    again = make_source((source.folder / "shop.yml").read_text())
+    again.put("a.json", path.read_bytes())
+    again.ingest()
+    assert again.events("anonymous_id", "source_event_id") == [("v2",), ("Zürich",)]
+
+
 def test_files_with_nothing_else_and_files_that_nobody_reads_go_whole(make_source: MakeSource) -> None:
     source = make_source(files="{landing}/*.csv")
     folder = source.home.landing / "shop"
