@@ -16,10 +16,12 @@ from duckdb import OperationalError
 from tests.unit.ingestion.conftest import CSV_MAPPING, SECRET, MakeSource, Source
 from waymark.core.errors import StorageError
 from waymark.core.warehouse import QueryError
-from waymark.ingestion import load_mapping
+from waymark.ingestion import load_mapping, readers
 from waymark.ingestion.erased import Erased
-from waymark.ingestion.erasing import Copy, LandingCopies, erase_from_lake
+from waymark.ingestion.erasing import _FRESH, Copy, LandingCopies, erase_from_lake
+from waymark.ingestion.files import new_files
 from waymark.ingestion.quarantine import erase_quarantined, quarantine_replay, quarantined_of
+from waymark.ingestion.unread import UnreadTexts
 from waymark.privacy import identifier_message
 from waymark.privacy.tombstones import erasure_key, tombstone
 
@@ -263,13 +265,94 @@ def test_files_outside_of_the_home_are_told_and_stay(source: Source) -> None:
     assert (copy.struck, copy.old_digest) == (2, copy.new_digest) and path.read_bytes() == before
 
 
-def test_a_rewriting_that_a_kill_cut_short_is_finished(make_source: MakeSource) -> None:
+def one_file(make_source: MakeSource) -> tuple[Source, Path]:
+    """A source that took in one file of the home's landing folder, with a record of hers and one of his."""
     source = make_source(files=LANDING)
-    folder = source.home.landing / "shop"
-    folder.mkdir(parents=True)
-    path = folder / "a.csv"
+    source.home.warehouse.touch()  # the files are known as long as it is there
+    path = source.home.landing / "shop" / "a.csv"
+    path.parent.mkdir(parents=True)
     path.write_text("\n".join([HEADER, line(1, mail=ANN), line(2, mail=BOB)]) + "\n")
     source.ingest()
+    return source, path
+
+
+def add(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text + "\n")
+
+
+def test_what_a_file_gained_before_the_erasure_is_taken_in_by_the_next_run(make_source: MakeSource) -> None:
+    source, path = one_file(make_source)
+    add(path, line(3, mail=BOB))
+    assert landed(source, bury(source, ANNS))[0].struck == 1
+    assert path in new_files(source.project, "shop"), "nobody has read its last record yet"
+    source.ingest()
+    assert kept(source) == ["e1", "e2", "e3"]
+    source.assert_conserved()
+    other, path = one_file(make_source)
+    assert landed(other, bury(other, ANNS))[0].struck == 1
+    assert new_files(other.project, "shop") == [], "all of it is known"
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_what_a_file_gains_while_it_is_read_is_kept(make_source: MakeSource, times: int) -> None:
+    source, path = one_file(make_source)
+    copies, seen = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, bury(source, ANNS)), list[Copy]()
+
+    def about(copy: Copy) -> None:
+        seen.append(copy)
+        if len(seen) <= times:
+            add(path, line(2 + len(seen), mail=BOB))
+
+    if times > 5:
+        with pytest.raises(StorageError, match="writes to the file again and again"):
+            list(copies.erase(told=lambda _: None, about=about))
+        assert path.read_text().count(BOB) == 6 and ANN in path.read_text()
+        return
+    (copy,) = copies.erase(told=lambda _: None, about=about)
+    assert copy == seen[1] and path.read_text().count(BOB) == 2 and ANN not in path.read_text()
+    assert copies.finish(seen[0]) is None, "the first try came to nothing"
+    source.ingest()
+    assert kept(source) == ["e1", "e2", "e3"]
+    assert [path.name for path in path.parent.iterdir()] == ["a.csv"]
+
+
+def test_a_link_is_what_it_leads_to(make_source: MakeSource, tmp_path: Path) -> None:
+    source, path = one_file(make_source)
+    outside, inside = tmp_path / "a.csv", source.home.root / "kept" / "b.csv"
+    inside.parent.mkdir()
+    for place, name in ((outside, "outside.csv"), (outside, "old.txt"), (inside, "inside.csv")):
+        place.write_text(path.read_text())
+        (path.parent / name).symlink_to(place)
+    whole = source.home.root / "kept" / "hers.csv"
+    whole.write_text("\n".join([HEADER, line(1, mail=ANN)]) + "\n")
+    (path.parent / "hers.csv").symlink_to(whole)
+    before = outside.read_text()
+    found = {Path(copy.file).name: (copy.struck, copy.new_digest == copy.old_digest, copy.new_digest == "") for copy in landed(source, bury(source, ANNS))}
+    told, gone = (1, True, False), (1, False, False)
+    assert found == {"a.csv": gone, "inside.csv": gone, "outside.csv": told, "old.txt": told, "hers.csv": (1, False, True)}
+    assert outside.read_text() == before and (path.parent / "outside.csv").is_symlink()
+    assert ANN not in inside.read_text() and BOB in inside.read_text() and (path.parent / "inside.csv").is_symlink()
+    assert not whole.exists() and not (path.parent / "hers.csv").is_symlink()
+
+
+def test_a_file_that_may_not_be_read_stops_it_with_a_remedy(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, path = one_file(make_source)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(readers, "_plain", refuse)
+    monkeypatch.setattr(UnreadTexts, "__iter__", refuse)
+    with pytest.raises(StorageError, match=r"cannot be read \(Permission denied\)\n  Grant read permission"):
+        landed(source, bury(source, ANNS))
+    assert ANN in path.read_text()
+
+
+def test_a_rewriting_that_a_kill_cut_short_is_finished(make_source: MakeSource) -> None:
+    source, path = one_file(make_source)
+    left = path.with_name(f".b.csv{_FRESH}")
+    left.write_text("half")
     copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, bury(source, ANNS))
     begun: list[Copy] = []
 
@@ -279,10 +362,10 @@ def test_a_rewriting_that_a_kill_cut_short_is_finished(make_source: MakeSource) 
     def kill(*_: object) -> None:
         raise Killed
 
-    copies._note = kill  # type: ignore[method-assign]
+    copies._log = kill  # type: ignore[method-assign]
     with pytest.raises(Killed):
         list(copies.erase(told=lambda _: None, about=begun.append))
-    assert ANN not in path.read_text()
+    assert ANN not in path.read_text() and not left.exists()
     again = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, copies.erased)
     finished = again.finish(begun[0])
     assert finished and finished.new_digest and finished.struck == 1
@@ -292,12 +375,7 @@ def test_a_rewriting_that_a_kill_cut_short_is_finished(make_source: MakeSource) 
 
 @pytest.mark.parametrize(("said", "raised"), [("Out of Memory Error: failed to pin block", StorageError), ("IO Error: Input/output error", QueryError)])
 def test_an_engine_at_its_end_takes_nobodys_file(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch, said: str, raised: type[Exception]) -> None:
-    source = make_source(files=LANDING)
-    folder = source.home.landing / "shop"
-    folder.mkdir(parents=True)
-    path = folder / "a.csv"
-    path.write_text("\n".join([HEADER, line(1, mail=ANN), line(2, mail=BOB)]) + "\n")
-    source.ingest()
+    source, path = one_file(make_source)
     erased = bury(source, ANNS)
 
     def fail(*_: object) -> int:
