@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from waymark.core.errors import StorageError
+from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.settings import OPERATOR_SOURCE, Project, load_project
 from waymark.core.warehouse import Connection, connect
 from waymark.identity import node_letters
 from waymark.pipeline import operator_words, subjects
-from waymark.pipeline.subjects import Subject, subjects_of
+from waymark.pipeline.subjects import Subject, named_by_others, subjects_of
 from waymark.privacy import Secret, identifier_message
 
 SECRET = Secret(b"a secret for tests, long enough")
@@ -67,6 +67,50 @@ ANN = Subject(
 
 def test_all_that_is_joined_with_an_identifier_is_the_persons(project: Project) -> None:
     assert subjects_of(project, ["email:ann@example.org"]) == [ANN]
+
+
+BOB = Subject(
+    "user_id:shop:77", (("anonymous_id", "web:two"), ("user_id", "shop:77")), tuple(sorted(["c_bob", f"c_{5:024x}", f"c_{7:024x}"])), (7, 5), {"shop": 1},
+    ("anonymous_id:web:kiosk",),
+)  # fmt: skip
+
+
+class Watched:
+    """A connection, and the statements that it was given."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.said = connection, list[str]()
+
+    def execute(self, sql: str, *parameters: object) -> Connection:
+        self.said.append(sql)
+        return self.connection.execute(sql, *parameters)
+
+
+def test_many_persons_are_found_in_one_pass_over_each_table(project: Project, warehouse: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(warehouse)
+    monkeypatch.setattr(subjects, "require_ended_run", lambda _: SimpleNamespace(secret=SECRET, open_warehouse=lambda: nullcontext(watched)))
+    named = ["email:ann@example.org", "user_id:shop:77", "anonymous_id:one", f"c_{3:024x}", "user_id:erp:77", "email:no@example.org", "anonymous_id:web:two"]
+    found = subjects_of(project, named)
+    for table in ("identity.nodes", "identity.edges", "marts.fct_events"):
+        assert sum(f" {table}" in sql for sql in watched.said) <= 3, table
+    assert found[:2] == [ANN, BOB] and [(who.named, who.customers) for who in found[2:]] == [
+        ("user_id:erp:77", (f"c_{6:024x}", "c_carl")), ("email:no@example.org", ()),
+    ]  # fmt: skip
+    assert [who for text in named for who in subjects_of(project, [text]) if text == who.named and text in {one.named for one in found}] == found
+    assert named_by_others(project, [ANN, BOB]) == (1, 1), "Carl's event that names her account"
+
+
+def test_what_is_not_one_persons_is_refused_among_many_as_alone(project: Project) -> None:
+    with pytest.raises(WaymarkError, match="several sources have this user_id"):
+        subjects_of(project, ["email:ann@example.org", "user_id:77"])
+    with pytest.raises(WaymarkError, match="shared by too many"):
+        subjects_of(project, ["email:ann@example.org", "anonymous_id:kiosk"])
+    assert subjects_of(project, ["email:ann@example.org", "anonymous_id:kiosk"], shared=True) == [
+        ANN, Subject("anonymous_id:kiosk", (("anonymous_id", "web:kiosk"),), nodes=(4,))
+    ]  # fmt: skip
+    for text in ("user_id:nobody", "nothing", f"c_{9:024x}"):
+        with pytest.raises(WaymarkError):
+            subjects_of(project, [text])
 
 
 def test_nobody_is_told_apart_while_an_operators_word_waits(project: Project, warehouse: Connection) -> None:
