@@ -28,6 +28,7 @@ from waymark.ingestion.quarantine import erase_quarantined
 from waymark.ingestion.removal import EVENT_KEY
 from waymark.ingestion.tables import create_tables
 from waymark.pipeline import learning, steps
+from waymark.pipeline.landing_journal import LandingJournal
 from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
@@ -190,33 +191,30 @@ class _Erasure:
 
     def landing(self) -> str:
         """Files in the home's landing folder; each as soon as it is done."""
-        copies: list[dict[str, object]] = self.found.setdefault("landing", [])  # type: ignore[assignment]
-        outside: list[dict[str, object]] = []
-        unread: list[dict[str, object]] = []
+        journal, outside, unread = LandingJournal(self.home, self.request.request_id), list[Copy](), list[Copy]()
+        done, begun = journal.read()
         for file in self.working.word_files:
             (self.home.landing / OPERATOR_SOURCE / file).unlink(missing_ok=True)
         with self.run.open_warehouse() as connection:
             landed = LandingCopies(self.run.project, self.run.mappings, self._erased(connection))
-            if begun := self.found.pop("rewriting", None):
-                self._keep(copies, outside, landed.finish(Copy(**begun)))  # type: ignore[arg-type]
-            for copy in landed.erase(told=lambda file: tell(f"erase: landing: {file}"), about=self._begin):
-                self.found.pop("rewriting", None)
-                if copy.is_read:
-                    self._keep(copies, outside, copy)
+            if begun and landed.finish(begun):
+                journal.end(begun)
+                done.append(begun)
+            for copy in landed.erase(told=lambda file: tell(f"erase: landing: {file}"), about=journal.begin):
+                if copy.new_digest != copy.old_digest:
+                    journal.end(copy)
+                    done.append(copy)
                 else:
-                    unread.append({"source": copy.source, "file": copy.file, "digest": copy.old_digest})
-        self.found["outside"], self.found["unread"] = outside, unread
-        struck = sum(int(str(copy["struck"])) for copy in copies)
-        return f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them; {len(unread):,} nobody can read"
-
-    def _begin(self, copy: Copy) -> None:
-        self.found["rewriting"] = asdict(copy)
+                    (outside if copy.is_read else unread).append(copy)
+        copies: list[dict[str, object]] = self.found.setdefault("landing", [])  # type: ignore[assignment]
+        copies += [told for told in map(asdict, done) if told not in copies]
+        self.found["outside"], self.found["unread"] = list(map(asdict, outside)), list(map(asdict, unread))
         save_working(self.home, self.request, self.working)
-
-    def _keep(self, copies: list[dict[str, object]], outside: list[dict[str, object]], copy: Copy | None) -> None:
-        if copy:
-            (copies if copy.new_digest != copy.old_digest else outside).append(asdict(copy))
-            save_working(self.home, self.request, self.working)
+        journal.forget()
+        struck = sum(int(str(copy["struck"])) for copy in copies)
+        return (
+            f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them; {len(unread):,} cannot be read"
+        )
 
     def quarantine(self) -> str:
         with self.run.open_warehouse() as connection:
