@@ -21,7 +21,7 @@ from waymark.core.services import noted_services
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, outputs_of, rows
 from waymark.identity.linkage import NothingToEstimateError, has_estimation, remove_estimations, remove_other_estimations
-from waymark.identity.words import node_letters, read_words
+from waymark.identity.words import node_letters
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
 from waymark.ingestion.quarantine import erase_quarantined
@@ -32,7 +32,7 @@ from waymark.pipeline.landing_journal import LandingJournal
 from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
-from waymark.pipeline.subjects import Subject
+from waymark.pipeline.subjects import Subject, words_about
 from waymark.pipeline.upgrade import drop_derived, rebuild
 from waymark.privacy.audit import AuditLog
 from waymark.privacy.requests import (
@@ -156,12 +156,9 @@ class _Erasure:
 
     def _words(self, connection: Connection) -> None:
         """An operator's words about the persons' identifiers."""
-        read_words(connection)
-        said = rows(connection, """
-            select event_id, ordinal from temp.operator_words where list_contains($nodes, node_a) or list_contains($nodes, node_b) order by ordinal
-        """, {"nodes": self.working.numbers})  # fmt: skip
-        self.working.words = [str(event) for event, _ in said]
-        self.working.word_files = [f"{int(str(ordinal)):06d}.ndjson" for _, ordinal in said]
+        said = words_about(connection, self.working.numbers)
+        self.working.words = [event for event, _ in said]
+        self.working.word_files = [f"{ordinal:06d}.ndjson" for _, ordinal in said]
 
     def _events(self, connection: Connection) -> int:
         """Collects, over all sources, what leaves the lake."""

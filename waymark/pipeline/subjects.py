@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, rows
+from waymark.identity.words import read_words
 from waymark.pipeline.identifiers import Identifier, find_identifier, keep_named, keyed_identifier, require_ended_run
 from waymark.pipeline.operator_words import waiting_words
 from waymark.pipeline.steps import Run
@@ -122,6 +123,17 @@ def _by_place(connection: Connection, sql: str) -> dict[int, list[tuple[object, 
     for place, *values in rows(connection, sql):
         found.setdefault(int(str(place)), []).append(tuple(values))
     return found
+
+
+def words_about(connection: Connection, nodes: Collection[int]) -> list[tuple[str, int]]:
+    """(event id, number) of each of the operators' words about one of these identifiers (node ids), in the order in which they were said."""
+    read_words(connection)
+    found = rows(connection, """
+        with theirs as (select unnest($nodes::bigint[]) as node_id)
+        select event_id, ordinal from temp.operator_words
+        where node_a in (select node_id from theirs) or node_b in (select node_id from theirs) order by ordinal
+    """, {"nodes": list(nodes)})  # fmt: skip
+    return [(str(event), int(str(ordinal))) for event, ordinal in found]
 
 
 def named_by_others(project: Project, subjects: Sequence[Subject]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.settings import OPERATOR_SOURCE, Project, load_project
 from waymark.core.warehouse import Connection, connect
 from waymark.identity import node_letters
-from waymark.pipeline import operator_words, subjects
+from waymark.pipeline import operator_words, subject_export, subjects
 from waymark.pipeline.subjects import Subject, named_by_others, subjects_of
 from waymark.privacy import Secret, identifier_message
 
@@ -111,6 +111,23 @@ def test_what_is_not_one_persons_is_refused_among_many_as_alone(project: Project
     for text in ("user_id:nobody", "nothing", f"c_{9:024x}"):
         with pytest.raises(WaymarkError):
             subjects_of(project, [text])
+
+
+def test_links_of_a_person_name_nobody_else(warehouse: Connection) -> None:
+    warehouse.execute("""
+        create table identity.probable_links (node_a bigint, node_b bigint, probability double);
+        insert into identity.probable_links values (3, 5, 0.7), (5, 6, 0.9);
+        create table identity.negative_edges (node_a bigint, node_b bigint, kind varchar, source_event_id varchar);
+        insert into identity.negative_edges values (3, 6, 'two_accounts', 'e9')
+    """)
+    assert subject_export._links(warehouse, ANN.nodes) == {
+        "seen_together": [
+            {"one": "anonymous_id:web:one", "other": f"email:{MAIL}"}, {"one": f"email:{MAIL}", "other": "user_id:shop:42"},
+            {"one": "user_id:shop:42", "other": "anonymous_id"},
+        ],
+        "kept_apart": [{"one": "user_id:shop:42", "other": "user_id", "kind": "two_accounts"}],
+        "probable": [{"one": "user_id:shop:42", "other": "user_id", "probability": 0.7}],
+    }  # fmt: skip
 
 
 def test_nobody_is_told_apart_while_an_operators_word_waits(project: Project, warehouse: Connection) -> None:
