@@ -216,7 +216,12 @@ def test_the_certificate_holds_and_says_what_was_done(erased: Erased) -> None:
 
 def test_what_was_handed_out_is_what_was_erased(erased: Erased) -> None:
     document = json.loads(erased.exported.document.read_text())
-    assert {event["source_event_id"] for event in document["events"]} == {f"id-of-event-{number:04d}" for number in (11, 12, 13, 14, 15, 52)}
+    hers = {f"id-of-event-{number:04d}" for number in (11, 12, 13, 14, 15, 52)}
+    assert {event["source_event_id"] for event in document["events"]} == hers | {"word-000001"}
+    together = {(link["one"], link["other"]) for link in document["links"]["seen_together"]}
+    assert ("anonymous_id:web:cookie-of-ann-one", "anonymous_id:web:cookie-of-ann-two") in {tuple(sorted(pair)) for pair in together}
+    assert any("anonymous_id" in pair for pair in together), "of the kiosk's cookie the type alone is told"
+    assert document["compared"] == [] and "carl-the-customer" not in json.dumps(document["links"])
     assert [row["row_number"] for row in document["refused_rows"]] == [11]
     assert sum(file["records"] for file in document["files"]) == 9
     assert {"marts.dim_customers", "marts.fct_events", "marts.fct_sessions", "marts.dim_identity_clusters"} <= set(document["tables"])

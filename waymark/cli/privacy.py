@@ -91,6 +91,11 @@ def erase(
     outside = done.certificate.get("outside")
     for copy in outside if isinstance(outside, list) else []:
         typer.echo(f"Yours to delete, outside of the home: {copy['file']} ({copy['struck']} records)")
+    unread = done.certificate.get("unread")
+    for told in unread if isinstance(unread, list) else []:
+        typer.echo(f"Yours to check, as it could not be read to its end: {told['file']}")
+    if why := done.certificate.get("estimation_removed"):
+        typer.echo(f"Nobody is linked by names and addresses any more: {why}")
 
 
 @app.command()

@@ -111,12 +111,17 @@ def first_line(error: BaseException) -> str:
 
 
 def storage_problem(error: BaseException, where: str) -> WaymarkError | None:
-    """A StorageError, if the error says that the disk is full or not to be written; else None."""
+    """A StorageError, if the error says that the disk is full or not to be written, or that memory is at its end; else None."""
     text = str(error).lower()
     if any(said in text for said in ("no space left", "disk full", "disk is full")) or getattr(error, "errno", None) == 28:
         return StorageError("the disk is full", where=where, remedy="Free space, then run again: nothing was published, nothing accepted is lost.")
     if "permission denied" in text or "read-only file system" in text or getattr(error, "errno", None) in (13, 30):
         return StorageError("no permission to write", where=where, remedy="Grant write permission, or set WAYMARK_HOME to another folder.")
+    if "out of memory error" in text:  # so DuckDB begins, also where what it spills to the disk finds no room there
+        return StorageError(
+            "the memory that DuckDB may use is not enough", where=where,
+            remedy="Set engine.memory_limit in waymark.yml higher, or free space on the home's disk; nothing was published, nothing accepted is lost.",
+        )  # fmt: skip
     return None
 
 

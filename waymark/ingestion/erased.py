@@ -17,6 +17,7 @@ from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.event import reason_sql
 from waymark.ingestion.mapping import Mapping
+from waymark.ingestion.mentions import candidates_sql, tokens_sql
 from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
 from waymark.privacy.tombstones import KEY, erasure_key, first_erasure_key, has_tombstones, tombstone, tombstone_sql
 
@@ -24,9 +25,6 @@ RULE = "erased"
 NOBODY = "coalesce(len(identifiers), 0) = 0"  # condition: the event names no identifier
 _AHEAD_DAYS = 2
 _NAMED, HITS, _TOKENS, _SOUGHT = "_wm_named", "_wm_named_hits", "_wm_tokens", "_wm_sought"
-_EMAIL = r"[^\s\"''<>(),;:=&?/\\|\[\]{}]+@[^\s\"''<>(),;:=&?/\\|\[\]{}]+"
-_PHONE = r"[+]?[0-9(][0-9 ().\-/]{4,22}[0-9]"
-_ID = r"[^\s\"''<>(),;=&?/\\|\[\]{}]+"
 
 
 class Erased:
@@ -78,29 +76,21 @@ class Erased:
         """SQL: the `_wm_file` and `_wm_row` of texts (SELECT of both and of `text`) in which an erased person's address, number or, if asked, id stands."""
         own = {(kind, mapping.namespace(kind)) for mapping in mappings for kind in ("anonymous_id", "user_id") if kind in self.kinds}
         others = {kind for mapping in mappings for kind in mapping.identifiers if kind in self.kinds} - {"email", "phone"}
-        plain, found, named = "replace(text, '%40', '@')", ["[]::varchar[]"], []
-        if own or "email" in self.kinds:
-            found.append(f"regexp_extract_all({plain}, '{_EMAIL}')")
-            address = identifier_hash_sql("email", "rtrim(token, '.')")  # which may end a sentence
-            named.append(f"select token, 'email' as type, {address} as value from tokens where contains(token, '@')")
-        if own or "phone" in self.kinds:
-            found.append(f"regexp_extract_all({plain}, '{_PHONE}')")
-            number = identifier_hash_sql("phone", "token")
-            named.append(f"select token, 'phone' as type, {number} as value from tokens where regexp_full_match(token, '{_PHONE}')")
-        for kind, space in sorted(own):  # an account's name may be an address, and is then kept as its hash
-            whose = "" if ids else " where contains(token, '@') or starts_with(token, '+')"
-            named.append(f"select token, {literal(kind)} as type, {literal(space + ':')} || {protected_id_sql('token')} as value from tokens{whose}")
-        if ids:
-            found += [f"regexp_extract_all({plain}, '{_ID}')", f"regexp_extract_all({plain}, '[0-9A-Za-z_-]+')"]
-            named += [f"select token, {literal(kind)} as type, {identifier_hash_sql(kind, 'token')} as value from tokens" for kind in sorted(others)]
-        if not named:
+        sought = {kind for kind in ("email", "phone") if own or kind in self.kinds} | ({"id"} if ids and (own or others) else set())
+        if not sought:
             return "select NULL::integer as _wm_file, NULL::bigint as _wm_row where false"
-        self.run(f"""
-            create or replace temp table {_TOKENS} as
-            select distinct _wm_file, _wm_row, unnest(list_distinct(list_concat({", ".join(found)}))) as token from ({texts})""")
+        hashed = [(kind, kind) for kind in ("email", "phone") if kind in self.kinds] + [(kind, "id") for kind in sorted(others) if ids]
+        named = [
+            f"select token, {literal(kind)} as type, {identifier_hash_sql(kind, 'candidate')} as value from candidates where kind = '{form}'"
+            for kind, form in hashed
+        ]
+        for kind, space in sorted(own):  # an account's name may be an address, and is then kept as its hash
+            value = f"{literal(space + ':')} || {protected_id_sql('candidate')}"
+            named.append(f"select token, {literal(kind)} as type, {value} as value from candidates where kind <> 'phone' or starts_with(candidate, '+')")
+        self.run(f"create or replace temp table {_TOKENS} as {tokens_sql(texts, sought)}")
         self.run(f"""
             create or replace temp table {HITS} as
-            with tokens as (select distinct token from {_TOKENS}), named as ({" union all ".join(named)})
+            with candidates as ({candidates_sql(_TOKENS, sought)}), named as ({" union all ".join(named)})
             select distinct token from named where {tombstone_sql("type", "value")} in (select digest from {self.tombstones})""")
         return f"select distinct _wm_file, _wm_row from {_TOKENS} where token in (select token from {HITS})"
 

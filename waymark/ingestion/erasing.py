@@ -6,46 +6,53 @@ nothing changes nothing.
 
 from __future__ import annotations
 
+import codecs
+import errno
 import gzip
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from collections.abc import Mapping as MappingOf
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from waymark.core import gzipped
 from waymark.core.clock import wall_now
 from waymark.core.digest import file_digest
-from waymark.core.errors import FileRefusedError
+from waymark.core.errors import FileRefusedError, StorageError
 from waymark.core.home import Home, rename_durably, sync_folder
 from waymark.core.quoting import literal, name
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.canonical import Canonical
-from waymark.ingestion.engine import is_engine_error
+from waymark.ingestion.engine import refusing_engine_errors
 from waymark.ingestion.erased import HITS, NOBODY, RULE, Erased, before_erasure
 from waymark.ingestion.extraction import RECORD, check_expressions
-from waymark.ingestion.files import known_files, save_known, source_files, stamp
+from waymark.ingestion.files import Stamp, known_files, save_known, source_files, stamp
 from waymark.ingestion.group import PARSED, RECORDS, Group
 from waymark.ingestion.lake import scratch_folder
 from waymark.ingestion.mapping import Mapping
-from waymark.ingestion.readers import GZIP_MAGIC, Opened, drop_read, open_file
+from waymark.ingestion.readers import Opened, drop_read, open_file
 from waymark.ingestion.removal import Leaving, Removal, Remover
 from waymark.ingestion.report import FileOutcome
 from waymark.ingestion.salvage import copy_without
 from waymark.ingestion.tables import lake_sql
+from waymark.ingestion.unread import UnreadTexts
 
 GOING = "_wm_going"
-_LINES = 100_000
 _LEVEL = 6
+_FRESH = ".waymark_fresh"  # how the name of a file ends that is yet to take another's place
+_TRIES = 5
 
 
 @dataclass(frozen=True)
 class Copy:
     """What became of a file. new_digest: "" where it was removed whole, and old_digest where it is outside of the home and stays as it is.
 
-    struck: records that left it, or that its owner is to remove; 0 where no mapping can read it.
+    struck: records that left it, or that its owner is to remove; 0 where no mapping can read it. is_read: False for a file that nobody can read to its end
+    and whose readable part mentions none of the persons: it stays as it is, its owner's to look at.
     """
 
     source: str
@@ -53,6 +60,7 @@ class Copy:
     struck: int
     old_digest: str
     new_digest: str
+    is_read: bool = True
 
 
 def going_sql(connection: Connection, source: str, erased: Erased, words: Collection[str] = ()) -> str:
@@ -123,34 +131,46 @@ def _leaving(connection: Connection, source: str) -> Leaving:
     return Leaving(f"(event_id, content_digest) in (select event_id, content_digest from {GOING})", log, {"now": wall_now(), "newest": newest})
 
 
+@dataclass(frozen=True)
+class _Found:
+    """struck: records that go; content: the file without them, None where nothing is left; is_read: see `Copy`."""
+
+    struck: int
+    content: Iterator[bytes] | None = None
+    is_read: bool = True
+
+
 class LandingCopies:
     """The files that a project's sources read, and all others in the home's landing folder."""
 
     def __init__(self, project: Project, mappings: MappingOf[str, Mapping], erased: Erased) -> None:
         self.project, self.mappings, self.erased, self.connection = project, mappings, erased, erased.connection
         self.about: Callable[[Copy], None] = lambda _: None
+        self.known, self.stale = known_files(project.home), set[str]()
 
     def finish(self, begun: Copy) -> Copy | None:
-        """Brings to its end what `about` was told before a crash: None where the file had not changed yet."""
+        """Brings to its end what `about` was told before a crash: None where the file is not what it was to become."""
         path = Path(begun.file)
-        new = file_digest(path) if path.exists() else ""
-        if new == begun.old_digest:
+        if (file_digest(path) if path.exists() else "") != begun.new_digest:
             return None
-        self._note(path, begun.old_digest, new, begun.struck)
-        return replace(begun, new_digest=new)
+        self._log(begun)
+        return begun
 
     def erase(self, *, told: Callable[[str], None], about: Callable[[Copy], None]) -> Iterator[Copy]:
         """Strikes the records of erased persons, and those that mention one, from the home's files; of files outside only says how many they are.
 
-        A file that no mapping can read is removed whole where it mentions one of them. told: is given the name of each file; about: what is about to happen
-        to one of the home's (its new_digest is not known yet). Yields what changed, each after it is durable and the ingestion log knows the new digest.
+        A file that no mapping can read is removed whole where it mentions one of them, as far as it can be read at all. told: is given the name of each file;
+        about: what is about to happen to one of the home's, and does not where somebody writes to it at that moment. Yields what changed, each after it is
+        durable and the ingestion log knows the new digest, and what is only told of.
         """
         self.about = about
+        for left in self.project.home.landing.rglob(f".*{_FRESH}"):
+            left.unlink()
         yield from self._changed(is_told=False, told=told)
 
     def naming(self) -> list[Copy]:
         """The files that name or mention the persons, with how many records do (0: of a file that no mapping can read). Changes nothing."""
-        return list(self._changed(is_told=True, told=lambda _: None))
+        return [copy for copy in self._changed(is_told=True, told=lambda _: None) if copy.is_read]
 
     def _changed(self, *, is_told: bool, told: Callable[[str], None]) -> Iterator[Copy]:
         """is_told: files of the home are only told of, like those outside."""
@@ -159,63 +179,98 @@ class LandingCopies:
             for source, mapping in sorted(self.mappings.items()):
                 for path in source_files(self.project, source):
                     told(path.name)
-                    seen.add(path)
-                    is_ours = not is_told and path.is_relative_to(home.root)
-                    if path.is_file() and (copy := self._one(source, mapping, path, is_ours=is_ours)):
+                    seen |= {path, path.resolve()}
+                    if path.is_file() and (copy := self._one(source, [mapping], path, is_told=is_told)):
                         yield copy
             for path in sorted(home.landing.rglob("*")) if home.landing.exists() else []:
-                if path.is_file() and path not in seen and self._mentions(path, list(self.mappings.values())):
-                    yield Copy("", str(path), 0, file_digest(path), file_digest(path)) if is_told else self._removed("", path)
+                if path.is_file() and path not in seen and (copy := self._one("", list(self.mappings.values()), path, is_told=is_told)):
+                    yield copy
         finally:
+            for source in sorted(self.stale):
+                save_known(home, source, self.known[source])
+            self.stale.clear()
             for table in (PARSED, RECORDS):
                 self.connection.execute(f"drop table if exists {table}")
             drop_read(self.connection)
             shutil.rmtree(scratch_folder(home), ignore_errors=True)
 
-    def _one(self, source: str, mapping: Mapping, path: Path, *, is_ours: bool) -> Copy | None:
+    def _one(self, source: str, mappings: list[Mapping], path: Path, *, is_told: bool) -> Copy | None:
+        """What becomes of a file; None where it names nobody. mappings: the source's, or all for a file that no source reads.
+
+        Raises StorageError where it cannot be read, or never stands still.
+        """
+        is_ours = not is_told and path.resolve().is_relative_to(self.project.home.root.resolve())
+        for _ in range(_TRIES):
+            with _reading(path):
+                before = stamp(path)
+                found = self._found(mappings[0], path) if source else self._unread(mappings, path)
+                if found is None:
+                    return None
+                old = file_digest(path)
+            if not is_ours or not found.is_read:
+                return Copy(source, str(path), found.struck, old, old, found.is_read)
+            if copy := self._exchange(Copy(source, str(path), found.struck, old, ""), found.content, before):
+                return copy
+        raise StorageError(
+            "somebody writes to the file again and again while it is read", where=str(path),
+            remedy="Stop what writes it, then: waymark privacy erase --continue",
+        )  # fmt: skip
+
+    def _found(self, mapping: Mapping, path: Path) -> _Found | None:
         try:
             opened = open_file(self.connection, mapping, path, scratch_folder(self.project.home))
             struck, total = self._struck(mapping, opened)
         except FileRefusedError:
-            if not self._mentions(path, [mapping]):
-                return None
-            digest = file_digest(path)
-            return self._removed(source, path) if is_ours else Copy(source, str(path), 0, digest, digest)
-        if not struck:
+            return self._unread([mapping], path)
+        return _Found(len(struck), self._without(mapping, opened, struck) if len(struck) < total else None) if struck else None
+
+    def _exchange(self, copy: Copy, content: Iterator[bytes] | None, before: Stamp) -> Copy | None:
+        """Puts the content in the place of a file, or removes it. None, and nothing done, where the file has no longer the stamp that it had before."""
+        path = Path(copy.file)
+        real = path.resolve()
+        fresh = _written(real, content) if content else None
+        copy = replace(copy, new_digest=file_digest(fresh) if fresh else "")
+        self.about(copy)
+        if stamp(real) != before:  # what was added is read, too
+            if fresh:
+                fresh.unlink()
             return None
-        if is_ours and len(struck) == total:
-            return self._removed(source, path)
-        old = file_digest(path)
-        if not is_ours:
-            return Copy(source, str(path), len(struck), old, old)
-        self.about(Copy(source, str(path), len(struck), old, ""))
-        _write(path, self._without(mapping, opened, struck), compressed=_is_gzip(path))
-        new = file_digest(path)
-        self._note(path, old, new, len(struck))
-        return Copy(source, str(path), len(struck), old, new)
+        if fresh:
+            rename_durably(fresh, real)
+        else:
+            for gone in {path, real}:
+                gone.unlink()
+                sync_folder(gone.parent)
+        self._log(copy)
+        after = stamp(path)
+        for source, known in self.known.items():
+            if known.get(copy.file) == before:  # else the next run has to look at it
+                self.stale.add(source)
+                known.pop(copy.file)
+                known.update({copy.file: after} if fresh else {})
+        return copy
 
     def _struck(self, mapping: Mapping, opened: Opened) -> tuple[frozenset[int], int]:
         """The numbers of a file's records that go, and how many it has. Leaves the records in `_wm_records` where the file is no text."""
         connection, erased, struck = self.connection, self.erased, set[int]()
-        try:
+
+        def refusal(said: str) -> FileRefusedError:
+            return FileRefusedError(f"the mapping cannot read it: {said}", where=str(opened.file), remedy="Mend the mapping.")
+
+        # What is refused here may be removed whole, with everybody's records: so no error that could be the machine's counts.
+        with refusing_engine_errors(str(self.project.home.root), refusal, certain=True), _forgetting(erased):
             absent = check_expressions(connection, mapping, opened.shape, opened.file.name)
             canonical = Canonical(mapping, opened.shape, self.project.settings, opened.file.name, absent)
             group = Group(connection, self.project, erased.secret, mapping, opened.shape, erased=erased)
             outcome = FileOutcome(str(opened.file), "ingested", "", 0, 0, file_id=1)
             group.add(opened, outcome)
-            whole = f"concat_ws(' ', {', '.join(map(name, opened.shape.columns))})"
+            whole = f"concat_ws(chr(10), {', '.join(map(name, opened.shape.columns))})"
             for part in group.parse(canonical, group.clean_parts([outcome]), [outcome]):
                 struck |= self._numbers(f"select _wm_row from {PARSED} where broken = '{RULE}|'")
                 readable = f"select _wm_file, _wm_row, {whole} as text from {part} where _wm_rule is null"
                 struck |= self._numbers(f"select _wm_row from ({erased.mentioning(readable, [mapping], ids=False)})")
             unreadable = f"select _wm_file, _wm_row, _wm_raw as text from {RECORDS} where _wm_rule is not null"
             struck |= self._numbers(f"select _wm_row from ({erased.mentioning(unreadable, [mapping], ids=True)})")
-        except Exception as error:
-            if not is_engine_error(error):
-                raise
-            raise FileRefusedError("the mapping cannot read it", where=str(opened.file), remedy="Mend the mapping.") from error
-        finally:
-            erased.forget()
         group.clean.forget()
         return frozenset(struck), outcome.rows_read
 
@@ -223,72 +278,73 @@ class LandingCopies:
         return {int(str(number)) for (number,) in rows(self.connection, sql)}
 
     def _without(self, mapping: Mapping, opened: Opened, struck: frozenset[int]) -> Iterator[bytes]:
+        is_utf8 = codecs.lookup(mapping.encoding).name in ("utf-8", "utf-8-sig", "ascii")
         if mapping.format == "parquet":
             yield _parquet_without(opened.file, struck)
         elif opened.text is not None:
             delimiter = mapping.delimiter if mapping.format == "csv" else None
-            encoding = "utf-8-sig" if mapping.encoding.lower() in ("utf-8", "utf-8-sig", "ascii") else mapping.encoding
-            yield from copy_without(opened.text.in_its_encoding, encoding, delimiter, len(opened.shape.columns), struck)
+            yield from copy_without(opened.text.in_its_encoding, "utf-8-sig" if is_utf8 else mapping.encoding, delimiter, len(opened.shape.columns), struck)
         else:
             kept = rows(self.connection, f"select {name(RECORD)} from {RECORDS} where _wm_row not in ({', '.join(map(str, sorted(struck)))}) order by _wm_row")
-            yield ("[" + ",\n".join(str(record) for (record,) in kept) + "]\n").encode()
+            yield ("[" + ",\n".join(str(record) for (record,) in kept) + "]\n").encode("utf-8" if is_utf8 else mapping.encoding)
 
-    def _mentions(self, path: Path, mappings: list[Mapping]) -> bool:
-        """Whether a file that no mapping reads mentions an erased person."""
+    def _unread(self, mappings: list[Mapping], path: Path) -> _Found | None:
+        """Of a file that no mapping reads; None: it could be read, and mentions nobody."""
+        texts = UnreadTexts(path, [mapping.encoding for mapping in mappings], scratch_folder(self.project.home))
+        with _forgetting(self.erased):
+            if any(self._mention(lines, mappings) for lines in texts):
+                return _Found(0)
+        return None if texts.is_whole else _Found(0, is_read=False)
+
+    def _mention(self, lines: list[str], mappings: list[Mapping]) -> bool:
         import pyarrow as pa
 
-        opener = gzip.open if _is_gzip(path) else open
+        self.connection.register("_wm_lines", pa.table({"text": pa.array(lines, pa.string())}))
         try:
-            with opener(path, "rb") as handle:
-                while lines := handle.readlines(_LINES * 100):
-                    table = pa.table({"text": [line.decode("utf-8", "replace") for line in lines]})
-                    self.connection.register("_wm_lines", table)
-                    texts = "select 1 as _wm_file, 1::bigint as _wm_row, text from _wm_lines"
-                    if self._numbers(f"select _wm_row from ({self.erased.mentioning(texts, mappings, ids=True)})"):
-                        return True
-        except (EOFError, gzip.BadGzipFile):
-            return True  # nobody can tell what is in it
+            texts = "select 1 as _wm_file, 1::bigint as _wm_row, text from _wm_lines"
+            return bool(self._numbers(f"select _wm_row from ({self.erased.mentioning(texts, mappings, ids=True)})"))
         finally:
             self.connection.unregister("_wm_lines")
-            self.erased.forget()
-        return False
 
-    def _removed(self, source: str, path: Path) -> Copy:
-        digest = file_digest(path)
-        self.about(Copy(source, str(path), 0, digest, ""))
-        path.unlink()
-        sync_folder(path.parent)
-        self._note(path, digest, "", 0)
-        return Copy(source, str(path), 0, digest, "")
-
-    def _note(self, path: Path, old: str, new: str, struck: int) -> None:
-        """Says in the log, and to the next run, that the file as it is now was taken in."""
-        text = f"on {wall_now():%Y-%m-%d} {struck} records of erased persons were struck from the file: the numbers of records are those of before"
-        size, mtime_ns = stamp(path)
-        if new:
+    def _log(self, copy: Copy) -> None:
+        """Says that what was taken in is now what the file holds. Where it had grown since, no line knows its old digest: the next run takes in the rest."""
+        text = f"on {wall_now():%Y-%m-%d} {copy.struck} records of erased persons were struck from the file: the numbers of records are those of before"
+        if copy.new_digest:
             self.connection.execute(
                 "update raw.ingestion_log set file_digest = ?, file_bytes = ?, file_mtime_ns = ?, note = concat_ws('; ', note, ?) "
                 "where file = ? and file_digest = ?",
-                [new, size, mtime_ns, text, str(path), old],
+                [copy.new_digest, *stamp(Path(copy.file)), text, copy.file, copy.old_digest],
             )  # fmt: skip
-        home = self.project.home
-        for source, known in known_files(home).items():
-            if str(path) in known:
-                left = {file: state for file, state in known.items() if file != str(path)}
-                save_known(home, source, {**left, str(path): (size, mtime_ns)} if new else left)
 
 
-def _is_gzip(path: Path) -> bool:
-    with open(path, "rb") as handle:
-        return handle.read(2) == GZIP_MAGIC
+@contextmanager
+def _forgetting(erased: Erased) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        erased.forget()
 
 
-def _write(path: Path, chunks: Iterator[bytes], *, compressed: bool) -> None:
-    """Puts a file with these bytes in the place of another, with its permissions, durably."""
-    fresh = path.with_name(f".{path.name}.fresh")
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tells that a file cannot be read, which must not pass for one that mentions nobody."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC or str(error.filename or path) != str(path):
+            raise
+        remedy = "Grant read permission, or mend its disk; then try again, an erasure with: waymark privacy erase --continue"
+        raise StorageError(f"the file cannot be read ({error.strerror or error})", where=str(path), remedy=remedy) from error
+
+
+def _written(path: Path, chunks: Iterator[bytes]) -> Path:
+    """A durable file beside another, with these bytes, and with its permissions and compression."""
+    fresh = path.with_name(f".{path.name}{_FRESH}")
+    with open(path, "rb") as file:
+        is_packed = file.read(2) == gzipped.MAGIC
     with open(fresh, "wb") as file:
         os.fchmod(file.fileno(), path.stat().st_mode & 0o7777)
-        packed = gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0) if compressed else None
+        packed = gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0) if is_packed else None
         target: gzip.GzipFile | BinaryIO = packed or file
         for chunk in chunks:
             target.write(chunk)
@@ -296,7 +352,7 @@ def _write(path: Path, chunks: Iterator[bytes], *, compressed: bool) -> None:
             packed.close()
         file.flush()
         os.fsync(file.fileno())
-    rename_durably(fresh, path)
+    return fresh
 
 
 def _parquet_without(path: Path, struck: frozenset[int]) -> bytes:

@@ -14,11 +14,11 @@ from waymark.core.errors import FileRefusedError, MappingError, WaymarkError
 from waymark.core.home import Home
 from waymark.core.quoting import literal
 from waymark.core.settings import Project
-from waymark.core.warehouse import Connection, first_line, rows, storage_problem
+from waymark.core.warehouse import Connection, rows
 from waymark.ingestion import log
 from waymark.ingestion.batch import Batch, next_batch_id
 from waymark.ingestion.canonical import Canonical
-from waymark.ingestion.engine import is_engine_error
+from waymark.ingestion.engine import refusing_engine_errors
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.extraction import Shape, check_expressions
 from waymark.ingestion.files import Known, save_known, source_files, stamp
@@ -232,11 +232,8 @@ class _Ingestion:
         if self.group is None:
             self.group = Group(self.connection, self.project, self.secret, self.mapping, shape, erased=self.erased)
         try:
-            self.group.add(opened, outcome)
-        except Exception as error:
-            if not is_engine_error(error):
-                raise
-            raise storage_problem(error, str(self.home.root)) or self._unreadable(error, path.name) from error
+            with refusing_engine_errors(str(self.home.root), lambda said: self._unreadable(said, path.name)):
+                self.group.add(opened, outcome)
         finally:
             drop_read(self.connection)
         self.outcomes.append(outcome)
@@ -263,14 +260,11 @@ class _Ingestion:
         canonical = Canonical(self.mapping, group.shape, self.project.settings, names, self.checked[group.shape])
         before = batch.rows
         try:
-            group.apply(canonical, batch, outcomes)
-        except Exception as error:
-            if not is_engine_error(error):
-                raise
-            if problem := storage_problem(error, str(self.home.root)):
-                raise problem from error
+            with refusing_engine_errors(str(self.home.root), lambda said: self._unreadable(said, names)):
+                group.apply(canonical, batch, outcomes)
+        except FileRefusedError as error:
             batch.forget([outcome.file_id for outcome in outcomes])
-            return self._unreadable(error, names)
+            return error
         read, refused = sum(outcome.rows_read for outcome in outcomes), sum(outcome.rows_quarantined for outcome in outcomes)
         if batch.rows - before + refused != read:
             raise WaymarkError(
@@ -279,9 +273,9 @@ class _Ingestion:
             )  # fmt: skip
         return None
 
-    def _unreadable(self, error: Exception, file: str) -> FileRefusedError:
+    def _unreadable(self, said: str, file: str) -> FileRefusedError:
         return FileRefusedError(
-            f"DuckDB cannot apply the mapping: {redact_text(first_line(error))[:200]}",
+            f"DuckDB cannot apply the mapping: {said}",
             where=f"source '{self.source}': {file}",
             remedy=f"Mend the expressions in {self.mapping.path.name}, then run again: nothing of the file was accepted.",
         )  # fmt: skip

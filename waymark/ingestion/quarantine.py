@@ -119,10 +119,7 @@ def purge_quarantine(connection: Connection, home: Home, source: str, days: int,
     touched = [str(Path(str(path)).relative_to(home.root)) for path, _ in expired]
     files = ", ".join(literal(str(home.root / path)) for path in touched)
     kept = f"select * from read_parquet([{files}], hive_partitioning = false) where quarantined_at >= {literal(cutoff.isoformat())}::timestamp"
-    kept += " order by ingest_file_id nulls last, row_number nulls last"
-    batch_id = next_batch_id(connection)
-    written = [write_quarantine(connection, kept, home, source, batch_id)] if rows(connection, f"select 1 from ({kept}) limit 1") else []
-    _exchange(connection, home, source, batch_id=batch_id, gone=touched, written=written)
+    _exchange(connection, home, source, gone=touched, kept=kept)
     return sum(int(str(count)) for _, count in expired)
 
 
@@ -132,8 +129,11 @@ def purge_expired(connection: Connection, home: Home, days: int, now: datetime |
     return sum(purge_quarantine(connection, home, source, days, now) for source in sources)
 
 
-def _exchange(connection: Connection, home: Home, source: str, *, batch_id: int, gone: list[str], written: list[tuple[str, int, int]]) -> None:
-    """Registers the written files in place of those that go, and then removes these."""
+def _exchange(connection: Connection, home: Home, source: str, *, gone: list[str], kept: str) -> None:
+    """Writes the rows that are kept (a SELECT of stored rows), if there are any, in the place of the files that go, and then removes these."""
+    batch_id = next_batch_id(connection)
+    ordered = f"{kept} order by ingest_file_id nulls last, row_number nulls last"
+    written = [write_quarantine(connection, ordered, home, source, batch_id)] if rows(connection, f"select 1 from ({kept}) limit 1") else []
     connection.execute("begin")
     for path in gone:
         connection.execute("delete from raw.quarantine_files where path = ?", [path])
@@ -287,10 +287,7 @@ def erase_quarantined(project: Project, mappings: MappingOf[str, Mapping], conne
     for source, paths in _struck(project, mappings, erased) if erased else []:
         count = int(str(rows(connection, f"select count(*) from {STORED} s where {_IS_STRUCK}")[0][0]))
         if count:
-            kept = f"select * from {STORED} s where not {_IS_STRUCK} order by ingest_file_id nulls last, row_number nulls last"
-            batch_id = next_batch_id(connection)
-            written = [write_quarantine(connection, kept, home, source, batch_id)] if rows(connection, f"select 1 from ({kept}) limit 1") else []
-            _exchange(connection, home, source, batch_id=batch_id, gone=paths, written=written)
+            _exchange(connection, home, source, gone=paths, kept=f"select * from {STORED} s where not {_IS_STRUCK}")
         removed += count
     return removed
 

@@ -15,21 +15,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from waymark.core import gzipped
 from waymark.core.errors import FileRefusedError
 from waymark.core.quoting import literal, name
-from waymark.core.warehouse import Connection, connect, first_line, rows, storage_problem
+from waymark.core.warehouse import Connection, connect, rows, storage_problem
 from waymark.ingestion.clean import Clean
-from waymark.ingestion.engine import is_engine_error
+from waymark.ingestion.engine import refusing_engine_errors
 from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.mapping import Mapping
 from waymark.ingestion.salvage import Split, salvage_csv, salvage_lines, split_record
-from waymark.privacy import redact_text
 
 READ = "_wm_read"
 _CHUNK = 1 << 20
 _HEADER_LIMIT = 1 << 20
 _LONGEST_LINE = 1 << 26
-GZIP_MAGIC = b"\x1f\x8b"
 NO_VERDICT = "cast(NULL as varchar) as _wm_rule, cast(NULL as varchar) as _wm_raw, cast(NULL as blob) as _wm_bytes"
 
 
@@ -131,7 +130,7 @@ def _plain(mapping: Mapping, path: Path, scratch: Path, where: str) -> Plain:
         raise FileRefusedError(
             f"this is a Parquet file, and the mapping says {mapping.format}", where=where, remedy=f"Set format: parquet in {mapping.path.name}."
         )
-    compressed = head[:2] == GZIP_MAGIC
+    compressed = head[:2] == gzipped.MAGIC
     if path.suffix == ".gz" and not compressed:
         raise FileRefusedError("the name ends in .gz, but the content is not gzip", where=where, remedy="Compress it again, or rename it.")
     target, is_empty = path, True
@@ -184,7 +183,7 @@ def _csv_source(
 ) -> str:
     """read_csv in its strict mode: it either reads every record as the format says, or fails. new_line: as SQL text, where it is known."""
     typed = ", ".join(f"{literal(column)}: '{kind}'" for column, kind in columns.items())
-    listed = ", ".join(literal(_exact(file)) for file in files)
+    listed = ", ".join(literal(exact(file)) for file in files)
     return (
         f"read_csv([{listed}], columns = {{{typed}}}, auto_detect = false, header = {str(header).lower()}, delim = {literal(delimiter)},"
         f" quote = {literal(quote)}, escape = {literal(quote)}, strict_mode = true, null_padding = false, ignore_errors = false, compression = 'none',"
@@ -200,15 +199,13 @@ def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
         start = handle.read(_CHUNK).lstrip()[:1]
     if start != "[":
         raise FileRefusedError("the document is not a JSON array", where=where, remedy=remedy)
-    source = f"read_json_objects({literal(_exact(plain.path))}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
-    try:
+    source = f"read_json_objects({literal(exact(plain.path))}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
+
+    def refusal(said: str) -> FileRefusedError:
+        return FileRefusedError(f"the JSON document is broken: {said}", where=where, remedy=remedy)
+
+    with refusing_engine_errors("the scratch folder", refusal):
         connection.execute(f"create or replace temp table {READ}_raw as select cast(json as varchar) as {RECORD} from {source}").fetchall()
-    except Exception as error:
-        if not is_engine_error(error):
-            raise
-        if problem := storage_problem(error, "the scratch folder"):
-            raise problem from error
-        raise FileRefusedError(f"the JSON document is broken: {redact_text(first_line(error))[:200]}", where=where, remedy=remedy) from error
     # In a table just made, rowid counts the rows in the order of the file.
     connection.execute(f"create temp view {READ} as select rowid + 1 as _wm_row, {NO_VERDICT}, {RECORD} from {READ}_raw")
     return Shape((RECORD,), is_json=True)
@@ -219,27 +216,28 @@ def _load_parquet(connection: Connection, path: Path, where: str, scratch: Path)
         head = handle.read(4)
     if head != b"PAR1":
         raise FileRefusedError("this is not a Parquet file", where=where, remedy="Set the format in the mapping to what the file is, or export it again.")
-    source, clean = f"read_parquet({literal(_exact(path))}, hive_partitioning = false, file_row_number = true)", scratch / "clean.parquet"
-    nested = ("STRUCT", "MAP", "UNION", "LIST")
-    try:
-        # A damaged Parquet file can bring down the whole DuckDB instance that reads it: so one that holds nothing reads it first.
-        with connect(scratch=scratch) as isolated:
-            described = [(str(column), str(kind)) for column, kind, *_ in rows(isolated, f"describe select * exclude (file_row_number) from {source}")]
-            as_json = {column for column, kind in described if kind.startswith(nested) or kind.endswith("]")}
-            texts = [f"cast({f'to_json({name(column)})' if column in as_json else name(column)} as varchar) as {name(column)}" for column, _ in described]
-            copied = f"select file_row_number + 1 as _wm_row, {', '.join(texts)} from {source}"
-            isolated.execute(f"copy ({copied}) to {literal(str(clean))} (format parquet)").fetchall()
-    except Exception as error:
-        if not is_engine_error(error):
-            raise
-        if problem := storage_problem(error, str(scratch)):
-            raise problem from error
-        what = f"the Parquet file is damaged: {redact_text(first_line(error))[:200]}"
-        raise FileRefusedError(what, where=where, remedy="Export it again; nothing of it was accepted.") from error
-    columns = tuple(column for column, _ in described)
+    source, clean = f"read_parquet({literal(exact(path))}, hive_partitioning = false, file_row_number = true)", scratch / "clean.parquet"
+
+    def refusal(said: str) -> FileRefusedError:
+        return FileRefusedError(f"the Parquet file is damaged: {said}", where=where, remedy="Export it again; nothing of it was accepted.")
+
+    # A damaged Parquet file can bring down the whole DuckDB instance that reads it: so one that holds nothing reads it first.
+    with refusing_engine_errors(str(scratch), refusal), connect(scratch=scratch) as isolated:
+        texts = texts_sql(isolated, f"select * exclude (file_row_number) from {source}")
+        copied = f"select file_row_number + 1 as _wm_row, {', '.join(f'{text} as {name(column)}' for column, text in texts.items())} from {source}"
+        isolated.execute(f"copy ({copied}) to {literal(str(clean))} (format parquet)").fetchall()
+    columns = tuple(texts)
     picked = ", ".join(map(name, columns))
     connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {picked} from read_parquet({literal(str(clean))})").fetchall()
     return Shape(columns)
+
+
+def texts_sql(connection: Connection, relation: str) -> dict[str, str]:
+    """SQL of each column's value as text, by the column's name; of one that is nested, as JSON."""
+    nested = ("STRUCT", "MAP", "UNION", "LIST")
+    described = [(str(column), str(kind)) for column, kind, *_ in rows(connection, f"describe {relation}")]
+    as_json = {column for column, kind in described if kind.startswith(nested) or kind.endswith("]")}
+    return {column: f"cast({f'to_json({name(column)})' if column in as_json else name(column)} as varchar)" for column, _ in described}
 
 
 def drop_read(connection: Connection) -> None:
@@ -248,6 +246,6 @@ def drop_read(connection: Connection) -> None:
             connection.execute(f"drop {kind} {found}")
 
 
-def _exact(path: Path) -> str:
+def exact(path: Path) -> str:
     """The path with what DuckDB would take for a glob escaped."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))

@@ -21,18 +21,19 @@ from waymark.core.quoting import name
 from waymark.core.services import noted_services
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, outputs_of, rows
-from waymark.identity.linkage import has_estimation, remove_other_estimations
-from waymark.identity.words import node_letters, read_words
+from waymark.identity.linkage import NothingToEstimateError, has_estimation, remove_estimations, remove_other_estimations
+from waymark.identity.words import node_letters
 from waymark.ingestion.erased import Erased, to_come
 from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
 from waymark.ingestion.quarantine import erase_quarantined
 from waymark.ingestion.removal import EVENT_KEY
 from waymark.ingestion.tables import build_views, create_tables
 from waymark.pipeline import learning, steps
+from waymark.pipeline.landing_journal import LandingJournal
 from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
-from waymark.pipeline.subjects import Subject
+from waymark.pipeline.subjects import Subject, words_about
 from waymark.pipeline.traces import ids_in_marts, landed_since, needles_of, of_others, with_older
 from waymark.pipeline.upgrade import drop_derived, rebuild
 from waymark.privacy import identifier_message
@@ -198,12 +199,9 @@ class _Erasure:
 
     def _words(self, connection: Connection) -> None:
         """An operator's words about the persons' identifiers."""
-        read_words(connection)
-        said = rows(connection, """
-            select event_id, ordinal from temp.operator_words where list_contains($nodes, node_a) or list_contains($nodes, node_b) order by ordinal
-        """, {"nodes": self.working.numbers})  # fmt: skip
-        self.working.words = [str(event) for event, _ in said]
-        self.working.word_files = [f"{int(str(ordinal)):06d}.ndjson" for _, ordinal in said]
+        said = words_about(connection, self.working.numbers)
+        self.working.words = [event for event, _ in said]
+        self.working.word_files = [f"{ordinal:06d}.ndjson" for _, ordinal in said]
 
     def _events(self, connection: Connection) -> int:
         """Collects, over all sources, what leaves the lake."""
@@ -225,29 +223,30 @@ class _Erasure:
 
     def landing(self) -> str:
         """Files in the home's landing folder; each as soon as it is done."""
-        copies: list[dict[str, object]] = self.found.setdefault("landing", [])  # type: ignore[assignment]
-        outside: list[dict[str, object]] = []
+        journal, outside, unread = LandingJournal(self.home, self.request.request_id), list[Copy](), list[Copy]()
+        done, begun = journal.read()
         for file in self.working.word_files:
             (self.home.landing / OPERATOR_SOURCE / file).unlink(missing_ok=True)
         with self.run.open_warehouse() as connection:
             landed = LandingCopies(self.run.project, self.run.mappings, self._erased(connection))
-            if begun := self.found.pop("rewriting", None):
-                self._keep(copies, outside, landed.finish(Copy(**begun)))  # type: ignore[arg-type]
-            for copy in landed.erase(told=lambda file: tell(f"erase: landing: {file}"), about=self._begin):
-                self.found.pop("rewriting", None)
-                self._keep(copies, outside, copy)
-        self.found["outside"] = outside
-        struck = sum(int(str(copy["struck"])) for copy in copies)
-        return f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them"
-
-    def _begin(self, copy: Copy) -> None:
-        self.found["rewriting"] = asdict(copy)
+            if begun and landed.finish(begun):
+                journal.end(begun)
+                done.append(begun)
+            for copy in landed.erase(told=lambda file: tell(f"erase: landing: {file}"), about=journal.begin):
+                if copy.new_digest != copy.old_digest:
+                    journal.end(copy)
+                    done.append(copy)
+                else:
+                    (outside if copy.is_read else unread).append(copy)
+        copies: list[dict[str, object]] = self.found.setdefault("landing", [])  # type: ignore[assignment]
+        copies += [told for told in map(asdict, done) if told not in copies]
+        self.found["outside"], self.found["unread"] = list(map(asdict, outside)), list(map(asdict, unread))
         save_working(self.home, self.request, self.working)
-
-    def _keep(self, copies: list[dict[str, object]], outside: list[dict[str, object]], copy: Copy | None) -> None:
-        if copy:
-            (copies if copy.new_digest != copy.old_digest else outside).append(asdict(copy))
-            save_working(self.home, self.request, self.working)
+        journal.forget()
+        struck = sum(int(str(copy["struck"])) for copy in copies)
+        return (
+            f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them; {len(unread):,} cannot be read"
+        )
 
     def quarantine(self) -> str:
         with self.run.open_warehouse() as connection:
@@ -320,13 +319,19 @@ class _Erasure:
         return f"snapshot {snapshot.snapshot_id}"
 
     def _estimate(self) -> None:
-        """An estimation of how alike records are, made from theirs too, is made again."""
+        """An estimation of how alike records are, made from theirs too, is made again; where too few are left for one, there is none any more."""
         from ml.registry import forget_trainings
 
         if self.working.compared and has_estimation(self.home):
             forget_trainings(self.home, EXPERIMENT, self.working.since)
-            self.found["estimation"] = estimate_links(self.run, tell).estimation.version
-            remove_other_estimations(self.home)
+            try:
+                self.found["estimation"] = estimate_links(self.run, tell).estimation.version
+            except NothingToEstimateError as error:
+                remove_estimations(self.home)
+                self.found["estimation_removed"] = error.what
+                notice(f"Nobody is linked by names and addresses any more, as no estimation can be made without them: {error.what}.")
+            else:
+                remove_other_estimations(self.home)
 
     def _train(self) -> None:
         """The champion that had learnt from them has a successor, which knew the same points; until then nobody is scored."""
@@ -366,7 +371,7 @@ class _Erasure:
                 remedy="Remove these files if they are yours, then: waymark privacy erase --continue. Please report it if they are Waymark's.",
             )  # fmt: skip
         if not self.request.certificate:
-            facts = {key: value for key, value in self.found.items() if key not in ("rewriting", "log_rows_of")}
+            facts = {key: value for key, value in self.found.items() if key != "log_rows_of"}
             texts = len(needles_of(self.working).all)
             looked = {"files": found.files, "bytes": found.bytes, "columns": found.columns, "found": found.total, "texts": texts}
             self.request.certificate = certificate(self.home, self.request, {

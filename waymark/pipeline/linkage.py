@@ -58,8 +58,8 @@ def compared_parts(mappings: Mapping[str, SourceMapping]) -> list[Part]:
 def estimate_links(run: Run, progress: Callable[[str], None] | None = None) -> EstimateReport:
     """Estimates from the events of the last run, logs it, and puts it in force: the next run links by it, whether or not it has new files.
 
-    That MLflow does not take its charts is told and no error. Raises WaymarkError where nothing is compared, too little is known, no run has been finished, or
-    the audit log cannot be written: then the estimation before stays in force.
+    That MLflow does not take its charts is told and no error. Raises NothingToEstimateError where nothing is compared or too little is known, and WaymarkError
+    where no run has been finished or the audit log cannot be written: then the estimation before stays in force.
     """
     with run.open_warehouse() as connection:
         _require_events(connection)

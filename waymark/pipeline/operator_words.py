@@ -71,7 +71,7 @@ def announce(project: Project, word: str, one: str, other: str) -> Announcement:
         if first.node_id == second.node_id:
             raise WaymarkError(f"both are {first}", remedy="Name two identifiers.")
         now: datetime = rows(connection, "select data_now from raw.run_clock")[0][0]  # type: ignore[assignment]
-        waiting = _waiting(project, connection)
+        waiting = waiting_words(project, connection)
         ordinal = _last_ordinal(project, connection) + 1
         spoken = Word(word, first.node_id, second.node_id, now, ordinal, _event_id(_word_id(ordinal)))
         changes, counted = preview_words(connection, [*waiting, spoken], settings=project.settings, customer_id_pads=run.secret.pads, link=links_of(run))
@@ -104,7 +104,7 @@ def say(project: Project, announcement: Announcement, *, because: str) -> Path:
     return path
 
 
-def _waiting(project: Project, connection: Connection) -> list[Word]:
+def waiting_words(project: Project, connection: Connection) -> list[Word]:
     """Words that were said and that no run has taken in yet. Makes temp table operator_words, of those that one has."""
     read_words(connection)
     known = {str(event_id) for (event_id,) in rows(connection, "select event_id from temp.operator_words")}

@@ -1,7 +1,9 @@
 """`waymark privacy export`: everything that is held about a person, as one JSON document and a short page for people.
 
-What is found is what an erasure would remove, by the same code: events with their texts and properties, refused rows, records in files, and every row of every
-published table that has a customer_id. The export lies outside of the home, in a folder that whoever asked names, and is theirs to hand out and to delete.
+What is found is what an erasure would remove, by the same code: events with their texts and properties, operators' words and keyed hashes of parts of names
+among them, refused rows, records in files, links of the person's identifiers, and every row of every published table that names a customer. Of somebody else
+whom such a row names, too, nothing is told but that there is somebody. The export lies outside of the home, in a folder that whoever asked names, and is
+theirs to hand out and to delete.
 """
 
 from __future__ import annotations
@@ -22,15 +24,18 @@ from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import GOING, LandingCopies, going_sql, orders_of
 from waymark.ingestion.quarantine import quarantined_of
-from waymark.ingestion.tables import build_views
+from waymark.ingestion.tables import build_views, comparables_sql
 from waymark.pipeline.anchors import logs
 from waymark.pipeline.identifiers import require_ended_run
 from waymark.pipeline.progress import tell
 from waymark.pipeline.published import open_published
-from waymark.pipeline.subjects import Subject
+from waymark.pipeline.subjects import Subject, words_about
 from waymark.privacy.subjects import SubjectReferences
 
 _SHOWN = 30
+_CUSTOMERS = ("customer_id", "customer_before", "customer_after")
+# By table: what it is called in an export, and the columns that are left out because they may be of somebody else's events.
+_LINKS = {"identity.edges": ("seen_together", ()), "identity.negative_edges": ("kept_apart", ("source_event_id",)), "identity.probable_links": ("probable", ())}
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>What is held about you</title>
 <style>
@@ -74,12 +79,17 @@ def export(project: Project, subject: Subject, folder: Path) -> Export:
         sources = [str(source) for (source,) in rows(connection, "select distinct source from raw.lake_files order by source")]
         build_views(connection, sources)  # those of sources that the project no longer names as well
         erased = Erased.looking_for(connection, project.home, run.secret, subject.identifiers)
-        events = _events(connection, sources, erased)
-        connection.execute("create or replace temp table exported_events as select unnest(?::varchar[]) as event_id", [[event["event_id"] for event in events]])
+        words = [event for event, _ in words_about(connection, subject.nodes)]
+        events = _events(connection, sources, erased, words)
+        _keep(connection, events)
         if orders := orders_of(connection, sources, "exported_events"):
             named = [*subject.identifiers, *(("order_id", order) for order in orders)]
             erased = Erased.looking_for(connection, project.home, run.secret, named)
-            events = _events(connection, sources, erased)
+            events = _events(connection, sources, erased, words)
+            _keep(connection, events)
+        mine = "event_id in (select event_id from exported_events)"
+        compared = _records(connection, f"select * from ({comparables_sql(connection)}) where {mine} order by event_id")
+        links = _links(connection, subject.nodes)
         tell("export: refused rows")
         refused = [asdict(row) for row in quarantined_of(project, run.mappings, erased)]
         tell("export: files")
@@ -88,7 +98,7 @@ def export(project: Project, subject: Subject, folder: Path) -> Export:
     document: dict[str, object] = {
         "asked": subject.named, "exported_at": wall_now().isoformat(timespec="seconds") + "Z", "project": project.settings.name,
         "customer_ids": list(subject.customers), "identifiers": [{"type": kind, "value": value} for kind, value in subject.identifiers],
-        "events": events, "tables": tables, "refused_rows": refused, "files": files, "audit": _audit(project, subject),
+        "events": events, "compared": compared, "links": links, "tables": tables, "refused_rows": refused, "files": files, "audit": _audit(project, subject),
         "kept": {"retention": project.settings.retention, "refused_rows_days": project.settings.ingestion.quarantine_days},
     }  # fmt: skip
     try:
@@ -106,11 +116,11 @@ def export(project: Project, subject: Subject, folder: Path) -> Export:
     return Export(path, page, counts)
 
 
-def _events(connection: Connection, sources: Sequence[str], erased: Erased) -> list[dict[str, object]]:
-    """All contents of the person's events, in order, with all columns and the file that each came from."""
+def _events(connection: Connection, sources: Sequence[str], erased: Erased, words: Sequence[str]) -> list[dict[str, object]]:
+    """All contents of the person's events, in order, with all columns and the file that each came from. words: ids of operators' words about them."""
     found: list[dict[str, object]] = []
     for source in sources:
-        going_sql(connection, source, erased)
+        going_sql(connection, source, erased, words)
         found += _records(connection, f"""
             select e.*, l.file from raw.{name(f"{source}_events")} e left join raw.ingestion_log l on l.file_id = e.ingest_file_id
             where (e.event_id, e.content_digest) in (select event_id, content_digest from {GOING}) order by e.occurred_at, e.event_id
@@ -120,16 +130,46 @@ def _events(connection: Connection, sources: Sequence[str], erased: Erased) -> l
     return sorted(found, key=lambda event: (str(event["occurred_at"]), str(event["event_id"])))
 
 
+def _keep(connection: Connection, events: Sequence[dict[str, object]]) -> None:
+    connection.execute("create or replace temp table exported_events as select unnest(?::varchar[]) as event_id", [[event["event_id"] for event in events]])
+
+
+def _links(connection: Connection, nodes: Sequence[int]) -> dict[str, list[dict[str, object]]]:
+    """What links the person's identifiers, or keeps them apart, by kind. Of an identifier that is not theirs, the type alone."""
+    there = {str(table) for (table,) in rows(connection, "select 'identity.' || table_name from duckdb_tables() where schema_name = 'identity'")}
+    shown = "case when {0}.node_id in (select node_id from theirs) then {0}.identifier_type || ':' || {0}.identifier_value else {0}.identifier_type end"
+    return {
+        kind: _records(connection, f"""
+            with theirs as (select unnest($nodes::bigint[]) as node_id)
+            select {shown.format("a")} as one, {shown.format("b")} as other, e.* exclude ({", ".join(("node_a", "node_b", *left_out))})
+            from (
+                select * from {table} where node_a in (select node_id from theirs) or node_b in (select node_id from theirs)
+            ) e join identity.nodes a on a.node_id = e.node_a join identity.nodes b on b.node_id = e.node_b order by all
+        """, {"nodes": list(nodes)})
+        for table, (kind, left_out) in _LINKS.items() if table in there
+    }  # fmt: skip
+
+
 def _tables(project: Project, subject: Subject) -> dict[str, list[dict[str, object]]]:
-    """Rows of the published tables that have a customer_id, by table; those without a row are left out."""
+    """Rows of the published tables that name a customer, by table; those without a row are left out."""
     if not subject.customers:
         return {}
     with open_published(project.home) as connection:
         named = rows(connection, """
-            select table_schema || '.' || table_name from information_schema.columns where column_name = 'customer_id' order by 1
-        """)  # fmt: skip
-        condition = "where list_contains($customers, customer_id)"
-        found = {str(table): _records(connection, f"select * from {table} {condition}", {"customers": list(subject.customers)}) for (table,) in named}
+            select table_schema || '.' || table_name, column_name from information_schema.columns where list_contains($columns, column_name) order by all
+        """, {"columns": list(_CUSTOMERS)})  # fmt: skip
+        columns: dict[str, list[str]] = {}
+        for table, column in named:
+            columns.setdefault(str(table), []).append(str(column))
+        found = {
+            table: _records(
+                connection, f"select * from {table} where {' or '.join(f'{column} in (select unnest($customers::varchar[]))' for column in theirs)}",
+                {"customers": list(subject.customers)},
+            ) for table, theirs in columns.items()
+        }  # fmt: skip
+    for records in found.values():
+        for record in records:
+            record.update({column: "somebody else" for column in _CUSTOMERS if record.get(column) and record[column] not in subject.customers})
     return {table: records for table, records in found.items() if records}
 
 
@@ -156,8 +196,11 @@ def _page(document: dict[str, object], tables: dict[str, list[dict[str, object]]
     files: list[dict[str, object]] = document["files"]  # type: ignore[assignment]
     refused: list[object] = document["refused_rows"]  # type: ignore[assignment]
     audit: list[object] = document["audit"]  # type: ignore[assignment]
+    links: dict[str, list[object]] = document["links"]  # type: ignore[assignment]
+    compared: list[object] = document["compared"]  # type: ignore[assignment]
     elsewhere = [
         ("refused rows", len(refused)), *((f"records in {Path(str(told['file'])).name}", told["records"]) for told in files),
+        ("links between identifiers", sum(map(len, links.values()))), ("events with parts of names, kept as keyed hashes", len(compared)),
         ("looks at your data, by the audit log", len(audit)),
     ]  # fmt: skip
     latest = [(str(event["occurred_at"])[:19], event["source"], event["event_type"], event["page_path"] or "") for event in events[-_SHOWN:][::-1]]

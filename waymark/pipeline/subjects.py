@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from waymark.core.errors import WaymarkError
-from waymark.core.settings import Project
+from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, rows
-from waymark.pipeline.identifiers import find_identifier, keyed_identifier, require_ended_run
+from waymark.identity.words import read_words
+from waymark.pipeline.identifiers import Identifier, find_identifier, keep_named, keyed_identifier, require_ended_run
+from waymark.pipeline.operator_words import waiting_words
 from waymark.pipeline.steps import Run
 
 
@@ -37,51 +39,101 @@ def subjects_of(project: Project, named: Sequence[str], *, shared: bool = False)
     """The persons that these identifiers or customer ids name, each once. Hold the writer lock.
 
     An identifier that no event names is a person of its own: it may stand in files and refused rows. shared: so is one that too many share, with all the
-    events that name it; else it is refused, because they may be anybody's. Raises StorageError before the first run and after one that did not end,
-    WaymarkError where several are meant.
+    events that name it; else it is refused, because they may be anybody's. Raises StorageError before the first run, after one that did not end, and while
+    an operator's words wait for the next one; WaymarkError where several are meant.
     """
     run = require_ended_run(project)
-    found: dict[tuple[tuple[str, str], ...], Subject] = {}
     with run.open_warehouse() as connection:
-        for text in named:
-            subject = _subject(connection, run, text, shared=shared)
-            found.setdefault(subject.identifiers, subject)
-    return list(found.values())
+        if waiting := waiting_words(project, connection):
+            raise StorageError(
+                f"{len(waiting)} words of an operator about who is whom wait for the next run, and may change whose an identifier is",
+                where=str(project.home.landing / OPERATOR_SOURCE), remedy="waymark run",
+            )  # fmt: skip
+        nodes = keep_named(connection, run.secret, named)
+        return _persons(connection, [(text, _named(connection, run, text, nodes)) for text in named], shared=shared)
 
 
-def _subject(connection: Connection, run: Run, text: str, *, shared: bool) -> Subject:
+def _named(connection: Connection, run: Run, text: str, nodes: str) -> Identifier | tuple[str, str]:
+    """The identifier that a text names; as (type, value) where no event names it."""
     try:
-        one = find_identifier(connection, run.secret, text)
+        return find_identifier(connection, run.secret, text, nodes=nodes)
     except WaymarkError:
         alone = keyed_identifier(connection, run.secret, text)
         if alone is None:
             raise
-        return Subject(text, (alone,))
-    mine = "customer_id = (select customer_id from identity.memberships where node_id = ?)"
-    held = rows(connection, f"""
-        select n.identifier_type, n.identifier_value, n.node_customer_id, n.node_id, m.customer_id
-        from identity.nodes n join identity.memberships m using (node_id) where m.{mine} order by 1, 2
-    """, [one.node_id])  # fmt: skip
-    if not held and shared:
-        return Subject(text, ((one.kind, one.value),), nodes=(one.node_id,))
-    if not held:
-        raise WaymarkError(
-            f"{one} is shared by too many to be one person's",
-            remedy="Name an identifier that is the person's own, such as the e-mail address; or, if all of its events are theirs, add --shared.",
-        )
-    beside = rows(connection, f"""
-        select distinct n.identifier_type || ':' || n.identifier_value
-        from identity.memberships m join (
-            select node_a as node_id, node_b as other from identity.edges union all select node_b, node_a from identity.edges
+        return alone
+
+
+def _persons(connection: Connection, named: Sequence[tuple[str, Identifier | tuple[str, str]]], *, shared: bool) -> list[Subject]:
+    """Whose they are; each table is read once for all of them."""
+    known = [(place, one.node_id) for place, (_, one) in enumerate(named) if isinstance(one, Identifier)]
+    connection.execute(
+        """
+        create or replace temp table asked_persons as
+        select min(place) as place, customer_id from (select unnest($places::bigint[]) as place, unnest($nodes::bigint[]) as node_id)
+        join identity.memberships using (node_id) group by customer_id
+        """,
+        {"places": [place for place, _ in known], "nodes": [node for _, node in known]},
+    )
+    connection.execute("""
+        create or replace temp table asked_members as
+        select place, customer_id, node_id, identifier_type, identifier_value, node_customer_id
+        from asked_persons join identity.memberships using (customer_id) join identity.nodes using (node_id)
+    """)
+    members = _by_place(connection, "select place, identifier_type, identifier_value, node_customer_id, node_id, customer_id from asked_members order by all")
+    beside = _by_place(connection, """
+        select distinct m.place, n.identifier_type || ':' || n.identifier_value as other
+        from asked_members m join (
+            select node_a as node_id, node_b as other from identity.edges where node_a in (select node_id from asked_members)
+            union all select node_b, node_a from identity.edges where node_b in (select node_id from asked_members)
         ) e using (node_id) join identity.nodes n on n.node_id = e.other
-        where m.{mine} and e.other not in (select node_id from identity.memberships) order by 1
-    """, [one.node_id])  # fmt: skip
-    counted = rows(connection, f"select source, count(*) from marts.fct_events where {mine} group by source order by source", [one.node_id])
-    customers = sorted({str(customer) for _, _, own, _, now in held for customer in (own, now)})
-    return Subject(
-        text, tuple((str(kind), str(value)) for kind, value, *_ in held), tuple(customers), tuple(int(str(node)) for *_, node, _ in held),
-        {str(source): int(str(count)) for source, count in counted}, tuple(str(other) for (other,) in beside),
-    )  # fmt: skip
+        where not exists (select 1 from identity.memberships o where o.node_id = e.other) order by all
+    """)  # fmt: skip
+    counted = _by_place(connection, "select place, source, count(*) from marts.fct_events join asked_persons using (customer_id) group by all order by all")
+    mine = {node for (node,) in rows(connection, "select node_id from asked_members")}
+    for table in ("asked_persons", "asked_members"):
+        connection.execute(f"drop table temp.{table}")
+    found: dict[tuple[tuple[str, str], ...], Subject] = {}
+    for place, (text, one) in enumerate(named):
+        if not isinstance(one, Identifier):
+            subject = Subject(text, (one,))
+        elif place in members:
+            held = members[place]
+            subject = Subject(
+                text, tuple((str(kind), str(value)) for kind, value, *_ in held),
+                tuple(sorted({str(customer) for _, _, own, _, now in held for customer in (own, now)})), tuple(int(str(node)) for *_, node, _ in held),
+                {str(source): int(str(count)) for source, count in counted.get(place, [])}, tuple(str(other) for (other,) in beside.get(place, [])),
+            )  # fmt: skip
+        elif one.node_id in mine:  # named before by another identifier
+            continue
+        elif shared:
+            subject = Subject(text, ((one.kind, one.value),), nodes=(one.node_id,))
+        else:
+            raise WaymarkError(
+                f"{one} is shared by too many to be one person's",
+                remedy="Name an identifier that is the person's own, such as the e-mail address; or, if all of its events are theirs, add --shared.",
+            )
+        found.setdefault(subject.identifiers, subject)
+    return list(found.values())
+
+
+def _by_place(connection: Connection, sql: str) -> dict[int, list[tuple[object, ...]]]:
+    """Rows by their first column, without it."""
+    found: dict[int, list[tuple[object, ...]]] = {}
+    for place, *values in rows(connection, sql):
+        found.setdefault(int(str(place)), []).append(tuple(values))
+    return found
+
+
+def words_about(connection: Connection, nodes: Collection[int]) -> list[tuple[str, int]]:
+    """(event id, number) of each of the operators' words about one of these identifiers (node ids), in the order in which they were said."""
+    read_words(connection)
+    found = rows(connection, """
+        with theirs as (select unnest($nodes::bigint[]) as node_id)
+        select event_id, ordinal from temp.operator_words
+        where node_a in (select node_id from theirs) or node_b in (select node_id from theirs) order by ordinal
+    """, {"nodes": list(nodes)})  # fmt: skip
+    return [(str(event), int(str(ordinal))) for event, ordinal in found]
 
 
 def named_by_others(project: Project, subjects: Sequence[Subject]) -> tuple[int, int]:
@@ -93,6 +145,6 @@ def named_by_others(project: Project, subjects: Sequence[Subject]) -> tuple[int,
             select count(distinct event_id), count(distinct customer_id)
             from (select event_id, customer_id, unnest(node_ids) as node_id from intermediate.int_events_sessionized) e
             join (select unnest($nodes::bigint[]) as node_id) theirs using (node_id)
-            where customer_id is not null and not list_contains($customers::varchar[], customer_id)
+            where customer_id is not null and customer_id not in (select unnest($customers::varchar[]))
         """, given)  # fmt: skip
     return int(str(found[0][0])), int(str(found[0][1]))

@@ -9,11 +9,12 @@ from waymark.core.quoting import literal
 EMAIL_MARK, PHONE_MARK = "[email]", "[phone]"
 
 # '@' may stand as itself, percent-encoded (once or twice), or as a JSON escape.
-_AT = r"(?:@|%(?:25)?40|\\u0040)"
-EMAIL = r"[^\s@\"'<>,;:?&=#/\\(){}\[\]|]+" + _AT + r"[\p{L}\p{N}][\p{L}\p{N}.\-]*\.[\p{L}]{2,}"
+AT = r"(?:@|%(?:25)?40|\\u0040)"
+EMAIL = r"[^\s@\"'<>,;:?&=#/\\(){}\[\]|]+" + AT + r"[\p{L}\p{N}][\p{L}\p{N}.\-]*\.[\p{L}]{2,}"
 # With a country code, or grouped 3-3-4. Bare digits are left alone here: order ids, click ids and times are digits too.
 _BEFORE = r"(^|[^\w+\-.%])"
-PHONE = _BEFORE + r"(?:(?:\+|%2[Bb])[1-9](?:(?:[ .\-()/]|%20){0,3}[0-9]){7,14}|\(?[0-9]{3}\)?[ .\-][0-9]{3}[.\-][0-9]{4}\b)"
+PHONE_ALONE = r"(?:(?:\+|%2[Bb])[1-9](?:(?:[ .\-()/]|%20){0,3}[0-9]){7,14}|\(?[0-9]{3}\)?[ .\-][0-9]{3}[.\-][0-9]{4}\b)"
+PHONE = _BEFORE + PHONE_ALONE
 # In free text a run of 10 to 15 digits, or a national number that starts with 0, is taken for a phone.
 PHONE_IN_TEXT = _BEFORE + r"(?:[0-9]{10,15}\b|0[1-9](?:[ .\-()/]{0,2}[0-9]){7,12}\b)"
 

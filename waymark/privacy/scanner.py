@@ -5,8 +5,6 @@ Two ways, because neither is enough: compressed columns hide a text from a searc
 
 from __future__ import annotations
 
-import gzip
-import io
 import sqlite3
 import zipfile
 from collections import Counter
@@ -17,6 +15,7 @@ from typing import IO
 
 import numpy as np
 
+from waymark.core import gzipped
 from waymark.core.home import Home
 from waymark.core.quoting import literal, name
 from waymark.core.warehouse import Connection, connect, rows
@@ -156,7 +155,7 @@ def _opened(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with open(path, "rb") as handle:
         head = handle.read(4)
     if head[:2] == b"\x1f\x8b":
-        yield " (unpacked)", io.BufferedReader(gzip.GzipFile(path))
+        yield " (unpacked)", gzipped.opened(path)
     elif head == b"PK\x03\x04" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:
             for member in packed.namelist():

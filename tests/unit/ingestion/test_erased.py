@@ -11,13 +11,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from duckdb import OperationalError
 
 from tests.unit.ingestion.conftest import CSV_MAPPING, SECRET, MakeSource, Source
 from waymark.core.errors import StorageError
-from waymark.ingestion import load_mapping
+from waymark.core.warehouse import QueryError
+from waymark.ingestion import load_mapping, readers
 from waymark.ingestion.erased import Erased
-from waymark.ingestion.erasing import Copy, LandingCopies, erase_from_lake
+from waymark.ingestion.erasing import _FRESH, Copy, LandingCopies, erase_from_lake
+from waymark.ingestion.files import new_files
 from waymark.ingestion.quarantine import erase_quarantined, quarantine_replay, quarantined_of
+from waymark.ingestion.unread import UnreadTexts
 from waymark.privacy import identifier_message
 from waymark.privacy.tombstones import first_erasure_key, tombstone
 
@@ -212,6 +216,24 @@ def test_documents_and_parquet_are_written_anew_too(make_source: MakeSource, for
     assert source.ingest().rows_read == 0
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_document_keeps_its_encoding(make_source: MakeSource, encoding: str) -> None:
+    source = make_source(JSON_MAPPING.replace("FORMAT", f"json\nencoding: {encoding}"), files=LANDING)
+    folder = source.home.landing / "shop"
+    folder.mkdir(parents=True)
+    path = folder / "a.json"
+    records = [*RECORDS, {**RECORDS[1], "id": "e4", "visitor": "Zürich", "what": "é"}]
+    path.write_bytes(json.dumps(records, ensure_ascii=False).encode(encoding))
+    source.ingest()
+    (copy,) = landed(source, bury(source, ANNS))
+    assert copy.struck == 2 and json.loads(path.read_bytes().decode(encoding)) == [records[1], records[3]]
+    assert source.ingest().rows_read == 0
+    again = make_source((source.folder / "shop.yml").read_text())
+    again.put("a.json", path.read_bytes())
+    again.ingest()
+    assert again.events("anonymous_id", "source_event_id") == [("v2",), ("Zürich",)]
+
+
 def test_files_with_nothing_else_and_files_that_nobody_reads_go_whole(make_source: MakeSource) -> None:
     source = make_source(files="{landing}/*.csv")
     folder = source.home.landing / "shop"
@@ -227,6 +249,25 @@ def test_files_with_nothing_else_and_files_that_nobody_reads_go_whole(make_sourc
     assert [path.exists() for path in (hers, other, strange, quiet)] == [False, True, False, True]
 
 
+@pytest.mark.parametrize("form", ["utf-16 by its mapping", "utf-16 by its mark", "parquet", "damaged parquet"])
+def test_what_no_mapping_reads_is_read_as_what_it_is(make_source: MakeSource, form: str) -> None:
+    encoding = "utf-16-be" if form == "utf-16 by its mapping" else "latin-1"
+    source = make_source(CSV_MAPPING.replace("format: csv", f"format: csv\nencoding: {encoding}"), files="{landing}/*.csv")
+    folder = source.home.landing / "shop"
+    folder.mkdir(parents=True)
+    for file, who in (("hers", ANN), ("his", BOB)):
+        if "parquet" in form:
+            strings = [*(f"somebody{number}" for number in range(99)), who]
+            pq.write_table(pa.table({"n": range(100), "who": [{"mail": text} for text in strings]}), folder / file, use_dictionary=False)
+            if form.startswith("damaged"):
+                pq.write_table(pa.table({"who": strings}), folder / file, compression="none")
+                (folder / file).write_bytes((folder / file).read_bytes()[:-20])
+        else:
+            (folder / file).write_bytes(f"one\nask {who} about it\n".encode("utf-16-be" if encoding == "utf-16-be" else "utf-16"))
+    found = [(Path(copy.file).name, copy.is_read, copy.new_digest == "") for copy in landed(source, bury(source, ANNS))]
+    assert found == [("hers", True, True), *([("his", False, False)] if form.startswith("damaged") else [])]
+
+
 def test_files_outside_of_the_home_are_told_and_stay(source: Source) -> None:
     path = put(source, "a.csv", [line(1, mail=ANN), line(2, mail=BOB), line(3, note=f"ask {ANN}")])
     before = path.read_bytes()
@@ -234,13 +275,94 @@ def test_files_outside_of_the_home_are_told_and_stay(source: Source) -> None:
     assert (copy.struck, copy.old_digest) == (2, copy.new_digest) and path.read_bytes() == before
 
 
-def test_a_rewriting_that_a_kill_cut_short_is_finished(make_source: MakeSource) -> None:
+def one_file(make_source: MakeSource) -> tuple[Source, Path]:
+    """A source that took in one file of the home's landing folder, with a record of hers and one of his."""
     source = make_source(files=LANDING)
-    folder = source.home.landing / "shop"
-    folder.mkdir(parents=True)
-    path = folder / "a.csv"
+    source.home.warehouse.touch()  # the files are known as long as it is there
+    path = source.home.landing / "shop" / "a.csv"
+    path.parent.mkdir(parents=True)
     path.write_text("\n".join([HEADER, line(1, mail=ANN), line(2, mail=BOB)]) + "\n")
     source.ingest()
+    return source, path
+
+
+def add(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text + "\n")
+
+
+def test_what_a_file_gained_before_the_erasure_is_taken_in_by_the_next_run(make_source: MakeSource) -> None:
+    source, path = one_file(make_source)
+    add(path, line(3, mail=BOB))
+    assert landed(source, bury(source, ANNS))[0].struck == 1
+    assert path in new_files(source.project, "shop"), "nobody has read its last record yet"
+    source.ingest()
+    assert kept(source) == ["e1", "e2", "e3"]
+    source.assert_conserved()
+    other, path = one_file(make_source)
+    assert landed(other, bury(other, ANNS))[0].struck == 1
+    assert new_files(other.project, "shop") == [], "all of it is known"
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_what_a_file_gains_while_it_is_read_is_kept(make_source: MakeSource, times: int) -> None:
+    source, path = one_file(make_source)
+    copies, seen = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, bury(source, ANNS)), list[Copy]()
+
+    def about(copy: Copy) -> None:
+        seen.append(copy)
+        if len(seen) <= times:
+            add(path, line(2 + len(seen), mail=BOB))
+
+    if times > 5:
+        with pytest.raises(StorageError, match="writes to the file again and again"):
+            list(copies.erase(told=lambda _: None, about=about))
+        assert path.read_text().count(BOB) == 6 and ANN in path.read_text()
+        return
+    (copy,) = copies.erase(told=lambda _: None, about=about)
+    assert copy == seen[1] and path.read_text().count(BOB) == 2 and ANN not in path.read_text()
+    assert copies.finish(seen[0]) is None, "the first try came to nothing"
+    source.ingest()
+    assert kept(source) == ["e1", "e2", "e3"]
+    assert [path.name for path in path.parent.iterdir()] == ["a.csv"]
+
+
+def test_a_link_is_what_it_leads_to(make_source: MakeSource, tmp_path: Path) -> None:
+    source, path = one_file(make_source)
+    outside, inside = tmp_path / "a.csv", source.home.root / "kept" / "b.csv"
+    inside.parent.mkdir()
+    for place, name in ((outside, "outside.csv"), (outside, "old.txt"), (inside, "inside.csv")):
+        place.write_text(path.read_text())
+        (path.parent / name).symlink_to(place)
+    whole = source.home.root / "kept" / "hers.csv"
+    whole.write_text("\n".join([HEADER, line(1, mail=ANN)]) + "\n")
+    (path.parent / "hers.csv").symlink_to(whole)
+    before = outside.read_text()
+    found = {Path(copy.file).name: (copy.struck, copy.new_digest == copy.old_digest, copy.new_digest == "") for copy in landed(source, bury(source, ANNS))}
+    told, gone = (1, True, False), (1, False, False)
+    assert found == {"a.csv": gone, "inside.csv": gone, "outside.csv": told, "old.txt": told, "hers.csv": (1, False, True)}
+    assert outside.read_text() == before and (path.parent / "outside.csv").is_symlink()
+    assert ANN not in inside.read_text() and BOB in inside.read_text() and (path.parent / "inside.csv").is_symlink()
+    assert not whole.exists() and not (path.parent / "hers.csv").is_symlink()
+
+
+def test_a_file_that_may_not_be_read_stops_it_with_a_remedy(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, path = one_file(make_source)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(readers, "_plain", refuse)
+    monkeypatch.setattr(UnreadTexts, "__iter__", refuse)
+    with pytest.raises(StorageError, match=r"cannot be read \(Permission denied\)\n  Grant read permission"):
+        landed(source, bury(source, ANNS))
+    assert ANN in path.read_text()
+
+
+def test_a_rewriting_that_a_kill_cut_short_is_finished(make_source: MakeSource) -> None:
+    source, path = one_file(make_source)
+    left = path.with_name(f".b.csv{_FRESH}")
+    left.write_text("half")
     copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, bury(source, ANNS))
     begun: list[Copy] = []
 
@@ -250,12 +372,50 @@ def test_a_rewriting_that_a_kill_cut_short_is_finished(make_source: MakeSource) 
     def kill(*_: object) -> None:
         raise Killed
 
-    copies._note = kill  # type: ignore[method-assign]
+    copies._log = kill  # type: ignore[method-assign]
     with pytest.raises(Killed):
         list(copies.erase(told=lambda _: None, about=begun.append))
-    assert ANN not in path.read_text()
+    assert ANN not in path.read_text() and not left.exists()
     again = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, copies.erased)
     finished = again.finish(begun[0])
     assert finished and finished.new_digest and finished.struck == 1
     assert again.finish(Copy("shop", str(path), 1, finished.new_digest, "")) is None, "what has not changed yet is not begun"
     assert source.ingest().rows_read == 0
+
+
+@pytest.mark.parametrize(("said", "raised"), [("Out of Memory Error: failed to pin block", StorageError), ("IO Error: Input/output error", QueryError)])
+def test_an_engine_at_its_end_takes_nobodys_file(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch, said: str, raised: type[Exception]) -> None:
+    source, path = one_file(make_source)
+    erased = bury(source, ANNS)
+
+    def fail(*_: object) -> int:
+        raise OperationalError(said)
+
+    monkeypatch.setattr(erased, "mark", fail)
+    with pytest.raises(raised):
+        landed(source, erased)
+    assert BOB in path.read_text()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered"])
+def test_a_damaged_file_goes_if_its_readable_part_mentions_her_and_is_told_of_if_not(make_source: MakeSource, damage: str) -> None:
+    source = make_source(files="{landing}/*.csv.gz")
+    folder = source.home.landing / "shop"
+    (folder / "old").mkdir(parents=True)
+
+    def damaged(text: str) -> bytes:
+        packed = gzip.compress(text.encode())
+        return packed[:-9] if damage == "truncated" else packed[:-8] + b"\0" * 8
+
+    rest = "".join(f"{line(number, mail=BOB)}\n" for number in range(10, 60))
+    files = {"hers.csv.gz": f"{HEADER}\n{line(1, mail=ANN)}\n{rest}", "his.csv.gz": f"{HEADER}\n{rest}"}
+    for file, text in files.items():
+        (folder / file).write_bytes(damaged(text))
+        (folder / "old" / file).write_bytes(damaged(text))
+    (folder / "whole.csv.gz").write_bytes(gzip.compress(f"{HEADER}\n{rest}".encode()) * 2 + b"\0" * 5)
+    erased = bury(source, ANNS)
+    copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, erased)
+    assert {Path(copy.file).name for copy in copies.naming()} == {"hers.csv.gz"}, "an export names no file that only cannot be read"
+    found = sorted((str(Path(copy.file).relative_to(folder)), copy.is_read, copy.new_digest == "") for copy in landed(source, erased))
+    assert found == [("hers.csv.gz", True, True), ("his.csv.gz", False, False), ("old/hers.csv.gz", True, True), ("old/his.csv.gz", False, False)]
+    assert sorted(path.name for path in folder.rglob("*.gz")) == ["his.csv.gz", "his.csv.gz", "whole.csv.gz"]

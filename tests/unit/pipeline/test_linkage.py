@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,11 +23,13 @@ from waymark.identity.linkage.links import LINKS, STATE, prepare_links
 from waymark.identity.probable import merge_probable
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
 from waymark.pipeline import linkage
+from waymark.pipeline.erasure import _Erasure
 from waymark.pipeline.linkage import compared_parts, estimate_links, links_of, update_links
 from waymark.pipeline.progress import Notice, listening
 from waymark.pipeline.steps import Run
 from waymark.privacy import Secret
 from waymark.privacy.audit import AuditLog
+from waymark.privacy.requests import Working, new_request
 
 MAPPING = """
 source: {source}
@@ -157,6 +160,30 @@ def test_links_end_where_nothing_is_compared_any_more(tmp_path: Path) -> None:
         merge_probable(connection, links_of(run), threshold=0.95)
         assert rows(connection, "from temp.seed_nodes order by node_id") == [(1,), (2,), (9,)]
         assert [rows(connection, f"from {table}") for table in (LINKS, STATE, "identity.edges")] == [[], [], []]
+
+
+@pytest.mark.parametrize(("compares", "why"), [(True, "an estimation needs 200"), (False, "no mapping compares anything")])
+def test_an_erasure_after_which_nothing_can_be_estimated_removes_every_estimation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compares: bool, why: str
+) -> None:
+    run, _ = make_run(tmp_path, 5)
+    even = (0.125,) * 8
+    parts = tuple(PartEstimate(part, even, even, (), (), 0.01) for part in compared_parts(run.mappings))
+    for records in (5, 6):
+        keep_estimation(run.project.home, Estimation(parts, 0.001, (), 60, ((-30.0, -30.0), (30.0, 30.0)), run.secret.fingerprint, records, 7))
+    if not compares:
+        mapping = tmp_path / "shop.yml"
+        mapping.write_text(mapping.read_text().partition("compare:")[0])
+        run = Run(run.project, {"shop": load_mapping(mapping)}, run.secret, cast(Any, None), run.project.home.warehouse)
+    forgotten: list[tuple[object, ...]] = []
+    monkeypatch.setitem(sys.modules, "ml.registry", SimpleNamespace(forget_trainings=lambda *told: forgotten.append(told)))
+    erasure = _Erasure(run, new_request(1, "asked"), Working(compared=True, since="2026-01-01"))
+    erasure._estimate()
+    assert why in str(erasure.found["estimation_removed"]) and len(forgotten) == 1
+    assert [path.name for path in (run.project.home.root / "linkage").iterdir()] == []
+    with run.open_warehouse() as connection:
+        assert update_links(run, connection) is None, "and the rebuild goes on"
+    erasure._estimate()
 
 
 def test_two_sources_that_say_different_things_of_a_part_are_refused(tmp_path: Path) -> None:

@@ -153,6 +153,14 @@ def has_estimation(home: Home) -> bool:
     return (home.root / FOLDER / CURRENT).exists()
 
 
+def remove_estimations(home: Home) -> None:
+    """Removes every artifact, and with the last which one was in force: from then on none was ever made here."""
+    folder = home.root / FOLDER
+    for path in folder.glob("*.json"):
+        path.unlink()
+    (folder / CURRENT).unlink(missing_ok=True)
+
+
 def remove_other_estimations(home: Home) -> None:
     """Removes every artifact but the one in force."""
     folder = home.root / FOLDER

@@ -32,6 +32,10 @@ Progress = Callable[[str], None]
 Frequencies = tuple[tuple[tuple[int, float], ...], float]  # of the kept values, and of any other
 
 
+class NothingToEstimateError(WaymarkError):
+    """Nothing is compared, or too few have told something of it, for any estimation."""
+
+
 @dataclass(frozen=True)
 class EstimateReport:
     """candidates: pairs that were looked at; matches, alike: how many are one person's, and of each further class; steps: of EM; known: by part, the share of
@@ -54,18 +58,19 @@ def estimate(
     """Estimates from the records of now.
 
     records: a relation of `records.TABLES`; of more than MOST_RECORDS a sample is taken, by the seed. parts: those to compare. fingerprint: of the secret.
-    Raises WaymarkError for fewer than LEAST_RECORDS records, or without a part.
+    Raises NothingToEstimateError for fewer than LEAST_RECORDS records, or without a part.
     """
     started, parts, tell = monotonic(), sorted(parts), progress or (lambda _: None)
     if not parts:
-        raise WaymarkError("no mapping compares anything", remedy="Say in one: compare: {given_name: {column: NAME, kind: name}}. See docs/sources.md.")
+        remedy = "Say in one: compare: {given_name: {column: NAME, kind: name}}. See docs/sources.md."
+        raise NothingToEstimateError("no mapping compares anything", remedy=remedy)
     tell("linkage: records")
     sample = f"select * from {records} where valid_to is null order by md5('{seed}|' || node_id), node_id limit {MOST_RECORDS}"
     wide = wide_sql(f"({sample})", parts)
     connection.execute(f"create or replace temp table linkage_sample as select row_number() over (order by node_id) as record, * from ({wide})")
     count = int(str(rows(connection, "select count(*) from temp.linkage_sample")[0][0]))
     if count < LEAST_RECORDS:
-        raise WaymarkError(
+        raise NothingToEstimateError(
             f"{count} identifiers have told something that is compared; an estimation needs {LEAST_RECORDS}", remedy="Take in more files, then try again."
         )
     tell("linkage: what strangers have in common")
