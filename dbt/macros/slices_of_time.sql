@@ -54,8 +54,8 @@
     {%- set step, kept = cut.group(1), cut.group(2).rsplit('.', 1)[0] ~ '.' ~ this.identifier ~ '__step' -%}
     {%- if step %}
         {#- In the order of time within a part, so that a slice reads its own days of the step and not all of it. -#}
-        {%- set whole = compiled_code[:cut.start()].rstrip().rstrip(',') -%}
-        {%- set before, parts = whole ~ ' select * from ' ~ step ~ ' order by occurred_at asc nulls first', parts_of_keys(cut.group(2)) -%}
+        {%- set parts, before = parts_of_keys(cut.group(2)), compiled_code[:cut.start()].rstrip().rstrip(',') -%}
+        {%- set before = before ~ ' select * from ' ~ step ~ ' order by occurred_at asc nulls first' -%}
         {%- call statement('step') -%}
             create or replace table {{ kept }} as ({{ in_part_of_keys(before, 0, parts) }});
             {%- for part in range(1, parts) %}

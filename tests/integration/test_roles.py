@@ -110,7 +110,7 @@ def test_no_column_of_any_table_holds_a_value_that_the_role_must_not_see(role: s
             assert found_inside(connection, texts) == [], (table, column)
         ((one,),) = rows(connection, "select value from hidden order by value limit 1")
         connection.execute("create table planted as select '{\"said\": [\"before ' || ? || ', after\"]}' as reasons", [one])
-        assert found_inside(connection, inside("planted", "reasons", "VARCHAR")) == [(one,)], "what is put there is found"
+        assert (one,) in found_inside(connection, inside("planted", "reasons", "VARCHAR")), "what is put there is found"
     assert len(found) > 200 and composite > 5
 
 

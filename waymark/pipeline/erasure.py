@@ -199,7 +199,8 @@ class _Erasure:
 
     def _words(self, connection: Connection) -> None:
         """An operator's words about the persons' identifiers."""
-        said = words_about(connection, self.working.numbers)
+        nodes = [number for number in self.working.numbers if abs(number) < 2**63]  # once they are collected, keys of events are among the numbers
+        said = words_about(connection, nodes)
         self.working.words = [event for event, _ in said]
         self.working.word_files = [f"{ordinal:06d}.ndjson" for _, ordinal in said]
 

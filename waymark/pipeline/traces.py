@@ -55,7 +55,8 @@ def ids_in_marts(connection: Connection, customers: Collection[str]) -> set[str]
     """Ids of what the marts hold of these customers."""
     there = {str(table) for (table,) in rows(connection, "select table_name from information_schema.tables where table_schema = 'marts'")}
     told = " union all ".join(
-        f"select {column} as id from marts.{table} where customer_id in (select unnest($customers::varchar[]))" for table, column in _IDS.items() if table in there
+        f"select {column} as id from marts.{table} where customer_id in (select unnest($customers::varchar[]))"
+        for table, column in _IDS.items() if table in there
     )
     return {str(found) for (found,) in rows(connection, told, {"customers": list(customers)}) if found} if told else set()
 

@@ -125,7 +125,7 @@ of_customers as (
 #}
 {% macro denied_by_any_name() -%}
     select
-        today.customer_id,
+        current_cluster.customer_id,
         greatest(denial.valid_from, named.valid_from) as valid_from,
         least(denial.valid_to, named.valid_to) as valid_to
     from {{ ref('int_consent_denials') }} as denial
@@ -133,9 +133,9 @@ of_customers as (
         on named.customer_id = denial.customer_id
         and (denial.valid_to is null or named.valid_from < denial.valid_to)
         and (named.valid_to is null or denial.valid_from < named.valid_to)
-    inner join {{ ref('dim_identity_clusters') }} as today
-        on today.node_id = named.node_id
-        and today.valid_to is null
+    inner join {{ ref('dim_identity_clusters') }} as current_cluster
+        on current_cluster.node_id = named.node_id
+        and current_cluster.valid_to is null
     where denial.scope = {{ sql_text(consent_scope_of_model()) }}
 {%- endmacro %}
 

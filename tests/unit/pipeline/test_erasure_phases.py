@@ -105,154 +105,154 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    shop = Shop(tmp_path_factory.mktemp("base"), "web")
-    shop.land("web", "a", record(1, visitor=COOKIE), record(2, mail=ANN), record(3, visitor="cookie-of-bob-x"))
-    shop.ingest("web")
-    return shop.folder
+    store = Shop(tmp_path_factory.mktemp("base"), "web")
+    store.land("web", "a", record(1, visitor=COOKIE), record(2, mail=ANN), record(3, visitor="cookie-of-bob-x"))
+    store.ingest("web")
+    return store.folder
 
 
 @pytest.fixture
-def shop(base: Path, tmp_path: Path) -> Shop:
+def store(base: Path, tmp_path: Path) -> Shop:
     shutil.copytree(base, tmp_path, dirs_exist_ok=True)
     return Shop(tmp_path, "web")
 
 
 @pytest.mark.parametrize("because", [f"{ANN} asked", f"asked by <{ANN.upper()}>.", f"web:{COOKIE}", f"erase {OLD}_17"])
-def test_a_reason_that_names_the_person_is_refused_and_nothing_is_written_down(shop: Shop, because: str) -> None:
+def test_a_reason_that_names_the_person_is_refused_and_nothing_is_written_down(store: Shop, because: str) -> None:
     with pytest.raises(WaymarkError, match="reason names"):
-        shop.ask(because)
-    assert requests(shop.home) == [] and list(shop.home.privacy.glob("*working*")) == []
-    assert shop.ask("asked by dpo@example.org on 2026-03-01").because.startswith("asked")
+        store.ask(because)
+    assert requests(store.home) == [] and list(store.home.privacy.glob("*working*")) == []
+    assert store.ask("asked by dpo@example.org on 2026-03-01").because.startswith("asked")
 
 
-def test_a_request_is_refused_before_it_is_written_down(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_is_refused_before_it_is_written_down(store: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(erasure, "noted_services", lambda _: [SimpleNamespace(is_held=True, command="dev")])
         with pytest.raises(WaymarkError, match="waymark dev runs"):
-            shop.ask()
-    assert unfinished(shop.home) is None
-    shop.ask()
+            store.ask()
+    assert unfinished(store.home) is None
+    store.ask()
     with pytest.raises(WaymarkError, match="did not come to its end"):
-        refuse_open(shop.project)
+        refuse_open(store.project)
 
 
-def test_a_key_that_is_gone_is_not_made_again(shop: Shop) -> None:
-    request = shop.ask()
-    shop.done(request, "collected")
-    (shop.home.privacy / "requests" / f"{request.request_id}.json").unlink()
-    (shop.home.privacy / "erasure_key").unlink()
+def test_a_key_that_is_gone_is_not_made_again(store: Shop) -> None:
+    request = store.ask()
+    store.done(request, "collected")
+    (store.home.privacy / "requests" / f"{request.request_id}.json").unlink()
+    (store.home.privacy / "erasure_key").unlink()
     with pytest.raises(StorageError, match="gone"):
-        shop.ask()
+        store.ask()
 
 
-def test_what_a_kill_left_of_an_asking_goes_with_the_next(shop: Shop) -> None:
+def test_what_a_kill_left_of_an_asking_goes_with_the_next(store: Shop) -> None:
     left = new_request(1, "killed before it was written down")
-    (shop.home.privacy / "requests").mkdir(parents=True)
-    save_working(shop.home, left, Working(texts=[ANN]))
-    request = shop.ask()
-    assert [path.name for path in shop.home.privacy.glob(".working-*")] == [working_path(shop.home, request).name]
+    (store.home.privacy / "requests").mkdir(parents=True)
+    save_working(store.home, left, Working(texts=[ANN]))
+    request = store.ask()
+    assert [path.name for path in store.home.privacy.glob(".working-*")] == [working_path(store.home, request).name]
 
 
-def test_a_request_that_was_killed_at_its_very_end_is_done_by_the_next_attempt(shop: Shop) -> None:
+def test_a_request_that_was_killed_at_its_very_end_is_done_by_the_next_attempt(store: Shop) -> None:
     """The last thing to be written is that it is done: then nothing else is left."""
-    request = shop.ask()
+    request = store.ask()
     request.phase = PHASES[-1]
-    save(shop.home, request)
-    working_path(shop.home, request).unlink()
-    assert go_on(shop.project, request).is_done and unfinished(shop.home) is None
+    save(store.home, request)
+    working_path(store.home, request).unlink()
+    assert go_on(store.project, request).is_done and unfinished(store.home) is None
 
 
-def test_who_has_the_same_id_in_another_source_is_not_looked_for(shop: Shop) -> None:
-    with steps.preflight(shop.project).open_warehouse() as connection:
+def test_who_has_the_same_id_in_another_source_is_not_looked_for(store: Shop) -> None:
+    with steps.preflight(store.project).open_warehouse() as connection:
         prepare_identity(connection)
         connection.execute("insert into identity.nodes (node_id, identifier_type, identifier_value) values (7, 'user_id', ?)", [f"erp:{COOKIE}"])
-    texts = load_working(shop.home, shop.ask()).texts
+    texts = load_working(store.home, store.ask()).texts
     assert f"web:{COOKIE}" in texts and COOKIE not in texts
 
 
 def test_all_that_is_in_the_lake_is_from_before_the_erasure_whatever_its_time(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, "web")
-    shop.land("web", "a", record(1, visitor=COOKIE), record(2, 1.5, visitor=COOKIE), record(3, visitor="cookie-of-bob-x"), record(4, 24 * 40, mail=ANN))
-    shop.land("web", "b", {**record(5, visitor=COOKIE), "at": "some day"}, {**record(6, visitor="cookie-of-bob-x"), "at": "some day"})
-    shop.ingest("web")
-    request = shop.ask()
-    working = shop.done(request, "collected")
+    store = Shop(tmp_path, "web")
+    store.land("web", "a", record(1, visitor=COOKIE), record(2, 1.5, visitor=COOKIE), record(3, visitor="cookie-of-bob-x"), record(4, 24 * 40, mail=ANN))
+    store.land("web", "b", {**record(5, visitor=COOKIE), "at": "some day"}, {**record(6, visitor="cookie-of-bob-x"), "at": "some day"})
+    store.ingest("web")
+    request = store.ask()
+    working = store.done(request, "collected")
     assert working.until.startswith(at(1.5)[:13].replace("T", " ")), "a time that is still to come says nothing of when"
-    working = shop.done(request, "landing", "quarantine", "quarantine", "lake", "lake")
-    assert shop.events("web") == ["id-of-event-0003"]
-    assert [json.loads(line)["id"] for line in (shop.home.landing / "web" / "a.ndjson").read_text().splitlines()] == ["id-of-event-0003"]
+    working = store.done(request, "landing", "quarantine", "quarantine", "lake", "lake")
+    assert store.events("web") == ["id-of-event-0003"]
+    assert [json.loads(line)["id"] for line in (store.home.landing / "web" / "a.ndjson").read_text().splitlines()] == ["id-of-event-0003"]
     assert working.found["refused_rows"] == 2 and working.found["events"] == {"web": 2}, "also where a kill came before a phase was written down"
-    with steps.preflight(shop.project, erasing=True).open_warehouse() as connection:
+    with steps.preflight(store.project, erasing=True).open_warehouse() as connection:
         assert rows(connection, "select distinct until::varchar from raw.tombstones") == [(working.until.removesuffix(".000000"),)]
-    save(shop.home, Request(**{**vars(request), "completed_at": at(0)}))
-    shop.land("web", "c", record(11, 1, visitor=COOKIE), record(12, 3, visitor=COOKIE))
-    shop.ingest("web")
-    assert shop.events("web") == ["id-of-event-0003", "id-of-event-0012"], "who comes back later is a new person"
+    save(store.home, Request(**{**vars(request), "completed_at": at(0)}))
+    store.land("web", "c", record(11, 1, visitor=COOKIE), record(12, 3, visitor=COOKIE))
+    store.ingest("web")
+    assert store.events("web") == ["id-of-event-0003", "id-of-event-0012"], "who comes back later is a new person"
 
 
-def test_what_lands_while_an_erasure_is_open_is_left_to_the_next_run(shop: Shop) -> None:
-    struck = shop.home.landing / "web" / "a.ndjson"
-    request = shop.ask()
-    before = shop.land("web", "before", record(1, visitor=COOKIE), record(8, visitor="cookie-of-bob-x"))
-    working = shop.done(request, "collected", "landing")
-    since = shop.land("web", "since", record(9, 3, visitor=COOKIE))
+def test_what_lands_while_an_erasure_is_open_is_left_to_the_next_run(store: Shop) -> None:
+    struck = store.home.landing / "web" / "a.ndjson"
+    request = store.ask()
+    before = store.land("web", "before", record(1, visitor=COOKIE), record(8, visitor="cookie-of-bob-x"))
+    working = store.done(request, "collected", "landing")
+    since = store.land("web", "since", record(9, 3, visitor=COOKIE))
     digests = {str(copy["new_digest"]) for copy in working.found["landing"]}  # type: ignore[attr-defined]
-    assert len(digests) == 2 and landed_since(shop.home, working.landed_from, digests) == [since]
-    assert COOKIE not in struck.read_text() + before.read_text() and landed_since(shop.home, "", digests) == []
+    assert len(digests) == 2 and landed_since(store.home, working.landed_from, digests) == [since]
+    assert COOKIE not in struck.read_text() + before.read_text() and landed_since(store.home, "", digests) == []
     struck.write_text(struck.read_text() + json.dumps(record(10, visitor=COOKIE)))
-    assert set(landed_since(shop.home, working.landed_from, digests)) == {since, struck}, "somebody went on writing it"
+    assert set(landed_since(store.home, working.landed_from, digests)) == {since, struck}, "somebody went on writing it"
 
 
 def test_sources_that_the_project_no_longer_names_are_erased_from_a_second_time(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, "erp", "web")
-    shop.land("web", "a", record(1, visitor=COOKIE), record(3, visitor="cookie-of-bob-x"))
-    shop.land("erp", "a", record(5, mail=ANN), record(6, mail="bob@example.org"))
-    shop.ingest("erp", "web")
-    shop.name("web")
-    with steps.preflight(shop.project).open_warehouse() as connection:
+    store = Shop(tmp_path, "erp", "web")
+    store.land("web", "a", record(1, visitor=COOKIE), record(3, visitor="cookie-of-bob-x"))
+    store.land("erp", "a", record(5, mail=ANN), record(6, mail="bob@example.org"))
+    store.ingest("erp", "web")
+    store.name("web")
+    with steps.preflight(store.project).open_warehouse() as connection:
         for view in ("erp_events", "erp_pending", "web_events", "web_pending", "quarantine"):  # as an earlier erasure left them
             connection.execute(f"drop view raw.{view}")
-    working = shop.done(shop.ask(), "collected", "landing", "quarantine", "lake")
-    assert working.found["events"] == {"erp": 1, "web": 1} and shop.events("erp") == ["id-of-event-0006"]
+    working = store.done(store.ask(), "collected", "landing", "quarantine", "lake")
+    assert working.found["events"] == {"erp": 1, "web": 1} and store.events("erp") == ["id-of-event-0006"]
 
 
-def test_after_retention_no_model_and_no_older_id_is_known_to_be_anothers(shop: Shop) -> None:
-    request = shop.ask()
-    assert shop.done(request, "collected").since.startswith(at(-100)[:13].replace("T", " "))
-    with steps.preflight(shop.project, erasing=True).open_warehouse() as connection:
+def test_after_retention_no_model_and_no_older_id_is_known_to_be_anothers(store: Shop) -> None:
+    request = store.ask()
+    assert store.done(request, "collected").since.startswith(at(-100)[:13].replace("T", " "))
+    with steps.preflight(store.project, erasing=True).open_warehouse() as connection:
         prepare_identity(connection)
         connection.execute("insert into raw.removals (removal_id, source, rows_removed, reason) values (1, 'web', 5, 'retention')")
         connection.execute("insert into identity.memberships values (9, ?)", [OTHERS])
         for pair in ([OLDER, OLD], [None, OLDER], [OLD, OTHERS]):
             connection.execute("insert into identity.restatements (customer_before, customer_after) values (?, ?)", pair)
-    working = shop.done(request, "collected")
+    working = store.done(request, "collected")
     assert working.since == "0001-01-01 00:00:00" and working.customers == sorted([OLD, OLDER])
     assert needles_of(working).are_in(f"{OLDER}_17") and not needles_of(working).are_in(OTHERS)
 
 
-def test_keys_in_results_of_checks_and_in_logs_are_found_inside_longer_ones_and_counted_once(shop: Shop) -> None:
-    request = shop.ask()
-    shop.done(request, "collected", "landing", "quarantine", "lake")
+def test_keys_in_results_of_checks_and_in_logs_are_found_inside_longer_ones_and_counted_once(store: Shop) -> None:
+    request = store.ask()
+    store.done(request, "collected", "landing", "quarantine", "lake")
     held, looks_alike = json.dumps([f"{OLD}_1700000000000000", "x"]), json.dumps([f"{OTHERS}_1700000000000000", "cookie-of-ann-ones"])
-    with steps.preflight(shop.project, erasing=True).open_warehouse() as connection:
+    with steps.preflight(store.project, erasing=True).open_warehouse() as connection:
         connection.execute("create table quality.check_results (rule varchar, failing_keys varchar)")
         connection.execute("insert into quality.check_results values ('a', ?), ('b', ?)", [held, looks_alike])
-    log = shop.home.dagster / "deep" / "runs.db"
+    log = store.home.dagster / "deep" / "runs.db"
     log.parent.mkdir(parents=True)
-    with closing(sqlite3.connect(log)) as store, store:
-        store.execute("create table event_logs (body text, n integer)")
-        store.executemany("insert into event_logs values (?, ?)", [(held, 1), (looks_alike, 42)])
-    shop.done(request, "records")
-    with connect(shop.home.warehouse, read_only=True) as connection:
+    with closing(sqlite3.connect(log)) as told, told:
+        told.execute("create table event_logs (body text, n integer)")
+        told.executemany("insert into event_logs values (?, ?)", [(held, 1), (looks_alike, 42)])
+    store.done(request, "records")
+    with connect(store.home.warehouse, read_only=True) as connection:
         assert rows(connection, "select * from quality.check_results order by rule") == [("a", "[]"), ("b", looks_alike)]
-    assert shop.done(request, "forgotten", "forgotten").found["log_rows"] == 1
-    with closing(sqlite3.connect(log)) as store:
-        assert store.execute("select body from event_logs").fetchall() == [(looks_alike,)]
+    assert store.done(request, "forgotten", "forgotten").found["log_rows"] == 1
+    with closing(sqlite3.connect(log)) as told:
+        assert told.execute("select body from event_logs").fetchall() == [(looks_alike,)]
 
 
-def test_versions_are_written_down_before_they_go(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = shop.ask()
-    shop.done(request, "collected")
+def test_versions_are_written_down_before_they_go(store: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = store.ask()
+    store.done(request, "collected")
 
     def killed(home: Home, model: str, since: str, *, told: Any) -> list[str]:
         told(["2", "3"])
@@ -261,6 +261,6 @@ def test_versions_are_written_down_before_they_go(shop: Shop, monkeypatch: pytes
 
     monkeypatch.setattr("ml.registry.forget_trainings", killed)
     with pytest.raises(FileNotFoundError):
-        shop.done(request, "models")
+        store.done(request, "models")
     monkeypatch.setattr("ml.registry.forget_trainings", lambda *_, **__: [])
-    assert shop.done(request, "models").found["versions_deleted"] == ["2", "3"]
+    assert store.done(request, "models").found["versions_deleted"] == ["2", "3"]
