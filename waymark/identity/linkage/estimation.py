@@ -149,16 +149,16 @@ def current_estimation(home: Home, fingerprint: str) -> Estimation | None:
 
 
 def has_estimation(home: Home) -> bool:
-    """Whether one was ever made here."""
-    return (home.root / FOLDER / CURRENT).exists()
+    """Whether the artifact of one is here, in force or, after a kill, not yet."""
+    return any((home.root / FOLDER).glob("*.json"))
 
 
 def remove_estimations(home: Home) -> None:
-    """Removes every artifact, and with the last which one was in force: from then on none was ever made here."""
+    """Removes every artifact. First none is in force: a kill in between leaves no version in force whose artifact is gone."""
     folder = home.root / FOLDER
+    (folder / CURRENT).unlink(missing_ok=True)
     for path in folder.glob("*.json"):
         path.unlink()
-    (folder / CURRENT).unlink(missing_ok=True)
 
 
 def remove_other_estimations(home: Home) -> None:
