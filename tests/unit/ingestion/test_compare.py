@@ -84,6 +84,7 @@ def test_a_mapping_without_it_writes_the_files_it_wrote_before(make_source: Make
     assert source.rows(comparables_sql(source.connection)) == []
 
 
+@pytest.mark.prove
 def test_files_of_before_and_after_a_mapping_compares_are_read_together(make_source: MakeSource) -> None:
     source = make_source(CSV_MAPPING)
     source.put("one.csv", f"{HEADER}\n{ROW}\n")
@@ -95,6 +96,7 @@ def test_files_of_before_and_after_a_mapping_compares_are_read_together(make_sou
     assert len(source.rows(comparables_sql(source.connection))) == 1
 
 
+@pytest.mark.prove
 def test_the_loser_of_a_conflict_is_not_compared(make_source: MakeSource) -> None:
     source = make_source(CSV_MAPPING + COMPARE)
     source.put("one.csv", f"{HEADER}\n{ROW}\n{ROW.replace('Friederike,', 'Waltraud,').replace('T10:00', 'T09:00')}\n")
@@ -110,6 +112,7 @@ def test_rows_that_differ_only_in_what_is_compared_are_two_contents(make_source:
     assert source.log("rows_duplicate, rows_conflict") == [(1, 1)]
 
 
+@pytest.mark.prove
 def test_a_row_that_tells_nothing_has_none(make_source: MakeSource) -> None:
     source = make_source(CSV_MAPPING + COMPARE)
     source.put("one.csv", f"{HEADER}\ne1,2026-01-01T10:00:00Z,signed_up,u1,,,,,,-,,,unknown\n")
@@ -167,6 +170,7 @@ def test_a_column_that_the_file_lacks_is_named(make_source: MakeSource) -> None:
     assert "no column for given_name" in str(refusal)
 
 
+@pytest.mark.prove
 def test_what_retention_leaves_keeps_what_is_compared(make_source: MakeSource) -> None:
     source = make_source(CSV_MAPPING + COMPARE)
     source.put("one.csv", f"{HEADER}\n{ROW}\n{ROW.replace('e1,', 'e2,').replace('signed_up', 'page_viewed')}\n")

@@ -44,6 +44,7 @@ def test_engine_threads_and_row_order_change_no_digest_and_a_seed_does(trained: 
     assert train(table, settings=LearningSettings(min_positives=50, seed=8)).model.digest != trained.model.digest
 
 
+@pytest.mark.prove
 def test_one_cpu_gives_the_digest_of_two(trained: TrainingResult) -> None:
     """In a process of its own, bound to one processor and one OpenMP thread."""
     code = "from tests.unit.propensity.test_model import *; print(train(population(900, 16), threads=1).model.digest)"
