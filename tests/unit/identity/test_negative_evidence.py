@@ -117,7 +117,7 @@ def check_as_known_then(double: WarehouseDouble, log: list[Event], limit: int, s
         assert found == pytest.approx({node: known[node] for node in found}, abs=2e-6)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3, 6]), batches=st.integers(1, 4), events=st.integers(3, 40), words=st.integers(0, 6))
 def test_no_order_of_arrival_changes_what_is_refused(seed: int, limit: int, batches: int, events: int, words: int) -> None:
     check_world(seed, limit=limit, batches=batches, events=events, words=words)

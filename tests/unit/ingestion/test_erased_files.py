@@ -33,7 +33,12 @@ LINES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("encoding", "packed"), [("utf-8", True), ("utf-8-sig", False), ("latin-1", False), ("utf-16", False)])
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("utf-8", True), ("utf-16", False), pytest.param("utf-8-sig", False, marks=pytest.mark.prove), pytest.param("latin-1", False, marks=pytest.mark.prove),
+    ],
+)  # fmt: skip
 def test_a_text_file_is_written_anew_without_her_records(make_source: MakeSource, encoding: str, packed: bool) -> None:
     source = make_source(CSV_MAPPING.replace("format: csv", f"format: csv\nencoding: {encoding}"), files=LANDING)
     folder = source.home.landing / "shop"
@@ -185,7 +190,7 @@ def test_what_a_file_gained_before_the_erasure_is_taken_in_by_the_next_run(make_
     assert new_files(other.project, "shop") == [], "all of it is known"
 
 
-@pytest.mark.parametrize("times", [1, 9])
+@pytest.mark.parametrize("times", [1, pytest.param(9, marks=pytest.mark.prove)])
 def test_what_a_file_gains_while_it_is_read_is_kept(make_source: MakeSource, times: int) -> None:
     source, path = one_file(make_source)
     copies, seen = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, bury(source, ANNS)), list[Copy]()
@@ -278,7 +283,7 @@ def test_an_engine_at_its_end_takes_nobodys_file(make_source: MakeSource, monkey
     assert BOB in path.read_text()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered"])
+@pytest.mark.parametrize("damage", ["truncated", pytest.param("altered", marks=pytest.mark.prove)])
 def test_a_damaged_file_goes_if_its_readable_part_mentions_her_and_is_told_of_if_not(make_source: MakeSource, damage: str) -> None:
     source = make_source(files="{landing}/*.csv.gz")
     folder = source.home.landing / "shop"
