@@ -106,6 +106,11 @@ def attach_another(connection: Connection, warehouse: Path, alias: str, *, read_
     return {f"{schema}.{name}": f'{catalog}.{schema}."{name}"' for catalog, schema, name in found}
 
 
+def has_table(connection: Connection, table: str) -> bool:
+    """Whether there is a stored table of this name (schema.table) in any file that is attached."""
+    return bool(rows(connection, "select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [table]))
+
+
 def first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0]
 

@@ -19,7 +19,7 @@ from waymark.ingestion.event import reason_sql
 from waymark.ingestion.mapping import Mapping
 from waymark.ingestion.mentions import candidates_sql, tokens_sql
 from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
-from waymark.privacy.tombstones import KEY, erasure_key, first_erasure_key, has_tombstones, tombstone, tombstone_sql
+from waymark.privacy.tombstones import FOR_EVER, KEY, erasure_key, first_erasure_key, has_tombstones, tombstone, tombstone_sql
 
 RULE = "erased"
 NOBODY = "coalesce(len(identifiers), 0) = 0"  # condition: the event names no identifier
@@ -46,7 +46,7 @@ class Erased:
         told = {"digests": [tombstone(key, kind, value) for kind, value in identifiers], "kinds": [kind for kind, _ in identifiers]}
         connection.execute(
             f"""create or replace temp table {_SOUGHT} as
-            select unnest($digests::varchar[]) as digest, unnest($kinds::varchar[]) as kind, timestamp '9999-01-01' as until""", told,
+            select unnest($digests::varchar[]) as digest, unnest($kinds::varchar[]) as kind, timestamp '{FOR_EVER}' as until""", told,
         )  # fmt: skip
         return cls(connection, secret, key, f"temp.{_SOUGHT}")
 

@@ -6,7 +6,6 @@ nothing changes nothing.
 
 from __future__ import annotations
 
-import codecs
 import errno
 import gzip
 import os
@@ -34,7 +33,7 @@ from waymark.ingestion.files import Stamp, known_files, save_known, source_files
 from waymark.ingestion.group import PARSED, RECORDS, Group
 from waymark.ingestion.lake import scratch_folder
 from waymark.ingestion.mapping import Mapping
-from waymark.ingestion.readers import Opened, drop_read, open_file
+from waymark.ingestion.readers import Opened, drop_read, is_utf8, open_file
 from waymark.ingestion.removal import Leaving, Removal, Remover
 from waymark.ingestion.report import FileOutcome
 from waymark.ingestion.salvage import copy_without
@@ -278,15 +277,15 @@ class LandingCopies:
         return {int(str(number)) for (number,) in rows(self.connection, sql)}
 
     def _without(self, mapping: Mapping, opened: Opened, struck: frozenset[int]) -> Iterator[bytes]:
-        is_utf8 = codecs.lookup(mapping.encoding).name in ("utf-8", "utf-8-sig", "ascii")
         if mapping.format == "parquet":
             yield _parquet_without(opened.file, struck)
         elif opened.text is not None:
             delimiter = mapping.delimiter if mapping.format == "csv" else None
-            yield from copy_without(opened.text.in_its_encoding, "utf-8-sig" if is_utf8 else mapping.encoding, delimiter, len(opened.shape.columns), struck)
+            encoding = "utf-8-sig" if is_utf8(mapping.encoding) else mapping.encoding
+            yield from copy_without(opened.text.in_its_encoding, encoding, delimiter, len(opened.shape.columns), struck)
         else:
             kept = rows(self.connection, f"select {name(RECORD)} from {RECORDS} where _wm_row not in ({', '.join(map(str, sorted(struck)))}) order by _wm_row")
-            yield ("[" + ",\n".join(str(record) for (record,) in kept) + "]\n").encode("utf-8" if is_utf8 else mapping.encoding)
+            yield ("[" + ",\n".join(str(record) for (record,) in kept) + "]\n").encode("utf-8" if is_utf8(mapping.encoding) else mapping.encoding)
 
     def _unread(self, mappings: list[Mapping], path: Path) -> _Found | None:
         """Of a file that no mapping reads; None: it could be read, and mentions nobody."""

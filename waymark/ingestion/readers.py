@@ -134,7 +134,7 @@ def _plain(mapping: Mapping, path: Path, scratch: Path, where: str) -> Plain:
     if path.suffix == ".gz" and not compressed:
         raise FileRefusedError("the name ends in .gz, but the content is not gzip", where=where, remedy="Compress it again, or rename it.")
     target, is_empty = path, True
-    utf8 = codecs.lookup(mapping.encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    utf8 = is_utf8(mapping.encoding)
     if compressed:
         target = scratch / "plain"
         try:
@@ -230,6 +230,11 @@ def _load_parquet(connection: Connection, path: Path, where: str, scratch: Path)
     picked = ", ".join(map(name, columns))
     connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {picked} from read_parquet({literal(str(clean))})").fetchall()
     return Shape(columns)
+
+
+def is_utf8(encoding: str) -> bool:
+    """Whether text in this encoding is read as UTF-8, with or without its mark."""
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
 
 
 def texts_sql(connection: Connection, relation: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from waymark.core.errors import FileRefusedError
 from waymark.core.quoting import literal
 from waymark.core.warehouse import connect
 from waymark.ingestion.engine import refusing_engine_errors
-from waymark.ingestion.readers import exact, texts_sql
+from waymark.ingestion.readers import exact, is_utf8, texts_sql
 
 _CHUNK = 1 << 20
 _LONGEST = 1 << 26  # characters; of a longer line, pieces are looked at
@@ -29,7 +29,7 @@ class UnreadTexts:
 
     def __init__(self, path: Path, encodings: Iterable[str], scratch: Path) -> None:
         self.path, self.scratch = path, scratch
-        self.encodings = {codecs.lookup(encoding).name for encoding in encodings} - {"utf-8-sig", "ascii"}
+        self.encodings = {codecs.lookup(encoding).name for encoding in encodings if not is_utf8(encoding)}
         self.is_whole = True
 
     def __iter__(self) -> Iterator[list[str]]:

@@ -20,7 +20,7 @@ from waymark.core.errors import WaymarkError
 from waymark.core.quoting import name
 from waymark.core.services import noted_services
 from waymark.core.settings import OPERATOR_SOURCE, Project
-from waymark.core.warehouse import Connection, outputs_of, rows
+from waymark.core.warehouse import Connection, has_table, outputs_of, rows
 from waymark.identity.linkage import NothingToEstimateError, has_estimation, remove_estimations, remove_other_estimations
 from waymark.identity.words import node_letters
 from waymark.ingestion.erased import Erased, to_come
@@ -55,11 +55,11 @@ from waymark.privacy.requests import (
 )
 from waymark.privacy.scanner import ScanReport, scan, scrub_stores
 from waymark.privacy.subjects import SubjectReferences
-from waymark.privacy.tombstones import erasure_key, first_erasure_key, has_tombstones, tombstone
+from waymark.privacy.tombstones import FOR_EVER, erasure_key, first_erasure_key, has_tombstones, tombstone
 
 PHASES = ("collected", "landing", "quarantine", "lake", "records", "models", "rebuilt", "forgotten", "certified")
 _LONG = 12  # an id of its own source that is as long as this is looked for without its namespace, too
-_BEGINNING, _FOR_EVER = "0001-01-01 00:00:00", "9999-01-01 00:00:00"
+_BEGINNING = "0001-01-01 00:00:00"
 
 
 def refuse_open(project: Project) -> None:
@@ -96,7 +96,7 @@ def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: C
         named = {value for _, value in identifiers} | (bare - of_others(connection, identifiers, bare))
     made = {text for text in named if is_hash(text)} | customers | {node_letters(node) for node in nodes}
     working = Working(
-        tombstones=sorted([kind, tombstone(key, kind, value)] for kind, value in identifiers), customers=sorted(customers), numbers=sorted(nodes),
+        tombstones=sorted([kind, tombstone(key, kind, value)] for kind, value in identifiers), customers=sorted(customers), nodes=sorted(nodes),
         made=sorted(made), texts=sorted(named - made),
     )  # fmt: skip
     hashed = {kind for kind, value in identifiers if is_hash(value)}
@@ -150,11 +150,7 @@ class _Erasure:
             "collected": self.collect, "landing": self.landing, "quarantine": self.quarantine, "lake": self.lake, "records": self.records,
             "models": self.models, "rebuilt": self.rebuilt, "forgotten": self.forget, "certified": self.certify,
         }  # fmt: skip
-        began = wall_now()
-        said = steps_of[phase]()
-        if phase == "landing":
-            self.working.landed_from = began.isoformat()
-        return said
+        return steps_of[phase]()
 
     def collect(self) -> str:
         """Sets the tombstones, and writes down what will have to be gone."""
@@ -172,7 +168,7 @@ class _Erasure:
                 events = self._events(connection)
             self.working.customers = sorted(with_older(connection, self.working.customers))
             found = rows(connection, f"select event_id, {EVENT_KEY}, occurred_at from erased_events order by occurred_at, event_id")
-            self.working.numbers = sorted({*self.working.numbers, *(int(str(key)) for _, key, _ in found)})
+            self.working.keys = sorted({*self.working.keys, *(int(str(key)) for _, key, _ in found)})
             marts = ids_in_marts(connection, self.working.customers)
             self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, _ in found)})
             # Of what retention removed nobody can tell any more whose it was, nor which model knew it.
@@ -190,17 +186,16 @@ class _Erasure:
         connection.begin()
         connection.execute("delete from raw.tombstones where request_id = ?", [self.request.request_id])
         # Of a request whose file somebody removed, because it could not go on, nobody says any more until when they count.
-        connection.execute("update raw.tombstones set until = ?::timestamp where until = ?::timestamp", [self.request.requested_at, _FOR_EVER])
+        connection.execute("update raw.tombstones set until = ?::timestamp where until = ?::timestamp", [self.request.requested_at, FOR_EVER])
         connection.execute(
             "insert into raw.tombstones select unnest(?::varchar[]), unnest(?::varchar[]), ?::timestamp, ?",
-            [[digest for _, digest in told], [kind for kind, _ in told], _FOR_EVER, self.request.request_id],
+            [[digest for _, digest in told], [kind for kind, _ in told], FOR_EVER, self.request.request_id],
         )
         connection.commit()
 
     def _words(self, connection: Connection) -> None:
         """An operator's words about the persons' identifiers."""
-        nodes = [number for number in self.working.numbers if abs(number) < 2**63]  # once they are collected, keys of events are among the numbers
-        said = words_about(connection, nodes)
+        said = words_about(connection, self.working.nodes)
         self.working.words = [event for event, _ in said]
         self.working.word_files = [f"{ordinal:06d}.ndjson" for _, ordinal in said]
 
@@ -224,6 +219,7 @@ class _Erasure:
 
     def landing(self) -> str:
         """Files in the home's landing folder; each as soon as it is done."""
+        began = wall_now()
         journal, outside, unread = LandingJournal(self.home, self.request.request_id), list[Copy](), list[Copy]()
         done, begun = journal.read()
         for file in self.working.word_files:
@@ -242,6 +238,7 @@ class _Erasure:
         copies: list[dict[str, object]] = self.found.setdefault("landing", [])  # type: ignore[assignment]
         copies += [told for told in map(asdict, done) if told not in copies]
         self.found["outside"], self.found["unread"] = list(map(asdict, outside)), list(map(asdict, unread))
+        self.working.landed_from = began.isoformat()
         save_working(self.home, self.request, self.working)
         journal.forget()
         struck = sum(int(str(copy["struck"])) for copy in copies)
@@ -279,10 +276,10 @@ class _Erasure:
     def records(self) -> str:
         """What is a record and tells of the persons goes; what is derived goes whole; both files are written anew, without a freed block."""
         with self.run.open_warehouse() as connection:
-            if rows(connection, "select 1 from duckdb_tables() where schema_name = 'identity' and table_name = 'restatements'"):
+            if has_table(connection, "identity.restatements"):
                 listed = "list_contains($customers, customer_before) or list_contains($customers, customer_after)"
                 connection.execute(f"delete from identity.restatements where {listed}", {"customers": self.working.customers})
-            if rows(connection, "select 1 from duckdb_tables() where schema_name = 'quality' and table_name = 'check_results'"):
+            if has_table(connection, "quality.check_results"):
                 needles = needles_of(self.working)
                 told = rows(connection, "select distinct failing_keys from quality.check_results where failing_keys <> '[]' order by failing_keys")
                 naming = [str(keys) for (keys,) in told if needles.are_in(str(keys))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.people_settings import NAME_PATTERN
 from waymark.core.settings import Project
-from waymark.core.warehouse import Connection, rows
+from waymark.core.warehouse import Connection, has_table, rows
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.steps import Run, preflight
 from waymark.privacy import Secret, identifier_hash_sql, protected_id_sql
@@ -40,7 +40,7 @@ def require_ended_run(project: Project) -> Run:
         raise StorageError("nothing has been run yet", where=str(project.home.root), remedy="Run `waymark run` first.")
     run = preflight(project)
     with run.open_warehouse() as connection:
-        is_there = rows(connection, "select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'build_state'")
+        is_there = has_table(connection, "raw.build_state")
         ended = "select build_digest from raw.build_state where not full_refresh_needed and not exists (from raw.lake_files where is_pending)"
         state = rows(connection, ended) if is_there else []
     if not state or state[0][0] != build_digest(project):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from waymark.core.clock import wall_now
 from waymark.core.errors import MappingError, WaymarkError
 from waymark.core.home import Home
-from waymark.core.warehouse import Connection, first_line, rows
+from waymark.core.warehouse import Connection, first_line, has_table, rows
 from waymark.identity.linkage import (
     EstimateReport,
     LinkageReport,
@@ -139,7 +139,7 @@ def update_links(run: Run, connection: Connection, *, pending_only: bool = False
 
 
 def _require_events(connection: Connection) -> None:
-    if not rows(connection, "select 1 from duckdb_tables() where schema_name = 'intermediate' and table_name = 'int_events'"):
+    if not has_table(connection, "intermediate.int_events"):
         raise WaymarkError("no run has been finished, so nobody is known", where="intermediate.int_events", remedy="waymark run")
 
 

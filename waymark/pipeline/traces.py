@@ -8,7 +8,7 @@ from pathlib import Path
 
 from waymark.core.digest import file_digest
 from waymark.core.home import Home
-from waymark.core.warehouse import Connection, rows
+from waymark.core.warehouse import Connection, has_table, rows
 from waymark.privacy.needles import Needles
 from waymark.privacy.requests import Working
 
@@ -16,12 +16,12 @@ _IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_convers
 
 
 def needles_of(working: Working) -> Needles:
-    return Needles(frozenset(working.made), frozenset(working.texts), frozenset(working.numbers))
+    return Needles(frozenset(working.made), frozenset(working.texts), frozenset([*working.nodes, *working.keys]))
 
 
 def of_others(connection: Connection, identifiers: Collection[tuple[str, str]], own: Collection[str]) -> set[str]:
     """Which of these ids, each of its own source, somebody else has in another source. identifiers: all (type, value) that are the persons'."""
-    if not _has(connection, "nodes"):
+    if not has_table(connection, "identity.nodes"):
         return set()
     found = rows(connection, """
         select n.identifier_type, n.identifier_value, o.own from (select unnest($own::varchar[]) as own) o
@@ -35,7 +35,7 @@ def with_older(connection: Connection, customers: Collection[str]) -> set[str]:
     """These customer ids, and those that the log of what happened to customers leads to from them and that are nobody's today: the identifiers that they were
     made from may have left the lake."""
     known = set(customers)
-    while all(_has(connection, table) for table in ("restatements", "memberships", "nodes")):
+    while all(has_table(connection, f"identity.{table}") for table in ("restatements", "memberships", "nodes")):
         found = rows(connection, """
             with theirs as (select unnest($customers::varchar[]) as customer_id)
             select unnest([customer_before, customer_after]) as customer_id from identity.restatements
@@ -73,7 +73,3 @@ def landed_since(home: Home, instant: str, digests: Collection[str]) -> list[Pat
         if changed > datetime.fromisoformat(instant) and path.is_file() and file_digest(path) not in digests:
             found.append(path)
     return found
-
-
-def _has(connection: Connection, table: str) -> bool:
-    return bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'identity' and table_name = ?", [table]))

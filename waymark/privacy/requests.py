@@ -44,17 +44,19 @@ class Request:
 class Working:
     """What a request needs until it is done.
 
-    tombstones: of all that names the persons, each with its type; made, texts, numbers: what the scan looks for (see `Needles`; texts: as sources gave
-    them); customers: ids of theirs, of now and before; words: ids of events by which an operator spoke of their identifiers, word_files: their files;
-    since: their first event, or before it what models may have known of them, UTC, "" where they have none; until: their last event that goes, UTC;
-    champion: data_now of a champion that has to go; compared: parts of their names were; landed_from: when the pass over landing began, UTC; counted: what
-    was there before a store was changed, or was about to go from it; found: what was done so far, by store.
+    tombstones: of all that names the persons, each with its type; made, texts, nodes, keys: what the scan looks for (see `Needles`; texts: as sources gave
+    them; nodes: of their identifiers, keys: of their events, both numbers); customers: ids of theirs, of now and before; words: ids of events by which an
+    operator spoke of their identifiers, word_files: their files; since: their first event, or before it what models may have known of them, UTC, "" where
+    they have none; until: their last event that goes, UTC; champion: data_now of a champion that has to go; compared: parts of their names were;
+    landed_from: when the pass over landing began, UTC; counted: what was there before a store was changed, or was about to go from it; found: what was done
+    so far, by store.
     """
 
     tombstones: list[list[str]] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
     customers: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     word_files: list[str] = field(default_factory=list)

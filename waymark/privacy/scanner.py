@@ -154,7 +154,7 @@ def _opened(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     yield "", open(path, "rb")  # noqa: SIM115 (the caller closes what it is given)
     with open(path, "rb") as handle:
         head = handle.read(4)
-    if head[:2] == b"\x1f\x8b":
+    if head[:2] == gzipped.MAGIC:
         yield " (unpacked)", gzipped.opened(path)
     elif head == b"PK\x03\x04" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from waymark.core.errors import StorageError
 from waymark.core.home import Home, write_once
-from waymark.core.warehouse import Connection, rows
+from waymark.core.warehouse import Connection, has_table, rows
 from waymark.privacy.hashing import hmac_sql
 from waymark.privacy.secret import Secret
 
 KEY = "_erasure"  # the name of its pads among a statement's parameters
+FOR_EVER = "9999-01-01 00:00:00"  # until when a tombstone counts that has no end yet
 REQUESTS = "requests"  # the folder in which requests of erasure stand, beside the key
 
 
@@ -70,8 +71,7 @@ def first_erasure_key(home: Home, *, buried: bool) -> Secret:
 
 def has_tombstones(connection: Connection) -> bool:
     """Whether somebody was erased from the home whose warehouse this is."""
-    there = rows(connection, "select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'tombstones'")
-    return bool(there and rows(connection, "select 1 from raw.tombstones limit 1"))
+    return has_table(connection, "raw.tombstones") and bool(rows(connection, "select 1 from raw.tombstones limit 1"))
 
 
 def _path(home: Home) -> Path:

@@ -85,6 +85,14 @@ of_customers as (
 )
 {%- endmacro %}
 
+{# Condition of a join to `spans`: what an alias tells of the customer and scope was known, and still is, when the span begins. #}
+{% macro is_known_in_span(alias) -%}
+    {{ alias }}.customer_id = spans.customer_id
+    and {{ alias }}.scope = spans.scope
+    and {{ alias }}.known_from <= spans.valid_from
+    and ({{ alias }}.known_to is null or spans.valid_from < {{ alias }}.known_to)
+{%- endmacro %}
+
 {# Scopes whose absence is a denial somewhere, as (scope, jurisdiction, is_denied); no row where absence is granted everywhere. #}
 {% macro consent_absence_rules() -%}
     {%- set rules = [] -%}

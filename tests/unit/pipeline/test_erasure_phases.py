@@ -216,12 +216,13 @@ def test_sources_that_the_project_no_longer_names_are_erased_from_a_second_time(
     assert working.found["events"] == {"erp": 1, "web": 1} and store.events("erp") == ["id-of-event-0006"]
 
 
-def test_after_retention_no_model_and_no_older_id_is_known_to_be_anothers(store: Shop) -> None:
+@pytest.mark.parametrize("reason", ["retention"])
+def test_after_retention_no_model_and_no_older_id_is_known_to_be_anothers(store: Shop, reason: str) -> None:
     request = store.ask()
     assert store.done(request, "collected").since.startswith(at(-100)[:13].replace("T", " "))
     with steps.preflight(store.project, erasing=True).open_warehouse() as connection:
         prepare_identity(connection)
-        connection.execute("insert into raw.removals (removal_id, source, rows_removed, reason) values (1, 'web', 5, 'retention')")
+        connection.execute("insert into raw.removals (removal_id, source, rows_removed, reason) values (1, 'web', 5, ?)", [reason])
         connection.execute("insert into identity.memberships values (9, ?)", [OTHERS])
         for pair in ([OLDER, OLD], [None, OLDER], [OLD, OTHERS]):
             connection.execute("insert into identity.restatements (customer_before, customer_after) values (?, ?)", pair)

@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Home:
 
 def test_a_request_is_open_until_it_is_done_and_what_it_needs_goes_last(home: Home) -> None:
     assert requests(home) == [] and unfinished(home) is None
-    request, working = new_request(2, "they asked"), Working(texts=["c_1"], numbers=[-5, 2**100], found={"events": {"web": 3}})
+    request, working = new_request(2, "they asked"), Working(texts=["c_1"], nodes=[-5], keys=[2**100], found={"events": {"web": 3}})
     save_working(home, request, working)
     save(home, request)
     assert unfinished(home) == request and load_working(home, request) == working

@@ -164,7 +164,7 @@ def remove_estimations(home: Home) -> None:
 def remove_other_estimations(home: Home) -> None:
     """Removes every artifact but the one in force."""
     folder = home.root / FOLDER
-    current = (folder / CURRENT).read_text(encoding="utf-8").strip()
+    current = version_in_force(home)
     for path in folder.glob("*.json"):
         if path.stem != current:
             path.unlink()

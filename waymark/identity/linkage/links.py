@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from waymark.core.warehouse import Connection, rows
+from waymark.core.warehouse import Connection, has_table, rows
 from waymark.identity.linkage.candidates import common_sql, known_pairs_sql
 from waymark.identity.linkage.comparisons import keys_sql, wide_sql
 from waymark.identity.linkage.estimation import Estimation
@@ -127,8 +127,7 @@ def _is_asked(connection: Connection, table: str) -> bool:
 
 
 def _is_current(connection: Connection, estimation: Estimation) -> bool:
-    there = rows(connection, "select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [STATE])
-    return bool(there) and rows(connection, f"select estimation_version from {STATE}") == [(estimation.number,)]
+    return has_table(connection, STATE) and rows(connection, f"select estimation_version from {STATE}") == [(estimation.number,)]
 
 
 def _make_wide(connection: Connection, estimation: Estimation, records: str) -> None:

@@ -91,11 +91,7 @@ spans as (
 known as (
     select spans.customer_id, spans.scope, spans.valid_from, visible.event_id, visible.occurred_at, visible.strictness, visible.granted_until
     from spans
-    inner join visible
-        on visible.customer_id = spans.customer_id
-        and visible.scope = spans.scope
-        and visible.known_from <= spans.valid_from
-        and (visible.known_to is null or spans.valid_from < visible.known_to)
+    inner join visible on {{ is_known_in_span('visible') }}
     group by spans.customer_id, spans.scope, spans.valid_from, visible.event_id, visible.occurred_at, visible.strictness, visible.granted_until
     having max(case when visible.is_repeated then 1 else 0 end) = 0
 ),
@@ -115,11 +111,7 @@ standing as (
 absent as (
     select spans.customer_id, spans.scope, spans.valid_from, max(case when located.is_denied then 1 else 0 end) = 1 as is_denied
     from spans
-    inner join located
-        on located.customer_id = spans.customer_id
-        and located.scope = spans.scope
-        and located.known_from <= spans.valid_from
-        and (located.known_to is null or spans.valid_from < located.known_to)
+    inner join located on {{ is_known_in_span('located') }}
     group by spans.customer_id, spans.scope, spans.valid_from
 ),
 
