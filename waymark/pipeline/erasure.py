@@ -172,7 +172,7 @@ class _Erasure:
             marts = ids_in_marts(connection, self.working.customers)
             self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, _ in found)})
             # Of what retention removed nobody can tell any more whose it was, nor which model knew it.
-            aged = rows(connection, "select 1 from raw.removals where reason = 'retention' limit 1")
+            aged = rows(connection, "select 1 from raw.removals where reason <> 'erasure' limit 1")
             self.working.since = _BEGINNING if aged else str(found[0][2]) if found else ""
             latest = rows(connection, f"select max(occurred_at) from erased_events where not ({to_come('occurred_at')})")[0][0]
             self.working.until = max(self.request.requested_at.replace("T", " "), str(latest or ""))

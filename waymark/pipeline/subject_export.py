@@ -99,7 +99,7 @@ def export(project: Project, subject: Subject, folder: Path) -> Export:
         "asked": subject.named, "exported_at": wall_now().isoformat(timespec="seconds") + "Z", "project": project.settings.name,
         "customer_ids": list(subject.customers), "identifiers": [{"type": kind, "value": value} for kind, value in subject.identifiers],
         "events": events, "compared": compared, "links": links, "tables": tables, "refused_rows": refused, "files": files, "audit": _audit(project, subject),
-        "kept": {"retention": project.settings.retention, "refused_rows_days": project.settings.ingestion.quarantine_days},
+        "kept": {"retention": project.settings.retention_as_published, "refused_rows_days": project.settings.ingestion.quarantine_days},
     }  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -216,7 +216,7 @@ def test_sources_that_the_project_no_longer_names_are_erased_from_a_second_time(
     assert working.found["events"] == {"erp": 1, "web": 1} and store.events("erp") == ["id-of-event-0006"]
 
 
-@pytest.mark.parametrize("reason", ["retention"])
+@pytest.mark.parametrize("reason", ["retention", "consent"])
 def test_after_retention_no_model_and_no_older_id_is_known_to_be_anothers(store: Shop, reason: str) -> None:
     request = store.ask()
     assert store.done(request, "collected").since.startswith(at(-100)[:13].replace("T", " "))
