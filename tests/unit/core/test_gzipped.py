@@ -27,7 +27,7 @@ def read(path: Path, content: bytes) -> tuple[bytes, bool]:
 
 @pytest.mark.parametrize(("content", "text"), [
     (PACKED, TEXT), (PACKED + gzip.compress(b"more") + b"\0" * 9, TEXT + b"more"), (gzip.compress(b""), b""), (gzip.compress(b"\0" * 10**6), b"\0" * 10**6),
-])  # fmt: skip
+], ids=["one stream", "two streams and zeros", "nothing", "zeros"])  # fmt: skip
 def test_a_whole_file_is_read_whole(tmp_path: Path, content: bytes, text: bytes) -> None:
     assert read(tmp_path / "a.gz", content) == (text, True)
 
