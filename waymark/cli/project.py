@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +13,7 @@ import typer
 
 from waymark.core.errors import SettingsError
 from waymark.core.people_settings import NAME_PATTERN
-from waymark.core.settings import PROJECT_FILE, load_project
+from waymark.core.settings import PROJECT_FILE, home_of, load_project
 from waymark.core.shipped import shipped
 
 ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project folder.", show_default=False)]
@@ -49,6 +51,7 @@ def init(
         raise SettingsError("no --source", remedy=f"Give a mapping and its --files, or --demo. Shipped mappings: {', '.join(_shipped_mappings())}.")
     if target.exists():
         raise SettingsError("there is a project here already", where=str(target), remedy="Edit it, or choose another folder.")
+    home_of(directory.resolve()).check_path()
     for file, text in (_demo_files() if demo else _project_files(directory.resolve().name, source, files)).items():
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         (directory / file).write_text(text, encoding="utf-8")
@@ -94,12 +97,12 @@ def _project_files(name: str, sources: list[Path], places: list[str]) -> dict[st
 
 
 def _glob(place: str, file_format: str) -> str:
-    """A folder stands for the files of the mapping's format in it."""
+    """A folder stands for the files of the mapping's format in it. What is there under this very name is no pattern, nor is the current folder."""
     path = Path(place)
-    if not path.is_dir():
-        return str(path if path.is_absolute() else path.resolve())
-    ending = {"ndjson": "*json*"}.get(file_format, f"*.{file_format}*")
-    return str(path.resolve() / ending)
+    if path.exists():
+        ending = "/" + {"ndjson": "*json*"}.get(file_format, f"*.{file_format}*") if path.is_dir() else ""
+        return glob.escape(str(path.resolve())) + ending
+    return os.path.normpath(os.path.join(glob.escape(str(Path.cwd())), place))
 
 
 _HEADER = "# A Waymark project. Every setting has a default; those shown commented are the defaults.\n"

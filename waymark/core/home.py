@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from waymark.core.clock import wall_now
 from waymark.core.errors import LockHeldError, StorageError
 
 SCHEMA_VERSION = 3
+# What is no part of a folder's name to DuckDB (? and \), to dbt (# in a database's path, {{ {% {# in its profile), to Dagster (%41 in an address of SQLite).
+_NO_NAME = re.compile(r"[?#\\\n]|%[0-9A-Fa-f]{2}|\{[{%]")
 
 
 class Home:
@@ -55,6 +58,15 @@ class Home:
         """From here until a snapshot is out, the warehouse may hold what no reader sees; a later run must not say "nothing new"."""
         if not self.unpublished.exists():
             write_atomically(self.unpublished, "")
+
+    def check_path(self) -> None:
+        """Raises StorageError where the home cannot be, because of how a folder above it is named: a library would look elsewhere, and find nothing there."""
+        if found := _NO_NAME.search(str(self.root)):
+            raise StorageError(
+                f"there is {found[0]!r} in the path of the home, which DuckDB, dbt or Dagster does not take for a part of a folder's name",
+                where=str(self.root),
+                remedy="Rename that folder, or keep the home elsewhere: set WAYMARK_HOME to another folder. The project itself may stay where it is.",
+            )
 
     def ensure(self, *, upgrading: bool = False) -> None:
         """Makes the folders.

@@ -5,6 +5,7 @@ A project is a folder with a `waymark.yml`; `load_project` reads it and refuses 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -316,9 +317,9 @@ class Project:
         return (self.directory / self.settings.sources[source].mapping).resolve()
 
     def file_globs(self, source: str) -> list[str]:
-        """The source's globs, absolute. `{landing}` stands for the source's landing folder in the home."""
-        landing = str(self.home.landing / source)
-        return [os.path.normpath(os.path.join(self.directory, glob.replace("{landing}", landing))) for glob in self.settings.sources[source].files]
+        """The source's globs, absolute. `{landing}` stands for the source's landing folder in the home. Of these two folders no character is a pattern."""
+        folder, landing = (glob.escape(str(path)) for path in (self.directory, self.home.landing / source))
+        return [os.path.normpath(os.path.join(folder, said.replace("{landing}", landing))) for said in self.settings.sources[source].files]
 
     @cached_property
     def rates_text(self) -> str:
@@ -361,7 +362,7 @@ def quiet_libraries() -> None:
 def load_project(directory: Path | str = ".") -> Project:
     """Reads `waymark.yml` of a project folder.
 
-    Raises SettingsError, naming the file, the field and the remedy.
+    Raises SettingsError, naming the file, the field and the remedy; StorageError where no home can be in its folder.
     """
     folder = Path(directory).resolve()
     path = folder / PROJECT_FILE
@@ -387,6 +388,7 @@ def load_project(directory: Path | str = ".") -> Project:
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{field}: {message}", where=str(path), remedy=f"Mend {field} in {PROJECT_FILE}.") from error
     home = home_of(folder)
+    home.check_path()
     return Project(folder, _with_operator(settings, home), home)
 
 

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from waymark.core.errors import StorageError
+from waymark.core.quoting import read_only_address
 from waymark.core.services import noted_services
 from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.doctor.patient import BeingWrittenError, Finding, Patient, counted, has_table, listed, number, ok, problem, warning
@@ -120,7 +121,7 @@ def models(patient: Patient) -> Iterator[Finding]:
         yield ok("models", "none trained yet")
         return
     try:
-        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(read_only_address(store), uri=True)) as connection:
             verdict = str(connection.execute("pragma quick_check(1)").fetchone()[0])
     except sqlite3.Error as error:
         verdict = str(error)

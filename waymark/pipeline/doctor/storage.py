@@ -10,6 +10,7 @@ from pathlib import Path
 
 from waymark.core import home as homes
 from waymark.core.clock import wall_now
+from waymark.core.quoting import file_list
 from waymark.core.warehouse import connect, outputs_of, rows
 from waymark.pipeline.doctor.patient import Finding, Patient, counted, listed, megabytes, ok, problem, warning
 
@@ -105,8 +106,7 @@ def quarantine(patient: Patient) -> Iterator[Finding]:
         yield ok("quarantine", "empty")
         return
     with connect() as connection:
-        sql = "select count(*), min(quarantined_at) from read_parquet($files, hive_partitioning = false)"
-        found = rows(connection, sql, {"files": [str(file) for file in files]})
+        found = rows(connection, f"select count(*), min(quarantined_at) from read_parquet({file_list(files)}, hive_partitioning = false)")
     count, oldest = int(str(found[0][0])), found[0][1]
     said = f"{counted(count, 'refused row')}, {megabytes(sum(file.stat().st_size for file in files))}"
     until = oldest + timedelta(days=days) if isinstance(oldest, datetime) else None
