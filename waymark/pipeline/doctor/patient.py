@@ -71,11 +71,12 @@ class Patient:
 
     @contextmanager
     def warehouse(self) -> Iterator[Connection]:
-        """The warehouse, read-only and briefly: while it is open no run can start writing. Raises BeingWrittenError, StorageError."""
-        if holder := self.home.writer():
-            raise BeingWrittenError(f"being written by {holder}, so not looked at")
-        with connect(self.home.warehouse, read_only=True) as connection:
-            yield connection
+        """The warehouse, read-only and briefly: a run that starts meanwhile waits. Raises BeingWrittenError, StorageError."""
+        with self.home.reading() as holder:
+            if holder:
+                raise BeingWrittenError(f"being written by {holder}, so not looked at")
+            with connect(self.home.warehouse, read_only=True) as connection:
+                yield connection
 
     @contextmanager
     def published(self) -> Iterator[Connection]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from waymark.core.errors import StorageError
@@ -142,15 +142,12 @@ def _log(patient: Patient, schema: str = "raw", table: str = "ingestion_log") ->
     for place, path in ((patient.warehouse, patient.home.warehouse), (patient.published, patient.home.published)):
         if not path.exists():
             continue
-        opened = place()
-        try:
-            connection = opened.__enter__()
-        except (BeingWrittenError, StorageError):
-            continue
-        try:
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(place())
+            except (BeingWrittenError, StorageError):
+                continue
             if has_table(connection, schema, table):
                 yield connection
                 return
-        finally:
-            connection.close()
     yield None
