@@ -13,6 +13,7 @@ import typer
 
 from waymark.core.errors import SettingsError
 from waymark.core.people_settings import NAME_PATTERN
+from waymark.core.quoting import project_option
 from waymark.core.settings import PROJECT_FILE, home_of, load_project
 from waymark.core.shipped import shipped
 
@@ -56,8 +57,9 @@ def init(
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         (directory / file).write_text(text, encoding="utf-8")
     load_project(directory)
-    first = f"waymark world --project {directory}, and " if demo else ""
-    typer.echo(f"Made {target}. Look at it, then: {first}waymark run --project {directory}")
+    option = project_option(directory.resolve())
+    first = f"waymark world{option}, and " if demo else ""
+    typer.echo(f"Made {target}. Look at it, then: {first}waymark run{option}")
 
 
 def _shipped_mappings() -> dict[str, Path]:

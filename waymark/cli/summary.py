@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 
 from waymark.cli.query import print_table
 from waymark.core.home import read_json
+from waymark.core.quoting import project_option
 from waymark.core.settings import Project
 from waymark.ingestion import Refusal
 from waymark.pipeline.progress import Notice, StageReport
@@ -97,7 +97,7 @@ def print_summary(project: Project, stages: list[StageReport], seconds: float) -
     for line in _learning_lines(project):
         console.print(line, soft_wrap=True)
     console.print("\nAsk them:")
-    option = "" if project.directory == Path.cwd() else f" --project {_shown(project)}"
+    option = project_option(project.directory)
     for title, query in EXAMPLES.items():
         console.print(f"  # {title}", soft_wrap=True)
         console.print(f'  waymark sql{option} "{query}"', soft_wrap=True)
@@ -116,10 +116,3 @@ def _learning_lines(project: Project) -> list[str]:
     if isinstance(metrics, dict) and metrics:
         lines.append("On its test split, with 95 % intervals: " + ", ".join(f"{str(name).replace('_', ' ')} {text}" for name, text in metrics.items()) + ".")
     return lines
-
-
-def _shown(project: Project) -> str:
-    try:
-        return str(project.directory.relative_to(Path.cwd()))
-    except ValueError:
-        return str(project.directory)

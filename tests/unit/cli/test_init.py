@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,13 @@ def test_files_are_found_from_a_folder_whose_name_looks_like_a_pattern(files: st
     monkeypatch.chdir(here)
     assert init(here / "project", "--source", "shop_events", "--files", files).exit_code == 0
     assert source_files(load_project(here / "project"), "shop_events") == [here / "exports" / "a [1].csv"]
+
+
+def test_what_to_type_next_is_told_for_any_folder(tmp_path: Path) -> None:
+    told = init(tmp_path / "it's a shop", "--demo").output.replace("\n", " ").split("then: ")[1]
+    assert [shlex.split(command) for command in told.split(", and ")] == [
+        ["waymark", command, "--project", str(tmp_path / "it's a shop")] for command in ("world", "run")
+    ]
 
 
 def test_no_project_is_made_where_no_home_can_be(tmp_path: Path) -> None:

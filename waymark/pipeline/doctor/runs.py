@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from waymark.core.errors import StorageError
-from waymark.core.quoting import read_only_address
+from waymark.core.quoting import read_only_address, typed
 from waymark.core.services import noted_services
 from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.doctor.patient import BeingWrittenError, Finding, Patient, counted, has_table, listed, number, ok, problem, warning
@@ -68,7 +68,7 @@ def published_snapshot(patient: Patient) -> Iterator[Finding]:
         with patient.published() as connection:
             said = "of {} (snapshot {})".format(*rows(connection, "select strftime(published_at, '%Y-%m-%d %H:%M'), snapshot_id from main.snapshot_info")[0])
     except Exception as error:  # whatever DuckDB says of a damaged file
-        remedy = f"Remove the file and publish again: rm -f {home.published}, then: {patient.command('run')}"
+        remedy = f"Remove the file and publish again: {typed('rm', '-f', home.published)}, then: {patient.command('run')}"
         yield problem("published snapshot", f"it cannot be read: {str(error).strip().splitlines()[0]}", remedy)
         return
     if patient.writer:
