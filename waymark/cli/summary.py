@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
+from rich.text import Text
 
 from waymark.cli.query import print_table
 from waymark.core.home import read_json
@@ -37,7 +38,7 @@ class RunView:
     """Listens to a run: shows what is going on, keeps what the stages report."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, markup=False)
         self.stages: list[StageReport] = []
         self.refused: list[str] = []
         self._status = self.console.status("starting")
@@ -58,7 +59,7 @@ class RunView:
         elif isinstance(news, Notice):
             self.console.print(f"  note: {news.text}", highlight=False, soft_wrap=True)
         else:
-            self._status.update(news)
+            self._status.update(Text(news))
 
 
 def print_summary(project: Project, stages: list[StageReport], seconds: float) -> None:
@@ -82,7 +83,7 @@ def print_summary(project: Project, stages: list[StageReport], seconds: float) -
                    (select count(*) from marts.fct_journeys), (select count(*) from marts.fct_conversions)
         """).fetchall()[0]
     print_table(["stage", "rows", "seconds"], [(stage.stage, f"{stage.rows:,}" if stage.rows else "", f"{stage.seconds:.1f}") for stage in stages])
-    console = Console(width=160, highlight=False)
+    console = Console(width=160, highlight=False, markup=False)
     console.print(
         f"\n{counted[0]:,} events: {counted[1]:,} by bots, {counted[2]:,} by staff, {counted[3]:,} count toward journeys, "
         f"of which {counted[4]:,} are unattributed.\n"
