@@ -80,7 +80,7 @@ class Home:
             os.chmod(self.quarantine, 0o700)
             probe = self.root / ".write_probe"
             probe.write_text("")
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # of two processes at once one may remove it for both
             if self.version() is None:
                 self.write_version()
         except OSError as error:
