@@ -126,15 +126,15 @@ def defaults_as_comments() -> str:
         return f"# {indent + name + ': ' + shown:<36} # {said}\n"
 
     text = '# "full refresh" beside a setting: a change of it binds tables already built, and needs `waymark run --full-refresh`.\n'
-    for group in setting_groups()[1:]:
+    for group in setting_groups():
         optional = [field for field in group.fields if not field.is_required]
-        is_list = bool(optional) and optional[0].path == group.name
-        if optional and not is_list:
+        is_group = bool(optional) and optional[0].path.startswith(f"{group.name}.")
+        if is_group:
             text += f"# {group.name}:\n"
         for field in optional:
             said = ("full refresh: " if field.needs_full_refresh else "") + field.description
             said += f"; such as {_SUCH_AS[field.path]}" if field.path in _SUCH_AS else ""
-            text += line("" if is_list else "  ", field.path.rsplit(".", 1)[-1], field.default, said)
+            text += line("  " if is_group else "", field.path.rsplit(".", 1)[-1], field.default, said)
     return text
 
 
