@@ -81,11 +81,11 @@ class CountingSettings(_Strict):
 
 
 class IdentityThresholds(_Strict):
-    """How sure a link must be for each use: a probability, 0.5 to 1."""
+    """How sure an estimated link must be for each use: a probability, 0.5 to 1. Other links are not asked."""
 
     analysis: float = Field(0.95, ge=0.5, le=1, description="a probable link of less joins nobody")
-    scoring: float = Field(0.95, ge=0.5, le=1, description="an identifier whose membership is less sure counts for no feature and no score")
-    sending: float = Field(0.99, ge=0.5, le=1, description="an identifier whose membership is less sure is not written to in its customer's name")
+    scoring: float = Field(0.95, ge=0.5, le=1, description="an identifier that needs estimated links and is less sure counts for no feature and no score")
+    sending: float = Field(0.99, ge=0.5, le=1, description="an identifier that needs estimated links and is less sure is not written to in its customer's name")
 
     @model_validator(mode="after")
     def _in_order(self) -> IdentityThresholds:
@@ -102,8 +102,9 @@ class IdentitySettings(_Strict):
         True, description="two accounts of one source are one person's by an operator's word or an estimated link alone; false: also by what they share"
     )
     thresholds: IdentityThresholds = Field(
-        IdentityThresholds(), description="how sure a link must be, 0.5 to 1: for `analysis` (a probable link of less joins nobody), for `scoring` (an "
-        "identifier whose membership is less sure counts for no feature and no score), for `sending` (it is not written to in its customer's name)",
+        IdentityThresholds(), description="how sure an estimated link must be, 0.5 to 1: for `analysis` (one of less joins nobody), for `scoring` (an "
+        "identifier that needs estimated links and is less sure counts for no feature and no score), for `sending` (likewise: it is not written to in its "
+        "customer's name). Other links are not asked",
     )  # fmt: skip
 
 
