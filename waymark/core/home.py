@@ -17,8 +17,9 @@ from waymark.core.clock import wall_now
 from waymark.core.errors import LockHeldError, StorageError
 
 SCHEMA_VERSION = 3
-# What is no part of a folder's name to DuckDB (? and \), to dbt (# in a database's path, {{ {% {# in its profile), to Dagster (%41 in an address of SQLite).
-_NO_NAME = re.compile(r"[?#\\\n]|%[0-9A-Fa-f]{2}|\{[{%]")
+# What is no part of a folder's name to DuckDB (? and \), to dbt (# in a database's path, {{ {% {# in its profile), to Dagster (%41 in an address of SQLite;
+# * ? [ where it looks for its settings: it would find none, and send statistics of use).
+_NO_NAME = re.compile(r"[?#*\[\\\n]|%[0-9A-Fa-f]{2}|\{[{%]")
 
 
 class Home:

@@ -44,6 +44,7 @@ def test_files_are_found_from_a_folder_whose_name_looks_like_a_pattern(files: st
     (here / "exports").mkdir(parents=True)
     (here / "exports" / "a [1].csv").write_text("")
     monkeypatch.chdir(here)
+    monkeypatch.setenv("WAYMARK_HOME", str(tmp_path / "home"))
     assert init(here / "project", "--source", "shop_events", "--files", files).exit_code == 0
     assert source_files(load_project(here / "project"), "shop_events") == [here / "exports" / "a [1].csv"]
 

@@ -13,10 +13,10 @@ from waymark.core.quoting import file_list, literal, read_only_address
 from waymark.core.settings import load_project
 from waymark.core.warehouse import connect, rows
 
-ODD = "it's a shop [2024] * 100% {a} ü ~;&=+ (1)"
+ODD = "it's a shop] 100% {a} ü ~;&=+ (1)"
 
 
-@pytest.mark.parametrize("folder", [ODD, "a#b", "a?b", "50%41"])
+@pytest.mark.parametrize("folder", [ODD, "[2024]", "a#b", "a?b", "50%41"])
 def test_sqlite_opens_the_file_of_that_name_to_read_it_and_makes_none(folder: str, tmp_path: Path) -> None:
     path = tmp_path / folder / "kept.db"
     path.parent.mkdir()
@@ -33,7 +33,7 @@ def test_sqlite_opens_the_file_of_that_name_to_read_it_and_makes_none(folder: st
 
 def test_duckdb_reads_the_file_of_that_name_and_not_what_it_is_a_pattern_of(tmp_path: Path) -> None:
     with connect() as connection:
-        for number, folder in enumerate((ODD, "a*b", "acb", "a?b", "a[c]b")):
+        for number, folder in enumerate((ODD, "a*b", "acb", "a?b", "a[c]b", "a#b")):
             (tmp_path / folder).mkdir()
             connection.execute(f"copy (select {number} as number) to {literal(tmp_path / folder / 'x.parquet')} (format parquet)")
             files = file_list([tmp_path / folder / "x.parquet"])
@@ -41,7 +41,7 @@ def test_duckdb_reads_the_file_of_that_name_and_not_what_it_is_a_pattern_of(tmp_
             assert found == [(number, str(tmp_path / folder / "x.parquet"))]
 
 
-@pytest.mark.parametrize("folder", ["a#b", "a?b", "50%41", "back\\slash", "{{a}}", "{% a"])
+@pytest.mark.parametrize("folder", ["a#b", "a?b", "a*b", "[2024]", "50%41", "back\\slash", "{{a}}", "{% a"])
 def test_a_home_that_a_library_would_look_for_elsewhere_is_refused_and_may_be_elsewhere(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = _project(tmp_path / folder)
     with pytest.raises(StorageError, match="in the path of the home") as caught:

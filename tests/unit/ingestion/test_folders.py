@@ -1,4 +1,4 @@
-"""A project in a folder whose name holds what is a pattern elsewhere: its files are found, its lake and its quarantine are read."""
+"""A project in a folder whose name holds what is a pattern or an address elsewhere: its files are found, its refused rows are listed and taken up again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from waymark.ingestion.ingest import restate_clock
 from waymark.ingestion.quarantine import purge_quarantine, quarantine_list, quarantine_replay
 
 ROWS = "id,at,what,visitor,amount\ne1,2026-03-01T10:00:00Z,x,v1,1\ne2,2026-03-01T10:00:01Z,x,v1,EUR 5\ne3,01.03.2026,x,v1,\n"
-ODD = "it's a shop [2024] * 100%"
+ODD = "it's a shop [2024] * #1 %41?"
 
 
 @pytest.fixture
-def odd(tmp_path: Path) -> Source:
+def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    monkeypatch.setenv("WAYMARK_HOME", str(tmp_path / "it's a home"))
     return Source(tmp_path / ODD, CSV_MAPPING, "data/*", "")
 
 
@@ -43,7 +44,7 @@ def test_a_file_that_is_named_and_is_not_there_is_told_of(odd: Source) -> None:
     named = {"here": "data/x.csv", "outside": "../exports [1]/y.csv", "escaped": "data/[[]z].csv", "landing": "{landing}/w.csv"}
     odd.project.settings.sources["shop"].files[:] = named.values()
     found = {str(path.relative_to(odd.folder.parent)) for path in source_files(odd.project, "shop")}
-    assert found == {f"{ODD}/data/x.csv", f"{ODD}/data/[z].csv", f"{ODD}/.waymark/landing/shop/w.csv"}
+    assert found == {f"{ODD}/data/x.csv", f"{ODD}/data/[z].csv", "it's a home/landing/shop/w.csv"}
     for path in (odd.folder / "data" / "[z].csv", odd.folder.parent / "exports 1" / "y.csv"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(ROWS)
