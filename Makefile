@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VERSIONS := $(shell sed -n 's/^requires-python = "\(.*\)"/\1/p' pyproject.toml)
 BIN := .venv/bin
 PROJECT ?= examples/demo
 CUSTOMERS ?= 20000
@@ -16,7 +17,8 @@ help: ## list the targets
 setup: .venv/.installed ## make .venv with the locked packages (run and test call it first)
 
 .venv/.installed: requirements-dev.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed on the PATH"; exit 1; }
+	@$(PYTHON) -c 'import re, sys; low, high = ([int(part) for part in bound.split(".")] for bound in re.findall(r"\d+\.\d+", sys.argv[1])); \
+	sys.exit(not low <= list(sys.version_info[:2]) < high)' '$(VERSIONS)' || { echo "A Python $(VERSIONS) is needed: on the PATH, or name it: make PYTHON=..."; exit 1; }
 	@echo "Making .venv (once; a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@if command -v uv >/dev/null; then VIRTUAL_ENV=.venv uv pip install -q --require-hashes -r requirements-dev.lock; \

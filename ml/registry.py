@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from waymark.core.clock import wall_now
 from waymark.core.errors import StorageError
 from waymark.core.home import Home
+from waymark.core.quoting import read_only_address
 from waymark.core.settings import quiet_libraries
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _read(home: Home, query: str, parameters: tuple[str, ...]) -> tuple[Any, ...
     store = home.mlflow / "mlflow.db"
     if not store.exists():
         return None
-    connection = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
+    connection = sqlite3.connect(read_only_address(store), uri=True)
     try:
         row: tuple[Any, ...] | None = connection.execute(query, parameters).fetchone()
         return row

@@ -37,7 +37,7 @@ def export(
 
 @app.command()
 def erase(
-    who: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help=f"{_WHO} Several at once cost one rebuild.", show_default=False)] = None,
+    who: Annotated[list[str] | None, typer.Argument(metavar="ID", help=f"{_WHO} Several at once cost one rebuild.", show_default=False)] = None,
     *,
     because: Annotated[str, typer.Option("--because", help="Why, such as a request's number; it is kept in the certificate.", show_default=False)] = "",
     listed: Annotated[Path | None, typer.Option("--from", help="A file with one identifier a line.", show_default=False)] = None,
@@ -100,7 +100,7 @@ def erase(
 
 @app.command()
 def status(
-    request_id: Annotated[str, typer.Argument(metavar="[REQUEST]", help="A request; none: all of them.", show_default=False)] = "",
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="A request; none: all of them.", show_default=False)] = "",
     project: ProjectOption = Path("."),
 ) -> None:
     """List erasures, or print and verify the certificate of one. Exit code 1 where it does not hold."""

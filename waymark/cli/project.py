@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +13,8 @@ import typer
 
 from waymark.core.errors import SettingsError
 from waymark.core.people_settings import NAME_PATTERN
-from waymark.core.settings import PROJECT_FILE, load_project
+from waymark.core.quoting import project_option
+from waymark.core.settings import PROJECT_FILE, home_of, load_project
 from waymark.core.shipped import shipped
 
 ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project folder.", show_default=False)]
@@ -49,12 +52,14 @@ def init(
         raise SettingsError("no --source", remedy=f"Give a mapping and its --files, or --demo. Shipped mappings: {', '.join(_shipped_mappings())}.")
     if target.exists():
         raise SettingsError("there is a project here already", where=str(target), remedy="Edit it, or choose another folder.")
+    home_of(directory.resolve()).check_path()
     for file, text in (_demo_files() if demo else _project_files(directory.resolve().name, source, files)).items():
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         (directory / file).write_text(text, encoding="utf-8")
     load_project(directory)
-    first = f"waymark world --project {directory}, and " if demo else ""
-    typer.echo(f"Made {target}. Look at it, then: {first}waymark run --project {directory}")
+    option = project_option(directory.resolve())
+    first = f"waymark world{option}, and " if demo else ""
+    typer.echo(f"Made {target}. Look at it, then: {first}waymark run{option}")
 
 
 def _shipped_mappings() -> dict[str, Path]:
@@ -94,12 +99,12 @@ def _project_files(name: str, sources: list[Path], places: list[str]) -> dict[st
 
 
 def _glob(place: str, file_format: str) -> str:
-    """A folder stands for the files of the mapping's format in it."""
+    """A folder stands for the files of the mapping's format in it. What is there under this very name is no pattern, nor is the current folder."""
     path = Path(place)
-    if not path.is_dir():
-        return str(path if path.is_absolute() else path.resolve())
-    ending = {"ndjson": "*json*"}.get(file_format, f"*.{file_format}*")
-    return str(path.resolve() / ending)
+    if path.exists():
+        ending = "/" + {"ndjson": "*json*"}.get(file_format, f"*.{file_format}*") if path.is_dir() else ""
+        return glob.escape(str(path.resolve())) + ending
+    return os.path.normpath(os.path.join(glob.escape(str(Path.cwd())), place))
 
 
 _HEADER = "# A Waymark project. Every setting has a default; those shown commented are the defaults.\n"
@@ -121,15 +126,15 @@ def defaults_as_comments() -> str:
         return f"# {indent + name + ': ' + shown:<36} # {said}\n"
 
     text = '# "full refresh" beside a setting: a change of it binds tables already built, and needs `waymark run --full-refresh`.\n'
-    for group in setting_groups()[1:]:
+    for group in setting_groups():
         optional = [field for field in group.fields if not field.is_required]
-        is_list = bool(optional) and optional[0].path == group.name
-        if optional and not is_list:
+        is_group = bool(optional) and optional[0].path.startswith(f"{group.name}.")
+        if is_group:
             text += f"# {group.name}:\n"
         for field in optional:
             said = ("full refresh: " if field.needs_full_refresh else "") + field.description
             said += f"; such as {_SUCH_AS[field.path]}" if field.path in _SUCH_AS else ""
-            text += line("" if is_list else "  ", field.path.rsplit(".", 1)[-1], field.default, said)
+            text += line("  " if is_group else "", field.path.rsplit(".", 1)[-1], field.default, said)
     return text
 
 

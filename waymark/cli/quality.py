@@ -21,11 +21,10 @@ def quality(
 ) -> None:
     """Show the latest result of every check, failures first."""
     from waymark.cli.query import print_table
-    from waymark.core.errors import StorageError, WaymarkError
+    from waymark.core.errors import WaymarkError
     from waymark.core.settings import load_project, quiet_libraries
-    from waymark.core.warehouse import connect
     from waymark.pipeline import quality as checks
-    from waymark.pipeline.published import require_published
+    from waymark.pipeline.published import open_latest, require_published
 
     opened = load_project(project)
     require_published(opened.home)
@@ -38,16 +37,10 @@ def quality(
         with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds), RunView() as view, listening(view.hear):
             results = checks.audit_all(preflight(opened))
         checks.stop_if_broken(results)
-    try:
-        connection = connect(opened.home.warehouse, read_only=True)
-    except StorageError:  # a run is writing: what it has published last
-        connection = connect(opened.home.published, read_only=True)
-    with connection:
-        if history:
-            found = checks.history(connection, history)
-            if not found:
-                raise WaymarkError(f"no result of a rule '{history}' is kept", remedy="The rules: waymark quality")
-            print_table(["checked at", "table", "status", "failing", "keys", "scope"], found)
-        else:
-            print_table(["stage", "table", "rule", "status", "blocking", "failing", "scope", "checked at"], checks.latest(connection))
+    with open_latest(opened.home) as connection:
+        found = checks.history(connection, history) if history else checks.latest(connection)
+    if history and not found:
+        raise WaymarkError(f"no result of a rule '{history}' is kept", remedy="The rules: waymark quality")
+    of_one, of_all = "checked at|table|status|failing|keys|scope", "stage|table|rule|status|blocking|failing|scope|checked at"
+    print_table((of_one if history else of_all).split("|"), found)
     typer.echo(f"Data Docs: {opened.home.quality}/gx/uncommitted/data_docs/local_site/index.html")

@@ -24,7 +24,7 @@ def list_(
     from waymark.ingestion.quarantine import quarantine_list
 
     found = quarantine_list(load_project(project).home, source)
-    console = Console()
+    console = Console(markup=False)
     if not found:
         console.print("No row is in quarantine.")
         return

@@ -94,9 +94,9 @@ def print_table(columns: list[str], rows: list[tuple[object, ...]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row))
-    console = Console()
+    console = Console(markup=False)  # what stands in brackets is a value
     if not console.is_terminal:
-        console = Console(width=1000)
+        console = Console(width=1000, markup=False)
     console.print(table)
 
 

@@ -82,7 +82,7 @@ def _yaml(value: object) -> str:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A command as it is typed. parameters: name and metavariable, default, help."""
+    """A command as it is typed. Of each argument and option: how it is written, its default, its help."""
 
     name: str
     help: str
@@ -124,11 +124,12 @@ def _parameter(parameter: Any) -> tuple[str, str, str]:
     if parameter.min is not None or parameter.max is not None:
         said += f" From {parameter.min:,}" + ("." if parameter.max is None else f" to {parameter.max:,}.")
     default = getattr(parameter.default, "value", parameter.default)
+    shown = "must be given" if parameter.required else "" if default in (None, False, "", []) else f"`{default}`"
     if not parameter.opts[0].startswith("-"):
-        name = str(parameter.name).upper()
-        return (name if parameter.required else f"[{name}]"), "" if default is None else f"`{default}`", said
-    name = ", ".join(f"`{option}`" for option in [*parameter.opts, *parameter.secondary_opts])
-    return name, "" if default in (None, False, "", []) else f"`{default}`", said + (" May be repeated." if parameter.multiple else "")
+        name = parameter.metavar or str(parameter.name).upper()
+        return (name if parameter.required else f"[{name}]") + ("" if parameter.nargs == 1 else "..."), shown, said
+    name = ", ".join(f"`{option}`" for option in [*parameter.opts, *parameter.secondary_opts]) + (f" {parameter.metavar}" if parameter.metavar else "")
+    return name, shown, said + (" May be repeated." if parameter.multiple else "")
 
 
 def commands_page() -> str:

@@ -11,6 +11,7 @@ import typer
 
 from waymark.cli.project import ProjectOption
 from waymark.core.errors import WaymarkError
+from waymark.core.quoting import typed
 from waymark.core.settings import Project, load_project, quiet_libraries, set_environment
 
 WORLD_SOURCE = "waymark_world"
@@ -157,7 +158,7 @@ def _has_world(project: Project, wanted: dict[str, Any]) -> bool:
         what,
         where=str(landing),
         remedy=f"{keep}For a world of {_options(wanted)} set WAYMARK_HOME to another folder, or remove this home with all that was "
-        f"made from it, then do it again: rm -r {home.root} {project.directory / 'truth'}",
+        f"made from it, then do it again: {typed('rm', '-r', home.root, project.directory / 'truth')}",
     )
 
 

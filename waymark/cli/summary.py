@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
+from rich.text import Text
 
 from waymark.cli.query import print_table
 from waymark.core.home import read_json
+from waymark.core.quoting import project_option
 from waymark.core.settings import Project
 from waymark.ingestion import Refusal
 from waymark.pipeline.progress import Notice, StageReport
@@ -37,7 +38,7 @@ class RunView:
     """Listens to a run: shows what is going on, keeps what the stages report."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, markup=False)
         self.stages: list[StageReport] = []
         self.refused: list[str] = []
         self._status = self.console.status("starting")
@@ -58,7 +59,7 @@ class RunView:
         elif isinstance(news, Notice):
             self.console.print(f"  note: {news.text}", highlight=False, soft_wrap=True)
         else:
-            self._status.update(news)
+            self._status.update(Text(news))
 
 
 def print_summary(project: Project, stages: list[StageReport], seconds: float) -> None:
@@ -82,7 +83,7 @@ def print_summary(project: Project, stages: list[StageReport], seconds: float) -
                    (select count(*) from marts.fct_journeys), (select count(*) from marts.fct_conversions)
         """).fetchall()[0]
     print_table(["stage", "rows", "seconds"], [(stage.stage, f"{stage.rows:,}" if stage.rows else "", f"{stage.seconds:.1f}") for stage in stages])
-    console = Console(width=160, highlight=False)
+    console = Console(width=160, highlight=False, markup=False)
     console.print(
         f"\n{counted[0]:,} events: {counted[1]:,} by bots, {counted[2]:,} by staff, {counted[3]:,} count toward journeys, "
         f"of which {counted[4]:,} are unattributed.\n"
@@ -97,7 +98,7 @@ def print_summary(project: Project, stages: list[StageReport], seconds: float) -
     for line in _learning_lines(project):
         console.print(line, soft_wrap=True)
     console.print("\nAsk them:")
-    option = "" if project.directory == Path.cwd() else f" --project {_shown(project)}"
+    option = project_option(project.directory)
     for title, query in EXAMPLES.items():
         console.print(f"  # {title}", soft_wrap=True)
         console.print(f'  waymark sql{option} "{query}"', soft_wrap=True)
@@ -116,10 +117,3 @@ def _learning_lines(project: Project) -> list[str]:
     if isinstance(metrics, dict) and metrics:
         lines.append("On its test split, with 95 % intervals: " + ", ".join(f"{str(name).replace('_', ' ')} {text}" for name, text in metrics.items()) + ".")
     return lines
-
-
-def _shown(project: Project) -> str:
-    try:
-        return str(project.directory.relative_to(Path.cwd()))
-    except ValueError:
-        return str(project.directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from waymark.core.clock import wall_now
 from waymark.core.errors import LockHeldError, StorageError
 
 SCHEMA_VERSION = 3
+# What is no part of a folder's name to DuckDB (? and \), to dbt (# in a database's path, {{ {% {# in its profile), to Dagster (%41 in an address of SQLite;
+# * ? [ where it looks for its settings: it would find none, and send statistics of use).
+_NO_NAME = re.compile(r"[?#*\[\\\n]|%[0-9A-Fa-f]{2}|\{[{%]")
 
 
 class Home:
@@ -56,6 +60,15 @@ class Home:
         if not self.unpublished.exists():
             write_atomically(self.unpublished, "")
 
+    def check_path(self) -> None:
+        """Raises StorageError where the home cannot be, because of how a folder above it is named: a library would look elsewhere, and find nothing there."""
+        if found := _NO_NAME.search(str(self.root)):
+            raise StorageError(
+                f"there is {found[0]!r} in the path of the home, which DuckDB, dbt or Dagster does not take for a part of a folder's name",
+                where=str(self.root),
+                remedy="Rename that folder, or keep the home elsewhere: set WAYMARK_HOME to another folder. The project itself may stay where it is.",
+            )
+
     def ensure(self, *, upgrading: bool = False) -> None:
         """Makes the folders.
 
@@ -68,7 +81,7 @@ class Home:
             os.chmod(self.quarantine, 0o700)
             probe = self.root / ".write_probe"
             probe.write_text("")
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # of two processes at once one may remove it for both
             if self.version() is None:
                 self.write_version()
         except OSError as error:
@@ -124,8 +137,17 @@ class Home:
         return lock_holder(self.lock_file)
 
     @contextmanager
+    def reading(self) -> Iterator[str | None]:
+        """Keeps writers waiting while the warehouse is looked at, which is to be brief: whoever has it open lets no run go on.
+
+        Yields None, or who writes at this moment: then nothing waits, and the warehouse is not to be opened.
+        """
+        with _shared(self.lock_file) as holder:
+            yield holder
+
+    @contextmanager
     def writer_lock(self, *, timeout_seconds: float = 600, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Holds the home's writer lock; waits for another holder, then raises LockHeldError that names it.
+        """Holds the home's writer lock; waits for another holder, or for who reads the warehouse, then raises LockHeldError that names it.
 
         The kernel drops the lock with its process, so a killed run never leaves one behind.
         """
@@ -142,17 +164,18 @@ class Home:
                 except OSError as error:
                     if error.errno not in (errno.EAGAIN, errno.EACCES):
                         raise
-                    holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "an unknown process"
+                    holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "a process that looks at it"
                     if monotonic() >= deadline:
-                        raise LockHeldError(
-                            f"the home is being written by {holder}", where=str(self.root), remedy="Wait for that run to end, or stop it."
-                        ) from error
+                        raise LockHeldError(f"the home is held by {holder}", where=str(self.root), remedy="Wait for that run to end, or stop it.") from error
                     if on_wait and not told:
                         on_wait(holder)
                         told = True
                     sleep(0.1)
             note_holder(handle, f"process {os.getpid()}, since {wall_now().isoformat(timespec='seconds')}Z")
-            yield
+            try:
+                yield
+            finally:
+                note_holder(handle, "")
         finally:
             os.close(handle)
 
@@ -170,21 +193,31 @@ def note_holder(handle: int, text: str) -> None:
 
 def lock_holder(path: Path) -> str | None:
     """What the process that holds this lock file wrote into it, or None where nobody holds it."""
+    with _shared(path) as holder:
+        return holder
+
+
+@contextmanager
+def _shared(path: Path) -> Iterator[str | None]:
+    """Holds a lock file together with others who do no more than that, and yields None; or what the process that holds it alone wrote into it."""
     import fcntl
 
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        return None
+        yield None
+        return
+    holder = None
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        return os.pread(handle, 10_000, 0).decode(errors="replace").strip() or "an unknown process"
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            holder = os.pread(handle, 10_000, 0).decode(errors="replace").strip() or "an unknown process"
+        yield holder
     finally:
         os.close(handle)
-    return None
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:

@@ -5,6 +5,7 @@ A project is a folder with a `waymark.yml`; `load_project` reads it and refuses 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -80,11 +81,11 @@ class CountingSettings(_Strict):
 
 
 class IdentityThresholds(_Strict):
-    """How sure a link must be for each use: a probability, 0.5 to 1."""
+    """How sure an estimated link must be for each use: a probability, 0.5 to 1. Other links are not asked."""
 
     analysis: float = Field(0.95, ge=0.5, le=1, description="a probable link of less joins nobody")
-    scoring: float = Field(0.95, ge=0.5, le=1, description="an identifier whose membership is less sure counts for no feature and no score")
-    sending: float = Field(0.99, ge=0.5, le=1, description="an identifier whose membership is less sure is not written to in its customer's name")
+    scoring: float = Field(0.95, ge=0.5, le=1, description="an identifier that needs estimated links and is less sure counts for no feature and no score")
+    sending: float = Field(0.99, ge=0.5, le=1, description="an identifier that needs estimated links and is less sure is not written to in its customer's name")
 
     @model_validator(mode="after")
     def _in_order(self) -> IdentityThresholds:
@@ -101,8 +102,9 @@ class IdentitySettings(_Strict):
         True, description="two accounts of one source are one person's by an operator's word or an estimated link alone; false: also by what they share"
     )
     thresholds: IdentityThresholds = Field(
-        IdentityThresholds(), description="how sure a link must be, 0.5 to 1: for `analysis` (a probable link of less joins nobody), for `scoring` (an "
-        "identifier whose membership is less sure counts for no feature and no score), for `sending` (it is not written to in its customer's name)",
+        IdentityThresholds(), description="how sure an estimated link must be, 0.5 to 1: for `analysis` (one of less joins nobody), for `scoring` (an "
+        "identifier that needs estimated links and is less sure counts for no feature and no score), for `sending` (likewise: it is not written to in its "
+        "customer's name). Other links are not asked",
     )  # fmt: skip
 
 
@@ -316,9 +318,9 @@ class Project:
         return (self.directory / self.settings.sources[source].mapping).resolve()
 
     def file_globs(self, source: str) -> list[str]:
-        """The source's globs, absolute. `{landing}` stands for the source's landing folder in the home."""
-        landing = str(self.home.landing / source)
-        return [os.path.normpath(os.path.join(self.directory, glob.replace("{landing}", landing))) for glob in self.settings.sources[source].files]
+        """The source's globs, absolute. `{landing}` stands for the source's landing folder in the home. Of these two folders no character is a pattern."""
+        folder, landing = (glob.escape(str(path)) for path in (self.directory, self.home.landing / source))
+        return [os.path.normpath(os.path.join(folder, said.replace("{landing}", landing))) for said in self.settings.sources[source].files]
 
     @cached_property
     def rates_text(self) -> str:
@@ -361,7 +363,7 @@ def quiet_libraries() -> None:
 def load_project(directory: Path | str = ".") -> Project:
     """Reads `waymark.yml` of a project folder.
 
-    Raises SettingsError, naming the file, the field and the remedy.
+    Raises SettingsError, naming the file, the field and the remedy; StorageError where no home can be in its folder.
     """
     folder = Path(directory).resolve()
     path = folder / PROJECT_FILE
@@ -387,6 +389,7 @@ def load_project(directory: Path | str = ".") -> Project:
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{field}: {message}", where=str(path), remedy=f"Mend {field} in {PROJECT_FILE}.") from error
     home = home_of(folder)
+    home.check_path()
     return Project(folder, _with_operator(settings, home), home)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -32,6 +33,10 @@ _PLACES = (
     (WAREHOUSE, "main"), *((OUTPUTS, schema) for schema in OUTPUT_SCHEMAS), (WAREHOUSE, _SHARED_SCHEMA), (OUTPUTS, _SHARED_SCHEMA),
 )  # fmt: skip
 
+# How long a writer waits for a file that another process has open. No writer of ours holds one outside the home's lock, and our readers hold that lock, too:
+# it is somebody's DuckDB shell or notebook, which may close again, and a run of hours is not to end by a glance at its tables.
+_PATIENCE_SECONDS = 10.0
+
 Connection = duckdb.DuckDBPyConnection
 QueryError = duckdb.Error
 
@@ -49,22 +54,34 @@ def connection_config(engine: EngineSettings | None, scratch: Path | None = None
 def connect(path: Path | str = ":memory:", *, engine: EngineSettings | None = None, scratch: Path | None = None, read_only: bool = False) -> Connection:
     """Opens a DuckDB file (or an in-memory one). A file that is named as a warehouse is one: its outputs are attached.
 
-    Raises StorageError, with a remedy, where the file is locked by another process, damaged, or not to be written.
+    To write, it waits some seconds for another process that has the file open. Raises StorageError, with a remedy, where that keeps it open, and where the
+    file is damaged or not to be written.
     """
-    try:
-        config = dict[str, "str | bool | int | float | list[str]"](connection_config(engine, scratch))
-        connection = duckdb.connect(str(path), read_only=read_only, config=config)
+    deadline = monotonic() + (0 if read_only else _PATIENCE_SECONDS)
+    while True:
         try:
-            if Path(path).name == WAREHOUSE_FILE:
-                _attach_outputs(connection, outputs_of(Path(path)), read_only=read_only)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-    except duckdb.IOException as error:
-        raise StorageError(
-            f"the database cannot be opened: {first_line(error)}", where=str(path), remedy="Close what holds it, or check the disk and its permissions."
-        ) from error
+            return _opened(path, connection_config(engine, scratch), read_only=read_only)
+        except duckdb.IOException as error:
+            is_held = "lock is held" in str(error)
+            if is_held and monotonic() < deadline:
+                sleep(0.1)
+                continue
+            raise StorageError(
+                f"the database cannot be opened: {first_line(error)}", where=str(path),
+                remedy="Close what has it open: a DuckDB shell or a notebook is to ask the published file (waymark path published)." if is_held
+                else "Check the disk and its permissions.",
+            ) from error  # fmt: skip
+
+
+def _opened(path: Path | str, configured: Mapping[str, str], *, read_only: bool) -> Connection:
+    connection = duckdb.connect(str(path), read_only=read_only, config=dict[str, "str | bool | int | float | list[str]"](configured))
+    try:
+        if Path(path).name == WAREHOUSE_FILE:
+            _attach_outputs(connection, outputs_of(Path(path)), read_only=read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def outputs_of(warehouse: Path) -> Path:

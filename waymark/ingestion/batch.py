@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
 from waymark.core.home import Home
-from waymark.core.quoting import literal, name
+from waymark.core.quoting import file_list, literal, name
 from waymark.core.warehouse import Connection, rows, storage_problem
 from waymark.ingestion import log
 from waymark.ingestion.erased import RULE as ERASED
@@ -147,9 +147,9 @@ class Batch:
 
     def _compare(self, written: Sequence[tuple[str, int, int]]) -> None:
         """Reads back what was written. Raises WaymarkError where it is not as many events as are to be kept, or one of them stands there twice."""
-        listed = ", ".join(literal(str(self.home.root / path)) for path, _, _ in written)
+        listed = file_list(self.home.root / path for path, _, _ in written)
         sums = "count(*), count(distinct hash(event_id, content_digest))"
-        found = rows(self.connection, f"select {sums} from read_parquet([{listed}], hive_partitioning = false)")[0] if written else (0, 0)
+        found = rows(self.connection, f"select {sums} from read_parquet({listed}, hive_partitioning = false)")[0] if written else (0, 0)
         kept = rows(self.connection, f"select count(*) from {EVENTS} e where {_IS_KEPT}")[0][0]
         if found != (kept, kept):
             raise WaymarkError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 from pathlib import Path
 
 from waymark.core.home import Home, read_json, write_atomically
@@ -13,6 +14,7 @@ from waymark.core.settings import Project
 KNOWN_FILE = "known_files.json"
 Stamp = tuple[int, int]
 Known = dict[str, Stamp]
+_ESCAPED = re.compile(r"\[([*?[])\]")  # as glob.escape writes it
 
 
 def source_files(project: Project, source: str) -> list[Path]:
@@ -21,8 +23,9 @@ def source_files(project: Project, source: str) -> list[Path]:
     for pattern in project.file_globs(source):
         recursive = "**" in pattern
         found.update(path for path in glob.glob(pattern, recursive=True) if not (recursive and os.path.isdir(path)))
-        if not glob.has_magic(pattern) and not os.path.lexists(pattern):
-            found.add(pattern)
+        plain = _ESCAPED.sub(r"\1", pattern)
+        if not glob.has_magic(_ESCAPED.sub("", pattern)) and not os.path.lexists(plain):
+            found.add(plain)
     return [Path(path) for path in sorted(found)]
 
 

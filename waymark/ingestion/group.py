@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from waymark.core.quoting import literal, name
+from waymark.core.quoting import file_list, literal, name
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.batch import REFUSED, Batch
@@ -62,7 +62,7 @@ class Group:
             self.clean.rewind(mark, file_id)
             raise
         if refused.exists():
-            sql = f"insert into {RECORDS} by name select {file_id} as _wm_file, * from read_parquet({literal(str(refused))})"
+            sql = f"insert into {RECORDS} by name select {file_id} as _wm_file, * from read_parquet({file_list([refused])})"
             self.connection.execute(sql).fetchall()
         return count
 

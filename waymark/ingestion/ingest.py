@@ -12,7 +12,7 @@ from time import perf_counter
 from waymark.core.digest import file_digest
 from waymark.core.errors import FileRefusedError, MappingError, WaymarkError
 from waymark.core.home import Home
-from waymark.core.quoting import literal
+from waymark.core.quoting import file_list
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion import log
@@ -60,8 +60,8 @@ def restate_clock(connection: Connection, sources: Iterable[str]) -> None:
     """
     root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
     paths = rows(connection, "select path from raw.lake_files where list_contains($sources, source) order by path", {"sources": sorted(sources)})
-    listed = ", ".join(literal(str(root / str(path))) for (path,) in paths)
-    newest = f"(select max(received_at) from read_parquet([{listed}], hive_partitioning = false))" if paths else "NULL"
+    listed = file_list(root / str(path) for (path,) in paths)
+    newest = f"(select max(received_at) from read_parquet({listed}, hive_partitioning = false))" if paths else "NULL"
     removed = "(select max(last_received_at) from raw.removals where list_contains($sources, source))"  # what left has been known all the same
     connection.execute(f"update raw.run_clock set data_now = greatest({newest}, {removed})", {"sources": sorted(sources)})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from waymark.core.errors import StorageError
 from waymark.core.home import Home, sync_file, sync_folder
-from waymark.core.quoting import literal
+from waymark.core.quoting import file_list, literal
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.files import KNOWN_FILE
 
@@ -82,8 +82,7 @@ def write_quarantine(connection: Connection, query: str, home: Home, source: str
 def _row_counts(connection: Connection, files: list[Path]) -> dict[str, int]:
     if not files:
         return {}
-    listed = ", ".join(literal(str(file)) for file in files)
-    found = rows(connection, f"select file_name, num_rows from parquet_file_metadata([{listed}]) order by file_name")
+    found = rows(connection, f"select file_name, num_rows from parquet_file_metadata({file_list(files)}) order by file_name")
     return {str(file): int(str(count)) for file, count in found}
 
 

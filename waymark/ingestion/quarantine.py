@@ -12,7 +12,7 @@ from pathlib import Path
 from waymark.core.clock import wall_now
 from waymark.core.errors import FileRefusedError, WaymarkError
 from waymark.core.home import Home
-from waymark.core.quoting import literal, name
+from waymark.core.quoting import file_list, literal, name
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.ingestion import log
@@ -99,8 +99,8 @@ def _read(home: Home, source: str | None, sql: str) -> list[tuple[object, ...]]:
     if not files:
         return []
     with connect() as connection:
-        listed = ", ".join(literal(str(file)) for file in files)
-        connection.execute(f"create view quarantined as select {', '.join(QUARANTINE_COLUMNS)} from read_parquet([{listed}], hive_partitioning = false)")
+        stored = f"read_parquet({file_list(files)}, hive_partitioning = false)"
+        connection.execute(f"create view quarantined as select {', '.join(QUARANTINE_COLUMNS)} from {stored}")
         return rows(connection, sql)
 
 
@@ -111,14 +111,13 @@ def purge_quarantine(connection: Connection, home: Home, source: str, days: int,
     paths = [path for path in paths if (home.root / path).exists()]
     if not paths:
         return 0
-    listed = ", ".join(literal(str(home.root / path)) for path in paths)
-    stored = f"read_parquet([{listed}], hive_partitioning = false, filename = true)"
+    stored = f"read_parquet({file_list(home.root / path for path in paths)}, hive_partitioning = false, filename = true)"
     expired = rows(connection, f"select filename, count(*) from {stored} where quarantined_at < ? group by 1 order by 1 nulls last", [cutoff])
     if not expired:
         return 0
     touched = [str(Path(str(path)).relative_to(home.root)) for path, _ in expired]
-    files = ", ".join(literal(str(home.root / path)) for path in touched)
-    kept = f"select * from read_parquet([{files}], hive_partitioning = false) where quarantined_at >= {literal(cutoff.isoformat())}::timestamp"
+    files = file_list(home.root / path for path in touched)
+    kept = f"select * from read_parquet({files}, hive_partitioning = false) where quarantined_at >= {literal(cutoff.isoformat())}::timestamp"
     _exchange(connection, home, source, gone=touched, kept=kept)
     return sum(int(str(count)) for _, count in expired)
 
@@ -176,8 +175,8 @@ class _Replay:
         paths = [str(path) for (path,) in rows(connection, "select path from raw.quarantine_files where source = ? order by path nulls last", [source])]
         if not paths:
             return self.report
-        listed = ", ".join(literal(str(home.root / path)) for path in paths)
-        connection.execute(f"create or replace temp table {STORED} as select * from read_parquet([{listed}], hive_partitioning = false)")
+        stored = f"read_parquet({file_list(home.root / path for path in paths)}, hive_partitioning = false)"
+        connection.execute(f"create or replace temp table {STORED} as select * from {stored}")
         self.report.rows_tried = int(str(rows(connection, f"select count(*) from {STORED} where rule <> '{ERASED}'")[0][0]))
         batch = Batch(connection, home, source, compares=bool(self.mapping.compare))
         for header in _headers(connection):
@@ -275,7 +274,7 @@ class _Replay:
                 (int(str(file_id)), int(str(number)), str(text), content if isinstance(content, bytes) else None) for file_id, number, text, content in raw
             ]
             salvage_stored(stored, mapping.encoding, None if shape.is_json else mapping.delimiter, list(shape.columns), target)
-            connection.execute(f"insert into {RECORDS} by name select * from read_parquet({literal(str(target))})")
+            connection.execute(f"insert into {RECORDS} by name select * from read_parquet({file_list([target])})")
 
 
 def erase_quarantined(project: Project, mappings: MappingOf[str, Mapping], connection: Connection, secret: Secret) -> int:
@@ -312,8 +311,8 @@ def _struck(project: Project, mappings: MappingOf[str, Mapping], erased: Erased)
             continue
         mapping = mappings.get(str(source))
         try:
-            listed = ", ".join(literal(str(home.root / path)) for path in paths)
-            connection.execute(f"create or replace temp table {STORED} as select * from read_parquet([{listed}], hive_partitioning = false)")
+            stored = f"read_parquet({file_list(home.root / path for path in paths)}, hive_partitioning = false)"
+            connection.execute(f"create or replace temp table {STORED} as select * from {stored}")
             _strike(connection, erased, _Replay(project, mapping, connection, erased.secret, erased=erased) if mapping else None)
             yield str(source), paths
         finally:

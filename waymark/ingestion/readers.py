@@ -17,7 +17,7 @@ from pathlib import Path
 
 from waymark.core import gzipped
 from waymark.core.errors import FileRefusedError
-from waymark.core.quoting import literal, name
+from waymark.core.quoting import file_list, literal, name
 from waymark.core.warehouse import Connection, connect, rows, storage_problem
 from waymark.ingestion.clean import Clean
 from waymark.ingestion.engine import refusing_engine_errors
@@ -183,9 +183,8 @@ def _csv_source(
 ) -> str:
     """read_csv in its strict mode: it either reads every record as the format says, or fails. new_line: as SQL text, where it is known."""
     typed = ", ".join(f"{literal(column)}: '{kind}'" for column, kind in columns.items())
-    listed = ", ".join(literal(exact(file)) for file in files)
     return (
-        f"read_csv([{listed}], columns = {{{typed}}}, auto_detect = false, header = {str(header).lower()}, delim = {literal(delimiter)},"
+        f"read_csv({file_list(files)}, columns = {{{typed}}}, auto_detect = false, header = {str(header).lower()}, delim = {literal(delimiter)},"
         f" quote = {literal(quote)}, escape = {literal(quote)}, strict_mode = true, null_padding = false, ignore_errors = false, compression = 'none',"
         f" max_line_size = {longest_line}, hive_partitioning = false{f', new_line = {literal(new_line)}' if new_line else ''})"
     )
@@ -199,7 +198,7 @@ def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
         start = handle.read(_CHUNK).lstrip()[:1]
     if start != "[":
         raise FileRefusedError("the document is not a JSON array", where=where, remedy=remedy)
-    source = f"read_json_objects({literal(exact(plain.path))}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
+    source = f"read_json_objects({file_list([plain.path])}, format = 'array', maximum_object_size = 67108864, compression = 'uncompressed')"
 
     def refusal(said: str) -> FileRefusedError:
         return FileRefusedError(f"the JSON document is broken: {said}", where=where, remedy=remedy)
@@ -216,7 +215,7 @@ def _load_parquet(connection: Connection, path: Path, where: str, scratch: Path)
         head = handle.read(4)
     if head != b"PAR1":
         raise FileRefusedError("this is not a Parquet file", where=where, remedy="Set the format in the mapping to what the file is, or export it again.")
-    source, clean = f"read_parquet({literal(exact(path))}, hive_partitioning = false, file_row_number = true)", scratch / "clean.parquet"
+    source, clean = f"read_parquet({file_list([path])}, hive_partitioning = false, file_row_number = true)", scratch / "clean.parquet"
 
     def refusal(said: str) -> FileRefusedError:
         return FileRefusedError(f"the Parquet file is damaged: {said}", where=where, remedy="Export it again; nothing of it was accepted.")
@@ -228,7 +227,7 @@ def _load_parquet(connection: Connection, path: Path, where: str, scratch: Path)
         isolated.execute(f"copy ({copied}) to {literal(str(clean))} (format parquet)").fetchall()
     columns = tuple(texts)
     picked = ", ".join(map(name, columns))
-    connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {picked} from read_parquet({literal(str(clean))})").fetchall()
+    connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {picked} from read_parquet({file_list([clean])})").fetchall()
     return Shape(columns)
 
 
@@ -249,8 +248,3 @@ def drop_read(connection: Connection) -> None:
     for kind, column, catalogue in (("view", "view_name", "duckdb_views"), ("table", "table_name", "duckdb_tables")):
         for (found,) in rows(connection, f"select {column} from {catalogue}() where temporary and {column} in ('{READ}', '{READ}_raw') order by 1 nulls last"):
             connection.execute(f"drop {kind} {found}")
-
-
-def exact(path: Path) -> str:
-    """The path with what DuckDB would take for a glob escaped."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from waymark.core.quoting import literal, name
+from waymark.core.quoting import file_list, literal, name
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.event import CANONICAL_COLUMNS, empty_events_sql
 from waymark.ingestion.lake import COMPARES
@@ -129,17 +129,16 @@ _LACKING = """
 
 
 def _scan(files: list[str], lacking: frozenset[str], where: str, also: str) -> str:
-    listed = ", ".join(map(literal, files))
     columns = [f"cast(NULL as {kind}) as {name(column)}" if column in lacking else f"e.{name(column)}" for column, kind in CANONICAL_COLUMNS.items()]
     told = ", ".join(columns + [also] * bool(also))
-    return f"select {told} from read_parquet([{listed}], hive_partitioning = true, hive_types = {{'event_date': date}}) e {where}"
+    return f"select {told} from read_parquet({file_list(files)}, hive_partitioning = true, hive_types = {{'event_date': date}}) e {where}"
 
 
 def build_quarantine_view(connection: Connection) -> None:
     root = Path(str(rows(connection, "select root from raw.lake_root")[0][0]))
     files = [str(root / str(path)) for (path,) in rows(connection, "select path from raw.quarantine_files order by path")]
     if files:
-        body = f"select {', '.join(QUARANTINE_COLUMNS)} from read_parquet([{', '.join(map(literal, files))}], hive_partitioning = false)"
+        body = f"select {', '.join(QUARANTINE_COLUMNS)} from read_parquet({file_list(files)}, hive_partitioning = false)"
     else:
         body = "select " + ", ".join(f"cast(NULL as {kind}) as {column}" for column, kind in QUARANTINE_COLUMNS.items()) + " where false"
     connection.execute(f"create or replace view raw.quarantine as {body}")
@@ -156,7 +155,7 @@ def comparables_sql(connection: Connection) -> str:
     if not files:
         return f"select cast(NULL as varchar) as event_id, cast(NULL as {COMPARABLES}) as comparables where false"
     return f"""
-        select e.event_id, e.comparables from read_parquet([{", ".join(map(literal, files))}], hive_partitioning = false) e
+        select e.event_id, e.comparables from read_parquet({file_list(files)}, hive_partitioning = false) e
         where e.comparables is not null and not exists (
             select 1 from raw.event_conflicts c
             where c.source = e.source and not c.is_survivor and c.event_id = e.event_id and c.content_digest = e.content_digest

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from waymark.core import gzipped
 from waymark.core.errors import FileRefusedError
-from waymark.core.quoting import literal
+from waymark.core.quoting import file_list
 from waymark.core.warehouse import connect
 from waymark.ingestion.engine import refusing_engine_errors
-from waymark.ingestion.readers import exact, is_utf8, texts_sql
+from waymark.ingestion.readers import is_utf8, texts_sql
 
 _CHUNK = 1 << 20
 _LONGEST = 1 << 26  # characters; of a longer line, pieces are looked at
@@ -75,7 +75,7 @@ class UnreadTexts:
 
     def _rows(self) -> Iterator[list[str]]:
         """By an engine that holds nothing: a damaged Parquet file can bring it down."""
-        relation = f"read_parquet({literal(exact(self.path))}, hive_partitioning = false)"
+        relation = f"read_parquet({file_list([self.path])}, hive_partitioning = false)"
 
         def refusal(said: str) -> FileRefusedError:
             return FileRefusedError(f"the Parquet file is damaged: {said}", where=str(self.path), remedy="Export it again.")

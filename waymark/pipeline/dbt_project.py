@@ -143,6 +143,7 @@ class DbtProject:
                 stale.unlink()
         output: dict[str, Any] = {"type": "duckdb", "path": str(self.warehouse), "schema": "main", "threads": 1}
         output["attach"] = [{"path": str(outputs_of(self.warehouse)), "alias": OUTPUTS}]
+        output["retries"] = {"connect_attempts": 4}  # as waymark.core.warehouse waits for who has the file open: 1, 2, 4 and 8 seconds
         output["config_options"] = connection_config(self.project.settings.engine, self.project.home.scratch)
         profile = {"waymark": {"target": "home", "outputs": {"home": output}}}
         self._write(self.folder / "profiles.yml", yaml.safe_dump(profile))

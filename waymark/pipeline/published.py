@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from waymark.core.errors import StorageError
 from waymark.core.home import Home
@@ -42,3 +42,15 @@ def open_published(home: Home, role: str = "") -> Iterator[Connection]:
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def open_latest(home: Home) -> Iterator[Connection]:
+    """The warehouse, briefly: writers wait. While one writes, and where it cannot be opened, the published snapshot. Raises StorageError where neither can."""
+    with ExitStack() as stack:
+        holder = stack.enter_context(home.reading())
+        try:
+            connection = None if holder else connect(home.warehouse, read_only=True)
+        except StorageError:
+            connection = None
+        yield stack.enter_context(connection or connect(home.published, read_only=True))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from waymark.core.errors import WaymarkError
-from waymark.core.quoting import literal
+from waymark.core.quoting import exact, literal
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion import Mapping, load_mapping
@@ -98,7 +98,7 @@ def customers_of(project: Project, events: Iterable[TracedEvent]) -> list[str]:
 def _located(connection: Connection, project: Project) -> list[TracedEvent]:
     found: list[tuple[object, ...]] = []
     for (source,) in rows(connection, "select distinct source from marts.fct_events join traced using (event_id) order by source"):
-        lake = literal(project.home.raw_lake / f"{source}_events" / "*" / "*.parquet")
+        lake = literal(f"{exact(project.home.raw_lake / f'{source}_events')}/*/*.parquet")
         # Of several contents of an id the least survived, of those that the snapshot's own log knows: a file that came since is not in it.
         found += rows(connection, f"""
             with told as (

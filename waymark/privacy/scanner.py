@@ -17,7 +17,7 @@ import numpy as np
 
 from waymark.core import gzipped
 from waymark.core.home import Home
-from waymark.core.quoting import literal, name
+from waymark.core.quoting import file_list, literal, name, read_only_address
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.privacy.needles import AFTER, RUN, WORD, Needle, Needles
 
@@ -168,7 +168,7 @@ def _columns(search: _Search, path: Path) -> Iterator[tuple[str, int]]:
         head = handle.read(16)
     connection = search.connection
     if head[:4] == b"PAR1":
-        yield from _relations(search, {"": f"read_parquet({literal(path)}, hive_partitioning = false)"})
+        yield from _relations(search, {"": f"read_parquet({file_list([path])}, hive_partitioning = false)"})
     elif head[8:12] == b"DUCK":
         connection.execute(f"attach {literal(path)} as looked_at (read_only)")
         try:
@@ -203,7 +203,7 @@ def _in_column(search: _Search, relation: str, column: str, kind: str) -> int:
 
 
 def _sqlite(path: Path, needles: Needles) -> Iterator[tuple[str, int]]:
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    database = sqlite3.connect(read_only_address(path), uri=True)
     try:
         for (table,) in database.execute("select name from sqlite_master where type = 'table' order by name").fetchall():
             cursor = database.execute(f'select * from "{table}"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from waymark.cli.main import app
 from waymark.core import shipped as where
 from waymark.core.errors import SettingsError, StorageError
 from waymark.core.settings import load_project
-from waymark.ingestion import load_mapping
+from waymark.ingestion import load_mapping, source_files
 
 SOURCES = REPOSITORY / "examples" / "sources"
 
@@ -35,6 +36,29 @@ def test_a_file_goes_before_a_shipped_mapping_of_that_name(tmp_path: Path, monke
     (tmp_path / "segment").write_text((SOURCES / "rees46.yml").read_text())
     assert init(tmp_path / "shop", "--source", "segment", "--files", tmp_path).exit_code == 0
     assert list(load_project(tmp_path / "shop").settings.sources) == ["rees46"]
+
+
+@pytest.mark.parametrize("files", ["exports", "exports/a [1].csv", "exports/*.csv"])
+def test_files_are_found_from_a_folder_whose_name_looks_like_a_pattern(files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "shop [2024]"
+    (here / "exports").mkdir(parents=True)
+    (here / "exports" / "a [1].csv").write_text("")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("WAYMARK_HOME", str(tmp_path / "home"))
+    assert init(here / "project", "--source", "shop_events", "--files", files).exit_code == 0
+    assert source_files(load_project(here / "project"), "shop_events") == [here / "exports" / "a [1].csv"]
+
+
+def test_what_to_type_next_is_told_for_any_folder(tmp_path: Path) -> None:
+    told = init(tmp_path / "it's a shop", "--demo").output.replace("\n", " ").split("then: ")[1]
+    assert [shlex.split(command) for command in told.split(", and ")] == [
+        ["waymark", command, "--project", str(tmp_path / "it's a shop")] for command in ("world", "run")
+    ]
+
+
+def test_no_project_is_made_where_no_home_can_be(tmp_path: Path) -> None:
+    made = init(tmp_path / "shop #1", "--demo")
+    assert isinstance(made.exception, StorageError) and not (tmp_path / "shop #1").exists()
 
 
 def test_the_demo_is_the_shipped_one_and_needs_nothing_outside_its_folder(tmp_path: Path) -> None:

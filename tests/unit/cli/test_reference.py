@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import BaseModel
+from typer.testing import CliRunner
 
 from ml.features import VIEWS, model_fields
 from tests.conftest import REPOSITORY
+from waymark.cli.main import app
 from waymark.cli.project import defaults_as_comments
 from waymark.cli.reference import REGENERATE, command_lines, pages, table_pages
 from waymark.core.settings import VARIABLES, Settings
@@ -42,6 +44,16 @@ def test_every_command_argument_and_option_is_described() -> None:
     assert {"init", "run", "sql", "quarantine replay"} <= {command.name for command in commands}
     assert [command.name for command in commands if len(command.help) < 10] == []
     assert [(command.name, name) for command in commands for name, _, said in (*command.arguments, *command.options) if len(said) < 5] == []
+
+
+def test_help_writes_a_command_as_the_page_does() -> None:
+    """But for the options, which come first there, and for how it marks what must be given: by braces, and small letters where no name is said."""
+    for command in command_lines():
+        told = CliRunner().invoke(app, [*command.name.split(" "), "--help"], env={"COLUMNS": "400", "TERM": "dumb"}).output
+        usage = next(line for line in told.splitlines() if "Usage:" in line).split("[OPTIONS]")[1]
+        assert [word.strip("{}").upper() for word in usage.split()] == [name for name, _, _ in command.arguments], command.name
+        required = {re.findall(r"--[\w-]+", line)[0].removeprefix("--") for line in told.splitlines() if "[required]" in line and "--" in line}
+        assert required == {name.strip("`-") for name, default, _ in command.options if default == "must be given"}, command.name
 
 
 def test_every_table_column_and_feature_is_described() -> None:
@@ -105,6 +117,20 @@ def test_what_init_shows_commented_are_the_defaults() -> None:
     lines = [line.removeprefix("# ") for line in text.splitlines()[1:]]
     document = yaml.safe_load("\n".join(lines))
     assert Settings.model_validate(LEAST | document) == Settings.model_validate(LEAST)
-    optional = {field.path for group in setting_groups()[1:] for field in group.fields if not field.is_required}
-    shown = {f"{name}.{key}" for name, value in document.items() if isinstance(value, dict) for key in value}
-    assert shown | {name for name, value in document.items() if not isinstance(value, dict)} == optional
+    assert _paths(document) == OPTIONAL
+
+
+def test_the_demo_shows_every_setting() -> None:
+    """At work or commented, each on a line of its own."""
+    text = (REPOSITORY / "examples" / "demo" / "waymark.yml").read_text(encoding="utf-8")
+    document = yaml.safe_load(re.sub(r"^( *)# (\w+: .*)$", r"\1\2", text, flags=re.M))
+    assert _paths(document) >= OPTIONAL
+
+
+OPTIONAL = {field.path for group in setting_groups() for field in group.fields if not field.is_required}
+
+
+def _paths(document: dict[str, Any]) -> set[str]:
+    groups = {group.name for group in setting_groups()}
+    inside = {f"{name}.{key}" for name, value in document.items() if name in groups and isinstance(value, dict) for key in value}
+    return inside | {name for name, value in document.items() if name not in groups or not isinstance(value, dict)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,6 +46,13 @@ def test_the_same_world_again_is_left_as_it_is_and_another_is_refused_with_a_rem
         assert isinstance(refused.exception, StorageError)
         assert "--customers 30 --seed 1" in str(refused.exception) and f"rm -r {demo_folder / '.waymark'}" in str(refused.exception)
     assert files == {path: path.read_bytes() for path in (demo_folder / ".waymark" / "landing" / "waymark_world").iterdir()}
+
+
+def test_what_is_to_be_removed_can_be_typed_whatever_the_folder_is_called(demo_folder: Path) -> None:
+    odd = demo_folder.rename(demo_folder.with_name("it's a shop"))
+    (odd / ".waymark" / "landing" / "waymark_world" / "another").mkdir(parents=True)
+    remedy = str(world(odd).exception).rsplit(": ", 1)[1]
+    assert shlex.split(remedy) == ["rm", "-r", str(odd / ".waymark"), str(odd / "truth")]
 
 
 def test_a_world_that_was_cut_short_is_not_taken_for_a_whole_one(demo_folder: Path) -> None:

@@ -55,6 +55,19 @@ def test_a_home_that_cannot_be_made_says_so(tmp_path: Path) -> None:
         Home(tmp_path / "file" / "home").ensure()
 
 
+def test_two_processes_at_once_find_the_same_home_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Path.write_text
+
+    def write_and_lose(path: Path, text: str) -> int:
+        written = write(path, text)
+        if path.name == ".write_probe":
+            path.unlink()  # as the other process does
+        return written
+
+    monkeypatch.setattr(Path, "write_text", write_and_lose)
+    Home(tmp_path / "home").ensure()
+
+
 def test_an_atomic_write_leaves_the_new_text_the_mode_and_no_other_file(tmp_path: Path) -> None:
     target = tmp_path / "state.json"
     write_atomically(target, "old")

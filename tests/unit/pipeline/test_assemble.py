@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from waymark.core import warehouse
 from waymark.core.settings import load_project
 from waymark.pipeline import dbt_project
 from waymark.pipeline.dbt_project import DbtProject
@@ -23,6 +24,8 @@ def test_the_folder_declares_the_sources_of_the_project(dbt: DbtProject) -> None
     declared = yaml.safe_load((dbt.folder / "models" / "staging" / "_sources.yml").read_text())
     assert {"shop_events", "shop_pending"} <= {table["name"] for table in declared["sources"][0]["tables"]}
     assert (dbt.folder / "models" / "staging" / "stg_events.sql").is_file()
+    profile = yaml.safe_load((dbt.folder / "profiles.yml").read_text())["waymark"]["outputs"]["home"]
+    assert sum(2**attempt for attempt in range(profile["retries"]["connect_attempts"])) >= warehouse._PATIENCE_SECONDS, "dbt waits for a reader, too"
 
 
 def test_a_second_assembly_writes_nothing_and_an_update_what_differs(dbt: DbtProject, monkeypatch: pytest.MonkeyPatch) -> None:

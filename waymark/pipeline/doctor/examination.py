@@ -38,7 +38,7 @@ _ORDER: dict[Verdict, int] = {"ok": 0, "warning": 1, "problem": 2}
 
 
 def examine(directory: Path, checks: dict[str, Check] = CHECKS) -> Iterator[Finding]:
-    """Yields what each check of the project in `directory` finds; nothing is written, locked, made or mended."""
+    """Yields what each check of the project in `directory` finds; nothing is written, made or mended; a run that starts meanwhile waits a moment."""
     patient = Patient(directory)
     try:
         has_settings = bool(patient.project)

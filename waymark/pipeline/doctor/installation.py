@@ -7,12 +7,11 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
 from waymark.pipeline.doctor.patient import Finding, Patient, counted, listed, megabytes, ok, problem, warning
 
-LEAST_PYTHON = (3, 11)
 _DISTRIBUTION = "waymark"
 _UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 # DuckDB's limit is of its buffers; Python, a training and the operating system need memory beside them.
@@ -20,9 +19,16 @@ _MEMORY_SHARE = 0.75
 
 
 def python(_: Patient) -> Iterator[Finding]:
+    """The running Python against what Waymark's own metadata asks for (requires-python in pyproject.toml, to which the Makefile goes, too)."""
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        wanted = metadata(_DISTRIBUTION)["Requires-Python"]
+    except PackageNotFoundError:  # the check of libraries says so
+        wanted = ""
     said = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < LEAST_PYTHON:
-        yield problem("python", said, f"Install Python {'.'.join(map(str, LEAST_PYTHON))} or newer, then Waymark into an environment of it.")
+    if not SpecifierSet(wanted).contains(".".join(map(str, sys.version_info[:3])), prereleases=True):
+        yield problem("python", said, f"Install a Python {wanted}, then Waymark into an environment of it.")
     elif sys.platform == "win32":
         yield problem("python", said, "Use Linux, macOS, or Linux inside Windows (WSL): the lock of a home needs them.")
     else:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from waymark.core.errors import WaymarkError
 from waymark.core.home import Home
+from waymark.core.quoting import project_option
 from waymark.core.settings import Project, home_of, load_project
 from waymark.core.warehouse import Connection, connect, rows
 
@@ -55,14 +56,9 @@ class Patient:
         """Raises SettingsError."""
         return load_project(self.directory)
 
-    @property
-    def option(self) -> str:
-        """What names this project on a command line, where it is not the current folder."""
-        return "" if self.directory == Path.cwd() else f" --project {self.directory}"
-
     def command(self, text: str) -> str:
         """A command of Waymark's as it is to be typed for this project."""
-        return f"waymark {text}{self.option}"
+        return f"waymark {text}{project_option(self.directory)}"
 
     @cached_property
     def writer(self) -> str | None:
@@ -71,11 +67,12 @@ class Patient:
 
     @contextmanager
     def warehouse(self) -> Iterator[Connection]:
-        """The warehouse, read-only and briefly: while it is open no run can start writing. Raises BeingWrittenError, StorageError."""
-        if holder := self.home.writer():
-            raise BeingWrittenError(f"being written by {holder}, so not looked at")
-        with connect(self.home.warehouse, read_only=True) as connection:
-            yield connection
+        """The warehouse, read-only and briefly: a run that starts meanwhile waits. Raises BeingWrittenError, StorageError."""
+        with self.home.reading() as holder:
+            if holder:
+                raise BeingWrittenError(f"being written by {holder}, so not looked at")
+            with connect(self.home.warehouse, read_only=True) as connection:
+                yield connection
 
     @contextmanager
     def published(self) -> Iterator[Connection]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from waymark.core.errors import StorageError
+from waymark.core.quoting import read_only_address, typed
 from waymark.core.services import noted_services
 from waymark.core.warehouse import Connection, rows
 from waymark.pipeline.doctor.patient import BeingWrittenError, Finding, Patient, counted, has_table, listed, number, ok, problem, warning
@@ -67,7 +68,7 @@ def published_snapshot(patient: Patient) -> Iterator[Finding]:
         with patient.published() as connection:
             said = "of {} (snapshot {})".format(*rows(connection, "select strftime(published_at, '%Y-%m-%d %H:%M'), snapshot_id from main.snapshot_info")[0])
     except Exception as error:  # whatever DuckDB says of a damaged file
-        remedy = f"Remove the file and publish again: rm -f {home.published}, then: {patient.command('run')}"
+        remedy = f"Remove the file and publish again: {typed('rm', '-f', home.published)}, then: {patient.command('run')}"
         yield problem("published snapshot", f"it cannot be read: {str(error).strip().splitlines()[0]}", remedy)
         return
     if patient.writer:
@@ -120,7 +121,7 @@ def models(patient: Patient) -> Iterator[Finding]:
         yield ok("models", "none trained yet")
         return
     try:
-        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(read_only_address(store), uri=True)) as connection:
             verdict = str(connection.execute("pragma quick_check(1)").fetchone()[0])
     except sqlite3.Error as error:
         verdict = str(error)
@@ -141,15 +142,12 @@ def _log(patient: Patient, schema: str = "raw", table: str = "ingestion_log") ->
     for place, path in ((patient.warehouse, patient.home.warehouse), (patient.published, patient.home.published)):
         if not path.exists():
             continue
-        opened = place()
-        try:
-            connection = opened.__enter__()
-        except (BeingWrittenError, StorageError):
-            continue
-        try:
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(place())
+            except (BeingWrittenError, StorageError):
+                continue
             if has_table(connection, schema, table):
                 yield connection
                 return
-        finally:
-            connection.close()
     yield None

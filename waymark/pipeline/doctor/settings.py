@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from waymark.core.home import read_json
+from waymark.core.quoting import typed
 from waymark.core.settings import Project
 from waymark.ingestion import load_mapping, source_files
 from waymark.pipeline.doctor.patient import Finding, Patient, counted, listed, ok, problem, warning
@@ -75,5 +76,6 @@ def secret(patient: Patient) -> Iterator[Finding]:
             faults.append(problem("secret", f"{known.place} has fingerprint {known.secret.fingerprint}, {place} was made with {fingerprint}", remedy))
     if known.file and known.file.stat().st_mode & 0o077:
         mode = f"{known.file.stat().st_mode & 0o777:o}"
-        faults.append(problem("secret", f"others can read it (mode {mode})", f"chmod 600 {known.file}; who has read it can tell whose a hash is by guessing."))
+        remedy = f"{typed('chmod', '600', known.file)}; who has read it can tell whose a hash is by guessing."
+        faults.append(problem("secret", f"others can read it (mode {mode})", remedy))
     yield from faults or [ok("secret", f"{known.place}, fingerprint {known.secret.fingerprint}")]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from waymark.core import home as homes
 from waymark.core.clock import wall_now
+from waymark.core.quoting import file_list, typed
 from waymark.core.warehouse import connect, outputs_of, rows
 from waymark.pipeline.doctor.patient import Finding, Patient, counted, listed, megabytes, ok, problem, warning
 
@@ -83,8 +84,8 @@ def left_over_files(patient: Patient) -> Iterator[Finding]:
         remedy = f"A killed run left them; the next one removes them: {patient.command('run --full-refresh')}"
         yield warning("left-over files", _amount(of_runs, home.root), remedy)
     if others:
-        named = " ".join(str(path) for path in others[:3])
-        yield warning("left-over files", _amount(others, home.root), f"Nothing reads them any more: rm -r {named}{' …' if len(others) > 3 else ''}")
+        remedy = f"Nothing reads them any more: {typed('rm', '-r', *sorted(others)[:3])}{' …' if len(others) > 3 else ''}"
+        yield warning("left-over files", _amount(others, home.root), remedy)
     if not of_runs and not others:
         yield ok("left-over files", "none")
 
@@ -100,13 +101,13 @@ def quarantine(patient: Patient) -> Iterator[Finding]:
     files = sorted(home.quarantine.rglob("*.parquet"))
     open_to_others = [str(path) for path in [home.quarantine, *files] if path.exists() and path.stat().st_mode & 0o077]
     if open_to_others:
-        yield problem("quarantine", f"others can read {listed(open_to_others)}", f"Refused rows are personal data: chmod -R go= {home.quarantine}")
+        remedy = f"Refused rows are personal data: {typed('chmod', '-R', 'go=', home.quarantine)}"
+        yield problem("quarantine", f"others can read {listed(open_to_others)}", remedy)
     if not files:
         yield ok("quarantine", "empty")
         return
     with connect() as connection:
-        sql = "select count(*), min(quarantined_at) from read_parquet($files, hive_partitioning = false)"
-        found = rows(connection, sql, {"files": [str(file) for file in files]})
+        found = rows(connection, f"select count(*), min(quarantined_at) from read_parquet({file_list(files)}, hive_partitioning = false)")
     count, oldest = int(str(found[0][0])), found[0][1]
     said = f"{counted(count, 'refused row')}, {megabytes(sum(file.stat().st_size for file in files))}"
     until = oldest + timedelta(days=days) if isinstance(oldest, datetime) else None
