@@ -24,7 +24,7 @@ from dagster_project.lib.notices import notice_of, post
 from dagster_project.lib.plots import bars_markdown, bars_png
 from dagster_project.lib.project_resource import WHAT_IS_NEW, ProjectResource, asked_days, named_days
 from dagster_project.lib.sql_columns import columns_read
-from waymark.core.errors import AuditError, StorageError
+from waymark.core.errors import AuditError, LockHeldError, StorageError
 from waymark.core.home import Home
 from waymark.core.settings import OrchestrationSettings
 from waymark.core.warehouse import connect
@@ -72,8 +72,29 @@ def _broken_job(error: Exception) -> dg.JobDefinition:
     return broken
 
 
-def _notice(instance: dg.DagsterInstance, error: Exception) -> tuple[str, dict[str, str]]:
-    result = _broken_job(error).execute_in_process(instance=instance, raise_on_error=False)
+def _unprepared_job(error: Exception) -> dg.JobDefinition:
+    """A job that fails before its first step."""
+
+    @dg.resource
+    def project() -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as cause:
+            raise error from cause
+
+    @dg.op(required_resource_keys={"project"})
+    def never() -> None:
+        pass
+
+    @dg.job(name="unprepared", resource_defs={"project": project})
+    def unprepared() -> None:
+        never()
+
+    return unprepared
+
+
+def _notice(instance: dg.DagsterInstance, job: dg.JobDefinition) -> tuple[str, dict[str, str]]:
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
     event = next(event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE")
     context = dg.build_run_status_sensor_context("failure_notice", dagster_event=event, dagster_instance=instance, dagster_run=result.dagster_run)
     return result.run_id, notice_of(context.for_run_failure())
@@ -82,10 +103,22 @@ def _notice(instance: dg.DagsterInstance, error: Exception) -> tuple[str, dict[s
 def test_a_notice_names_run_job_step_and_the_first_line_and_no_address(tmp_path: Path) -> None:
     with _instance(tmp_path) as instance:
         said = "shop.csv, row 2: no column for ada.lovelace@example.org.\n  The mapping looks for client_id."
-        run_id, notice = _notice(instance, dg.Failure(said, allow_retries=False))
+        run_id, notice = _notice(instance, _broken_job(dg.Failure(said, allow_retries=False)))
         assert notice["run_id"] == run_id and notice["job"] == "broken" and notice["failed_step"] == "breaks"
         assert notice["error"].startswith("shop.csv, row 2: no column for") and "ada" not in notice["error"] and "mapping looks" not in notice["error"]
-        assert "broken on purpose" in _notice(instance, ValueError("broken on purpose\nsecond line"))[1]["error"]
+        assert _notice(instance, _broken_job(ValueError("broken on purpose\nsecond line")))[1]["error"] == "ValueError: broken on purpose"
+
+
+def test_a_notice_of_a_run_that_failed_before_its_first_step_says_why_in_the_words_of_the_error(tmp_path: Path) -> None:
+    held = LockHeldError("an erasure writes to this home", where="/shop/.waymark", remedy="Wait for it.")
+    with _instance(tmp_path) as instance:
+        notice = _notice(instance, _unprepared_job(held))[1]
+        assert (notice["job"], notice["failed_step"], notice["error"]) == ("unprepared", "", "/shop/.waymark: an erasure writes to this home")
+        job = _broken_job(ValueError("no"))
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        event = instance.report_run_failed(run, message="The process of this run was killed.")
+        context = dg.build_run_status_sensor_context("failure_notice", dagster_event=event, dagster_instance=instance, dagster_run=run)
+        assert notice_of(context.for_run_failure())["error"] == "The process of this run was killed."
 
 
 def test_a_webhook_gets_json_and_one_that_fails_fails_nothing_and_shows_no_token(caplog: pytest.LogCaptureFixture) -> None:
