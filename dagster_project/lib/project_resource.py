@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from functools import cache, partial
@@ -14,6 +14,8 @@ from pydantic import PrivateAttr
 from dagster_project.lib.instance import process_tag
 from waymark.core.errors import LockHeldError, StorageError, WaymarkError
 from waymark.core.settings import Project, environment, load_project
+from waymark.ingestion import Refusal
+from waymark.pipeline.progress import Notice, listening
 from waymark.pipeline.steps import Run, preflight, prepare, restate_days
 
 PROJECT_VARIABLE = "WAYMARK_PROJECT"
@@ -63,10 +65,13 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ProjectResource]:
-        lay = partial(context.instance.add_run_tags, context.run.run_id) if context.run and context.instance else lambda tags: None
+        def lay(tags: dict[str, str]) -> None:
+            if context.run and context.instance:
+                context.instance.add_run_tags(context.run.run_id, tags)
+
         lay(process_tag())
         try:
-            with self._prepared(context):
+            with listening(partial(_warn, context.log.warning if context.log else print)), self._prepared(context):
                 yield self
         except Exception as error:  # of what comes before the first step
             self._failed_for_good |= not isinstance(error, _PASSING)
@@ -87,6 +92,14 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             if asked := asked_days(context.run.tags if context.run else {}):
                 restate_days(self._run, *asked)
             yield
+
+
+def _warn(say: Callable[[str], None], news: object) -> None:
+    """What should be known when the run is over: on the command line it stays on the screen, in Dagster it stands in the run's log."""
+    if isinstance(news, Notice):
+        say(news.text)
+    elif isinstance(news, Refusal):
+        say(f"refused: {news}")
 
 
 def named_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
