@@ -121,7 +121,7 @@ def build_selected(
         stopped, results = error, error.found
     made = {result.unique_id: key for result in results if result.status == "success" and (key := _key(nodes[result.unique_id])) and key in wanted}
     found = figures(run, made.values())
-    columns = column_lineage(run, manifest(), TRANSLATOR.get_asset_key)
+    columns = column_lineage(run, manifest(), TRANSLATOR.get_asset_key, made)
     for result in results:
         if key := made.get(result.unique_id):
             said: dict[str, Any] = {"seconds": round(result.seconds, 3), "dbt_message": result.message}

@@ -14,11 +14,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from dagster_project.lib import figures
+from dagster_project.lib.column_lineage import column_lineage
 from dagster_project.lib.instance import PROCESS_TAG, end_abandoned_runs, instance_folder, process_tag
 from dagster_project.lib.notices import notice_of, post
 from dagster_project.lib.plots import bars_markdown, bars_png
@@ -27,7 +30,7 @@ from dagster_project.lib.sql_columns import columns_read
 from waymark.core.errors import AuditError, LockHeldError, StorageError
 from waymark.core.home import Home
 from waymark.core.settings import OrchestrationSettings
-from waymark.core.warehouse import connect
+from waymark.core.warehouse import Connection, connect
 
 
 @contextmanager
@@ -262,6 +265,40 @@ def test_a_column_is_followed_through_steps_unions_lists_and_itself() -> None:
     assert set(read["n"]) == {("a.map", "who"), ("a.events", "id"), ("a.own", "n")}
     assert read["fixed"] == [] and read["latest"] == [("a.events", "at")]
     assert columns_read("select from where", tables) == {}
+
+
+def test_column_lineage_is_read_from_what_the_step_built_and_not_from_what_an_earlier_run_compiled(tmp_path: Path) -> None:
+    def node(name: str, *parents: str) -> dict[str, Any]:
+        place = {"package_name": "waymark", "original_file_path": f"{name}.sql", "schema": "marts", "name": name}
+        return {**place, "resource_type": "model", "depends_on": {"nodes": list(parents)}}
+
+    def compiled(**texts: str) -> None:
+        for name, text in texts.items():
+            (tmp_path / "target" / "compiled" / "waymark").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "target" / "compiled" / "waymark" / f"{name}.sql").write_text(text)
+
+    @contextmanager
+    def warehouse() -> Iterator[Connection]:
+        with connect() as connection:
+            connection.execute("create schema raw; create schema marts; create table raw.events as select 1 as a, 2 as b")
+            connection.execute("create table marts.first as select 1 as x; create table marts.second as select 1 as x")
+            yield connection
+
+    def lineage(built: list[str], version: int) -> dict[str, list[str]]:
+        run: Any = SimpleNamespace(dbt=SimpleNamespace(folder=tmp_path, target=tmp_path / "target", vars={"version": version}), open_warehouse=warehouse)
+        found = column_lineage(run, manifest, lambda node: dg.AssetKey([node["schema"], node["name"]]), built)
+        return {
+            key.path[-1]: [dep.column_name for dep in metadata["dagster/column_lineage"].deps_by_column.get("x", [])] for key, metadata in found.items()
+        }  # fmt: skip
+
+    source = {"schema": "raw", "name": "events"}
+    manifest: Any = {"sources": {"s": source}, "nodes": {"m.first": node("first", "s"), "m.second": node("second", "s")}}
+    compiled(first="select a as x from raw.events", second="select a as x from raw.events")
+    assert lineage(["m.first", "m.second"], 1) == {"first": ["a"], "second": ["a"]}
+    compiled(first="select b as x from raw.events")  # the models changed; the second is compiled by a later step
+    assert lineage(["m.first"], 2) == {"first": ["b"]}
+    compiled(second="select b as x from raw.events")
+    assert lineage(["m.second"], 2) == {"first": ["b"], "second": ["b"]}
 
 
 def test_a_table_of_very_many_rows_is_counted_and_not_read_for_a_preview(monkeypatch: pytest.MonkeyPatch) -> None:
