@@ -8,7 +8,7 @@ import dagster as dg
 from dagster_project.lib.dbt_results import described_columns
 from dagster_project.lib.figures import figures, source_figures
 from dagster_project.lib.instance import POOL
-from dagster_project.lib.policies import RETRIES, STEP
+from dagster_project.lib.policies import RETRIES, STEP, days_before
 from dagster_project.lib.project_resource import ProjectResource, served_project
 from dagster_project.lib.refusals import no_file_is_refused, refused_files
 from waymark.pipeline import steps
@@ -61,6 +61,8 @@ _RECORDS = {
     **STEP,
 )
 def ingestion_records(context: dg.AssetExecutionContext, project: ProjectResource) -> Iterator[dg.MaterializeResult[Any]]:
+    if said := days_before():
+        context.log.warning(said)
     with project.step() as run:
         with run.open_warehouse() as connection:
             accepted = steps.audit_ingestion(connection, run.mappings)
