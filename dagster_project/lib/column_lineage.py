@@ -7,7 +7,7 @@ and our dbt runs in this process. Here the compiled SQL of a full refresh is par
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,20 @@ _COLUMNS = """
 """
 
 
-def column_lineage(run: Run, manifest: Mapping[str, Any], key_of: Callable[[Mapping[str, Any]], dg.AssetKey]) -> dict[dg.AssetKey, dict[str, Any]]:
-    """Metadata by asset. Empty for a model that is not compiled yet, or whose SQL says nothing that can be followed."""
+def column_lineage(
+    run: Run, manifest: Mapping[str, Any], key_of: Callable[[Mapping[str, Any]], dg.AssetKey], built: Collection[str]
+) -> dict[dg.AssetKey, dict[str, Any]]:
+    """Metadata by asset. Empty for a model that is not built yet, or whose SQL says nothing that can be followed.
+
+    built: unique ids of the models that the step has just built. What is compiled of others may be what they were before the models or the settings changed.
+    """
     kept = run.dbt.folder / "column_lineage.json"
     wanted = models_digest(run.dbt.vars)
     document = read_json(kept) or {}
     known: Any = document.get("models") if document.get("inputs") == wanted else {}
     models = {unique_id: node for unique_id, node in manifest["nodes"].items() if node["resource_type"] == "model"}
-    missing = {unique_id: path for unique_id, node in models.items() if unique_id not in known and (path := _compiled(run, node)).exists()}
+    new = {unique_id: _compiled(run, models[unique_id]) for unique_id in sorted(models.keys() & set(built)) if unique_id not in known}
+    missing = {unique_id: path for unique_id, path in new.items() if path.exists()}
     if missing:
         known = {**known, **_derive(run, manifest, missing)}
         write_atomically(kept, json.dumps({"inputs": wanted, "models": known}) + "\n")

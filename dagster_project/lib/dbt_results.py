@@ -20,7 +20,7 @@ from dagster_project.lib.project_resource import served_project
 from waymark.core.home import write_atomically
 from waymark.pipeline import stated, steps
 from waymark.pipeline.code import models_digest
-from waymark.pipeline.dbt_project import DbtProject, NodeResult
+from waymark.pipeline.dbt_project import DbtProject, FailedTestsError, NodeResult
 from waymark.pipeline.steps import Run
 
 _IDENTITY = dg.AssetKey(["identity", "memberships"])
@@ -107,35 +107,47 @@ def build_selected(
     """The step's models, or those of them that the run selects, as Dagster's results. build_all: makes all of them.
 
     after_identity: what these models state anew is found by identity; where that is not part of the run, it is done here, for the days and events that wait.
+    Raises FailedTestsError after it has given what was made, and what the tests found, so that the failed ones are seen on their assets.
     """
     nodes = manifest()["nodes"]
     wanted = {key: node for node in nodes.values() if (key := _key(node)) and key in context.selected_asset_keys}
     tests = {key: node for key, node in _tests().items() if key in context.selected_asset_check_keys}
-    if wanted.keys() == _all_keys(context):
-        results = build_all(run)
-    else:
-        names = {f"{node['schema']}.{node['name']}" for node in wanted.values()}
-        stated.require_parents(run, names)
-        is_alone = _IDENTITY not in context.job_def.asset_layer.executable_asset_keys
-        if after_identity and names and is_alone and not steps.rebuilding(run) and stated.is_unresolved(run):
-            made = steps.transform_events(run)
-            steps.resolve(run)
-            stated.note(run, {stated.IDENTITY, *(f"{nodes[result.unique_id]['schema']}.{result.name}" for result in made if result.kind == "model")})
-        alone = {node["name"] for key, node in tests.items() if key.asset_key not in wanted}
-        results = steps.transform_models(run, {node["name"] for node in wanted.values()} | alone)
-    stated.note(run, {f"{node['schema']}.{node['name']}" for node in wanted.values()})
-    record_days(context, run, wanted.keys())
-    found = figures(run, wanted.keys())
-    columns = column_lineage(run, manifest(), TRANSLATOR.get_asset_key)
+    stopped: FailedTestsError | None = None
+    try:
+        results = build_all(run) if wanted.keys() == _all_keys(context) else _build_some(context, run, wanted, tests, after_identity=after_identity)
+        stated.note(run, {f"{node['schema']}.{node['name']}" for node in wanted.values()})
+        record_days(context, run, wanted.keys())
+    except FailedTestsError as error:
+        stopped, results = error, error.found
+    made = {result.unique_id: key for result in results if result.status == "success" and (key := _key(nodes[result.unique_id])) and key in wanted}
+    found = figures(run, made.values())
+    columns = column_lineage(run, manifest(), TRANSLATOR.get_asset_key, made)
     for result in results:
-        if result.kind in ("model", "seed") and (key := _key(nodes[result.unique_id])) and key in wanted:
+        if key := made.get(result.unique_id):
             said: dict[str, Any] = {"seconds": round(result.seconds, 3), "dbt_message": result.message}
             yield dg.MaterializeResult(asset_key=key, metadata={**said, **found[key], **columns.get(key, {})})
-        elif result.kind == "test" and (check := get_asset_check_key_for_test(manifest(), TRANSLATOR, result.unique_id, None)) and check in tests:
+        elif (check := _check_key(result)) and check in tests:
             yield dg.AssetCheckResult(
-                asset_key=check.asset_key, check_name=check.name, passed=result.status == "pass", description=_remedy(result.unique_id),
-                metadata={"failing_rows": result.failures, "seconds": round(result.seconds, 3)},
+                asset_key=check.asset_key, check_name=check.name, passed=result.status == "pass", severity=severity(result.unique_id),
+                description=_remedy(result.unique_id), metadata={"failing_rows": result.failures, "seconds": round(result.seconds, 3)},
             )  # fmt: skip
+    if stopped:
+        raise stopped
+
+
+def _build_some(
+    context: dg.AssetExecutionContext, run: Run, wanted: Mapping[dg.AssetKey, Mapping[str, Any]], tests: Mapping[dg.AssetCheckKey, Mapping[str, Any]],
+    *, after_identity: bool,
+) -> list[NodeResult]:  # fmt: skip
+    names = {f"{node['schema']}.{node['name']}" for node in wanted.values()}
+    stated.require_parents(run, names)
+    is_alone = _IDENTITY not in context.job_def.asset_layer.executable_asset_keys
+    if after_identity and names and is_alone and not steps.rebuilding(run) and stated.is_unresolved(run):
+        made = steps.transform_events(run)
+        steps.resolve(run)
+        stated.note(run, {stated.IDENTITY, *(f"{manifest()['nodes'][result.unique_id]['schema']}.{result.name}" for result in made if result.kind == "model")})
+    alone = {node["name"] for key, node in tests.items() if key.asset_key not in wanted}
+    return steps.transform_models(run, {node["name"] for node in wanted.values()} | alone)
 
 
 def _key(node: Mapping[str, Any]) -> dg.AssetKey | None:
@@ -159,6 +171,17 @@ def _tests() -> dict[dg.AssetCheckKey, Mapping[str, Any]]:
         if node["resource_type"] == "test" and (key := get_asset_check_key_for_test(manifest(), TRANSLATOR, unique_id, None)):
             found[key] = node
     return found
+
+
+def _check_key(result: NodeResult) -> dg.AssetCheckKey | None:
+    """The check of a test that ran; one that was skipped has found nothing."""
+    ran = result.kind == "test" and result.status in ("pass", "warn", "fail")
+    return get_asset_check_key_for_test(manifest(), TRANSLATOR, result.unique_id, None) if ran else None
+
+
+def severity(unique_id: str) -> dg.AssetCheckSeverity:
+    """How Dagster shows that a test failed: as an error where it stops the run, else as a warning."""
+    return dg.AssetCheckSeverity[str(manifest()["nodes"][unique_id]["config"]["severity"]).upper()]
 
 
 def _remedy(unique_id: str) -> str | None:

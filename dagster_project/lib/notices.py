@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import urllib.request
 from collections.abc import Mapping
 
 import dagster as dg
+from dagster._core.events import JobFailureData
+from dagster._utils.error import SerializableErrorInfo
 
 from dagster_project.lib.project_resource import served_project
 from waymark.core.settings import OrchestrationSettings
@@ -37,18 +40,21 @@ def notice_of(context: dg.RunFailureSensorContext) -> dict[str, str]:
     """run_id, job, failed_step ("" where the run failed before its first), error: the first line of what it said."""
     failures = context.get_step_failure_events()
     step = failures[0].step_key or "" if failures else ""
-    said = context.failure_event.message or ""
     if failures:
         details = failures[0].step_failure_data
-        said = details.user_failure_data.description if details.user_failure_data and details.user_failure_data.description else _innermost(details.error)
+        said = details.user_failure_data.description if details.user_failure_data and details.user_failure_data.description else _own_words(details.error)
+    else:  # a lock, the settings, the secret, the disk: said before the first step
+        data = context.failure_event.event_specific_data
+        said = _own_words(data.error if isinstance(data, JobFailureData) else None) or context.failure_event.message
     line = next((line.strip() for line in (said or "").splitlines() if line.strip()), "no message")
     return {"run_id": context.dagster_run.run_id, "job": context.dagster_run.job_name, "failed_step": step, "error": redact_text(line)[:_LONGEST]}
 
 
-def _innermost(error: object) -> str:
-    while cause := getattr(error, "cause", None):
-        error = cause
-    return str(getattr(error, "message", "") or "")
+def _own_words(error: SerializableErrorInfo | None) -> str:
+    """What was raised inside Dagster's own errors, which say that something was raised; ours without the name of their class."""
+    while error and error.cause and (error.cls_name or "").startswith("Dagster"):
+        error = error.cause
+    return re.sub(r"^waymark(\.\w+)+: ", "", error.message) if error else ""
 
 
 def post(settings: OrchestrationSettings, notice: Mapping[str, str]) -> bool:

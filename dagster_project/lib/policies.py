@@ -32,9 +32,19 @@ STEP: dict[str, Any] = {"pool": POOL, "retry_policy": RETRIES}
 
 @cache
 def days() -> dg.DailyPartitionsDefinition:
-    """The days (UTC) that can be re-stated: from the setting or the data's first day to today. One that is asked for later is seen when Dagster reloads."""
+    """The days (UTC) that can be re-stated: from the setting or the data's first day to today. One that is asked for later is seen when Dagster reloads.
+
+    Where nothing is ingested these are all of LONGEST_HISTORY: whatever is taken in next can be chosen without a reload.
+    """
     first = min(_SETTINGS.first_day or _first_day(), wall_now().date())
     return dg.DailyPartitionsDefinition(datetime.combine(first, datetime.min.time()), timezone="UTC", end_offset=1)
+
+
+def days_before() -> str:
+    """What to say where there are events of days before the first that can be chosen, since Dagster loaded the code before they came; else nothing."""
+    first, stored = days().start.date(), _SETTINGS.first_day or _first_day()
+    said = f"There are events from {stored} on; the first day that can be chosen is {first}: to choose earlier ones, reload the code location in Dagster's UI."
+    return said if stored < first else ""
 
 
 def today() -> str:
@@ -43,9 +53,9 @@ def today() -> str:
 
 
 def _first_day() -> date:
-    """By the lake's folders; a broken clock's 1970 makes no twenty thousand days. Today where nothing is ingested."""
+    """By the lake's folders; a broken clock's 1970 makes no twenty thousand days."""
     found = sorted({folder.name.removeprefix("event_date=") for folder in served_project().home.raw_lake.glob("*_events/event_date=*")})
-    return max(date.fromisoformat(found[0]), date.fromisoformat(found[-1]) - LONGEST_HISTORY) if found else wall_now().date()
+    return max(date.fromisoformat(found[0]), date.fromisoformat(found[-1]) - LONGEST_HISTORY) if found else wall_now().date() - LONGEST_HISTORY
 
 
 # From staging on: materializing days means to state anew what touches them, in one run however many they are.

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
-from functools import cache
+from functools import cache, partial
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
 from pydantic import PrivateAttr
 
 from dagster_project.lib.instance import process_tag
-from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.errors import LockHeldError, StorageError, WaymarkError
 from waymark.core.settings import Project, environment, load_project
+from waymark.ingestion import Refusal
+from waymark.pipeline.progress import Notice, listening
 from waymark.pipeline.steps import Run, preflight, prepare, restate_days
 
 PROJECT_VARIABLE = "WAYMARK_PROJECT"
 # Dagster makes assets with days only in runs that name one. A refresh names today, and with this tag says that it does not ask for the day's re-statement.
 WHAT_IS_NEW = {"waymark/states": "what is new"}
+# Laid on a run that failed by what stays until somebody mends it: data, settings, a fault of ours. One that was killed, or met a full disk or a lock, lacks it.
+FAILED_FOR_GOOD = {"waymark/failed": "for good"}
+_PASSING = (StorageError, OSError, LockHeldError)
 
 
 def project_directory() -> str:
@@ -39,6 +44,7 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     full_refresh: bool = False
     tries_again: bool = True
     _run: Run | None = PrivateAttr(default=None)
+    _failed_for_good: bool = PrivateAttr(default=False)
 
     @property
     def run(self) -> Run:
@@ -53,15 +59,31 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             yield self.run
         except Exception as error:
+            self._failed_for_good |= not isinstance(error, _PASSING)
             said = str(error) if isinstance(error, WaymarkError) else f"{type(error).__name__}: {error}"
             raise dg.Failure(said, allow_retries=self.tries_again and isinstance(error, StorageError | OSError)) from error
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ProjectResource]:
+        def lay(tags: dict[str, str]) -> None:
+            if context.run and context.instance:
+                context.instance.add_run_tags(context.run.run_id, tags)
+
+        lay(process_tag())
+        try:
+            with listening(partial(_warn, context.log.warning if context.log else print)), self._prepared(context):
+                yield self
+        except Exception as error:  # of what comes before the first step
+            self._failed_for_good |= not isinstance(error, _PASSING)
+            raise
+        finally:
+            if self._failed_for_good:
+                lay(FAILED_FOR_GOOD)
+
+    @contextmanager
+    def _prepared(self, context: dg.InitResourceContext) -> Iterator[None]:
         project = load_project(self.directory)
         say = context.log.info if context.log else print
-        if context.run and context.instance:
-            context.instance.add_run_tags(context.run.run_id, process_tag())
         with project.home.writer_lock(
             timeout_seconds=project.settings.ingestion.lock_timeout_seconds, on_wait=lambda holder: say(f"waiting for {holder}"),
         ):  # fmt: skip
@@ -69,7 +91,15 @@ class ProjectResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             prepare(self._run, full_refresh=self.full_refresh)
             if asked := asked_days(context.run.tags if context.run else {}):
                 restate_days(self._run, *asked)
-            yield self
+            yield
+
+
+def _warn(say: Callable[[str], None], news: object) -> None:
+    """What should be known when the run is over: on the command line it stays on the screen, in Dagster it stands in the run's log."""
+    if isinstance(news, Notice):
+        say(news.text)
+    elif isinstance(news, Refusal):
+        say(f"refused: {news}")
 
 
 def named_days(tags: Mapping[str, str]) -> tuple[date, date] | None:

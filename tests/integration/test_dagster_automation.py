@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from dagster_project.lib.project_resource import FAILED_FOR_GOOD
 from tests.integration.conftest import Ran
 from tests.integration.dagster_world import Orchestrated, copied, served
+from waymark.core.clock import wall_now
+from waymark.core.errors import AuditError, LockHeldError, SettingsError, StorageError
 
 
 @pytest.fixture
@@ -45,28 +49,121 @@ def _drop(world: Orchestrated, name: str, *, age: float = 60.0) -> Path:
     return path
 
 
-def test_the_sensor_asks_once_for_each_state_of_the_files_and_says_what_it_saw(world: Orchestrated) -> None:
+def _ended(world: Orchestrated, status: str, tags: dict[str, str] | None = None) -> None:
+    """A run of `refresh` that has just ended so, without having done anything."""
+    job = world.definitions.resolve_job_def("refresh")
+    with world.instance() as instance:
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+        if status == "failed":
+            instance.report_run_failed(run)
+        elif status == "stopped":
+            instance.report_run_canceled(run)
+        else:
+            instance.handle_run_event(run.run_id, dg.DagsterEvent("PIPELINE_SUCCESS", job.name))
+
+
+def _later(monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
+    monkeypatch.setattr("dagster_project.lib.landing.wall_now", lambda: wall_now() + timedelta(minutes=minutes))
+
+
+def test_the_sensor_asks_once_for_each_state_of_the_files_and_says_what_it_saw(world: Orchestrated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dagster_project.lib.landing.SETTLE_SECONDS", 30.0)  # however slow the test is
     _known(world)
     quiet = _tick(world, None)
     assert isinstance(quiet, dg.SkipReason) and "no new files" in str(quiet.skip_message) and any(sign.isdigit() for sign in str(quiet.skip_message))
     fresh = _drop(world, "late.csv.gz", age=0.0)
-    assert "may still be written" in str(_tick(world, None).skip_message)
+    assert "may still be written: late.csv.gz" in str(_tick(world, None).skip_message)
     os.utime(fresh, (time.time() - 60, time.time() - 60))
     asked = _tick(world, None)
     (request,) = asked.run_requests
     from dagster_project.lib.policies import today
 
-    assert request.run_key == asked.cursor and request.partition_key == today() and request.tags["waymark/states"] == "what is new"
+    assert request.partition_key == today() and request.tags["waymark/states"] == "what is new" and request.run_key is None
     (observed,) = asked.asset_events
     assert observed.asset_key == dg.AssetKey(["landing", "waymark_world"]) and observed.metadata["new files"].value == 1
-    assert "already" in str(_tick(world, asked.cursor).skip_message) and "late.csv.gz" in str(_tick(world, asked.cursor).skip_message)
+    _ended(world, "done")
+    refused = str(_tick(world, asked.cursor).skip_message)
+    assert "refused them" in refused and "late.csv.gz" in refused
     _drop(world, "later.csv.gz")
     again = _tick(world, asked.cursor)
-    assert again.run_requests[0].run_key != request.run_key
+    assert again.run_requests and again.cursor != asked.cursor
     with world.instance() as instance:
         job = world.definitions.resolve_job_def("refresh")
         instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
     assert "queued" in str(_tick(world, asked.cursor).skip_message)
+
+
+def test_a_file_that_is_being_written_keeps_no_other_waiting(world: Orchestrated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dagster_project.lib.landing.SETTLE_SECONDS", 30.0)  # however slow the test is
+    _known(world)
+    _drop(world, "hot.log", age=0.0)
+    _drop(world, "whole.csv.gz")
+    asked = _tick(world, None)
+    assert asked.run_requests[0].tags["waymark/new_files"] == "1" and asked.asset_events[0].metadata["names"].value == "whole.csv.gz"
+    _drop(world, "hot.log", age=0.0)
+    _ended(world, "done")
+    assert "refused them" in str(_tick(world, asked.cursor).skip_message), "the settled files are those that were asked for"
+
+
+def test_what_a_killed_run_took_in_and_did_not_publish_is_asked_for(world: Orchestrated) -> None:
+    _known(world)
+    world.project.home.mark_unpublished()
+    with world.instance() as instance:
+        job = world.definitions.resolve_job_def("retrain")
+        running = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        assert "under way" in str(_tick(world, None).skip_message)
+        instance.report_run_failed(running)
+    _ended(world, "failed")
+    asked = _tick(world, None)
+    assert len(asked.run_requests) == 1 and asked.asset_events == []
+    world.project.home.unpublished.unlink()
+    assert "no new files" in str(_tick(world, asked.cursor).skip_message)
+
+
+def test_a_run_that_failed_by_a_passing_fault_is_asked_for_again_and_not_for_ever(world: Orchestrated, monkeypatch: pytest.MonkeyPatch) -> None:
+    _known(world)
+    _drop(world, "late.csv.gz")
+    asked, waits = _tick(world, None), []
+    for _ in range(4):  # the lock was held, say: nothing was begun
+        _ended(world, "failed")
+        waits.append(next(minutes for minutes in (1, 4, 16, 64) if f"asked for {minutes} min after" in str(_tick(world, asked.cursor).skip_message)))
+        _later(monkeypatch, waits[-1] + 0.1)
+        asked = _tick(world, asked.cursor)
+        assert len(asked.run_requests) == 1 and asked.asset_events == []
+        _later(monkeypatch, 0)
+    _ended(world, "failed")
+    _later(monkeypatch, 10_000)
+    assert waits == [1, 4, 16, 64] and "5 runs were asked for already" in str(_tick(world, asked.cursor).skip_message)
+    _drop(world, "later.csv.gz")
+    assert _tick(world, asked.cursor).run_requests, "other files"
+
+
+def test_no_run_is_asked_for_again_that_would_fail_again_or_that_somebody_stopped(world: Orchestrated, monkeypatch: pytest.MonkeyPatch) -> None:
+    _known(world)
+    _drop(world, "late.csv.gz")
+    asked = _tick(world, None)
+    _later(monkeypatch, 10_000)
+    _ended(world, "failed", FAILED_FOR_GOOD)
+    assert "would again" in str(_tick(world, asked.cursor).skip_message)
+    _ended(world, "stopped")
+    assert "stopped by hand" in str(_tick(world, asked.cursor).skip_message)
+
+
+def test_a_run_says_whether_it_failed_for_good(world: Orchestrated, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(error: Exception, at: str) -> bool:
+        def raises(*_: object, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(at, raises)
+            assert not world.run("raw/run_clock").success
+        with world.instance() as instance:
+            return FAILED_FOR_GOOD.items() <= instance.get_runs(limit=1)[0].tags.items()
+
+    assert not fails(StorageError("the disk is full"), "waymark.pipeline.steps.audit_ingestion")
+    assert fails(AuditError("a row too many"), "waymark.pipeline.steps.audit_ingestion")
+    assert not fails(LockHeldError("an erasure writes to it"), "dagster_project.lib.project_resource.prepare")
+    assert fails(SettingsError("a setting changed"), "dagster_project.lib.project_resource.prepare")
 
 
 def test_nothing_starts_by_itself_unless_the_settings_say_so_and_a_failure_is_always_told(demo: Ran, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
 from tests.integration.conftest import Ran
 from tests.integration.dagster_world import Orchestrated, copied, failures, parse_once, served
+from waymark.core.clock import wall_now
+from waymark.core.home import Home
 from waymark.core.warehouse import rows
 
 BUSIEST = "select cast(started_at as date) as day, count(*) from marts.fct_sessions group by day order by 2 desc, 1 limit 1"
@@ -81,3 +84,30 @@ def test_a_run_for_what_is_new_asks_for_no_day_and_records_the_days_that_it_took
             latest = instance.get_latest_materialization_event(key)
             assert latest and latest.asset_materialization and latest.asset_materialization.partition == day_of_run
         assert run.tags["waymark/states"] == "what is new"
+
+
+def test_days_that_come_to_an_empty_home_can_be_chosen_and_of_others_that_are_too_early_the_run_says_so(
+    demo: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(demo, monkeypatch)
+    from dagster_project.lib import policies
+
+    home, days = Home(tmp_path), policies.days.__wrapped__
+    monkeypatch.setattr(policies, "served_project", lambda: SimpleNamespace(home=home))
+
+    def loaded() -> dg.DailyPartitionsDefinition:
+        """The days as they are when Dagster loads the code now."""
+        found = days()
+        monkeypatch.setattr(policies, "days", lambda: found)
+        return found
+
+    def stored(day: str) -> None:
+        (home.raw_lake / "shop_events" / f"event_date={day}").mkdir(parents=True)
+
+    empty = loaded()
+    assert empty.start.date() == wall_now().date() - policies.LONGEST_HISTORY and empty.get_last_partition_key() == policies.today()
+    stored("2026-03-01")
+    assert policies.days_before() == "" and "2026-03-01" in empty.get_partition_keys()
+    assert loaded().start.date() == date(2026, 3, 1) and policies.days_before() == ""
+    stored("2026-02-01")
+    assert "from 2026-02-01 on" in policies.days_before() and "2026-03-01: to choose earlier ones, reload" in policies.days_before()

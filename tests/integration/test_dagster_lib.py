@@ -14,20 +14,23 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from dagster_project.lib import figures
+from dagster_project.lib.column_lineage import column_lineage
 from dagster_project.lib.instance import PROCESS_TAG, end_abandoned_runs, instance_folder, process_tag
 from dagster_project.lib.notices import notice_of, post
 from dagster_project.lib.plots import bars_markdown, bars_png
 from dagster_project.lib.project_resource import WHAT_IS_NEW, ProjectResource, asked_days, named_days
 from dagster_project.lib.sql_columns import columns_read
-from waymark.core.errors import AuditError, StorageError
+from waymark.core.errors import AuditError, LockHeldError, StorageError
 from waymark.core.home import Home
 from waymark.core.settings import OrchestrationSettings
-from waymark.core.warehouse import connect
+from waymark.core.warehouse import Connection, connect
 
 
 @contextmanager
@@ -72,8 +75,29 @@ def _broken_job(error: Exception) -> dg.JobDefinition:
     return broken
 
 
-def _notice(instance: dg.DagsterInstance, error: Exception) -> tuple[str, dict[str, str]]:
-    result = _broken_job(error).execute_in_process(instance=instance, raise_on_error=False)
+def _unprepared_job(error: Exception) -> dg.JobDefinition:
+    """A job that fails before its first step."""
+
+    @dg.resource
+    def project() -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as cause:
+            raise error from cause
+
+    @dg.op(required_resource_keys={"project"})
+    def never() -> None:
+        pass
+
+    @dg.job(name="unprepared", resource_defs={"project": project})
+    def unprepared() -> None:
+        never()
+
+    return unprepared
+
+
+def _notice(instance: dg.DagsterInstance, job: dg.JobDefinition) -> tuple[str, dict[str, str]]:
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
     event = next(event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE")
     context = dg.build_run_status_sensor_context("failure_notice", dagster_event=event, dagster_instance=instance, dagster_run=result.dagster_run)
     return result.run_id, notice_of(context.for_run_failure())
@@ -82,10 +106,22 @@ def _notice(instance: dg.DagsterInstance, error: Exception) -> tuple[str, dict[s
 def test_a_notice_names_run_job_step_and_the_first_line_and_no_address(tmp_path: Path) -> None:
     with _instance(tmp_path) as instance:
         said = "shop.csv, row 2: no column for ada.lovelace@example.org.\n  The mapping looks for client_id."
-        run_id, notice = _notice(instance, dg.Failure(said, allow_retries=False))
+        run_id, notice = _notice(instance, _broken_job(dg.Failure(said, allow_retries=False)))
         assert notice["run_id"] == run_id and notice["job"] == "broken" and notice["failed_step"] == "breaks"
         assert notice["error"].startswith("shop.csv, row 2: no column for") and "ada" not in notice["error"] and "mapping looks" not in notice["error"]
-        assert "broken on purpose" in _notice(instance, ValueError("broken on purpose\nsecond line"))[1]["error"]
+        assert _notice(instance, _broken_job(ValueError("broken on purpose\nsecond line")))[1]["error"] == "ValueError: broken on purpose"
+
+
+def test_a_notice_of_a_run_that_failed_before_its_first_step_says_why_in_the_words_of_the_error(tmp_path: Path) -> None:
+    held = LockHeldError("an erasure writes to this home", where="/shop/.waymark", remedy="Wait for it.")
+    with _instance(tmp_path) as instance:
+        notice = _notice(instance, _unprepared_job(held))[1]
+        assert (notice["job"], notice["failed_step"], notice["error"]) == ("unprepared", "", "/shop/.waymark: an erasure writes to this home")
+        job = _broken_job(ValueError("no"))
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        event = instance.report_run_failed(run, message="The process of this run was killed.")
+        context = dg.build_run_status_sensor_context("failure_notice", dagster_event=event, dagster_instance=instance, dagster_run=run)
+        assert notice_of(context.for_run_failure())["error"] == "The process of this run was killed."
 
 
 def test_a_webhook_gets_json_and_one_that_fails_fails_nothing_and_shows_no_token(caplog: pytest.LogCaptureFixture) -> None:
@@ -229,6 +265,40 @@ def test_a_column_is_followed_through_steps_unions_lists_and_itself() -> None:
     assert set(read["n"]) == {("a.map", "who"), ("a.events", "id"), ("a.own", "n")}
     assert read["fixed"] == [] and read["latest"] == [("a.events", "at")]
     assert columns_read("select from where", tables) == {}
+
+
+def test_column_lineage_is_read_from_what_the_step_built_and_not_from_what_an_earlier_run_compiled(tmp_path: Path) -> None:
+    def node(name: str, *parents: str) -> dict[str, Any]:
+        place = {"package_name": "waymark", "original_file_path": f"{name}.sql", "schema": "marts", "name": name}
+        return {**place, "resource_type": "model", "depends_on": {"nodes": list(parents)}}
+
+    def compiled(**texts: str) -> None:
+        for name, text in texts.items():
+            (tmp_path / "target" / "compiled" / "waymark").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "target" / "compiled" / "waymark" / f"{name}.sql").write_text(text)
+
+    @contextmanager
+    def warehouse() -> Iterator[Connection]:
+        with connect() as connection:
+            connection.execute("create schema raw; create schema marts; create table raw.events as select 1 as a, 2 as b")
+            connection.execute("create table marts.first as select 1 as x; create table marts.second as select 1 as x")
+            yield connection
+
+    def lineage(built: list[str], version: int) -> dict[str, list[str]]:
+        run: Any = SimpleNamespace(dbt=SimpleNamespace(folder=tmp_path, target=tmp_path / "target", vars={"version": version}), open_warehouse=warehouse)
+        found = column_lineage(run, manifest, lambda node: dg.AssetKey([node["schema"], node["name"]]), built)
+        return {
+            key.path[-1]: [dep.column_name for dep in metadata["dagster/column_lineage"].deps_by_column.get("x", [])] for key, metadata in found.items()
+        }  # fmt: skip
+
+    source = {"schema": "raw", "name": "events"}
+    manifest: Any = {"sources": {"s": source}, "nodes": {"m.first": node("first", "s"), "m.second": node("second", "s")}}
+    compiled(first="select a as x from raw.events", second="select a as x from raw.events")
+    assert lineage(["m.first", "m.second"], 1) == {"first": ["a"], "second": ["a"]}
+    compiled(first="select b as x from raw.events")  # the models changed; the second is compiled by a later step
+    assert lineage(["m.first"], 2) == {"first": ["b"]}
+    compiled(second="select b as x from raw.events")
+    assert lineage(["m.second"], 2) == {"first": ["b"], "second": ["b"]}
 
 
 def test_a_table_of_very_many_rows_is_counted_and_not_read_for_a_preview(monkeypatch: pytest.MonkeyPatch) -> None:

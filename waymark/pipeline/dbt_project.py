@@ -49,6 +49,14 @@ class NodeResult:
     message: str
 
 
+class FailedTestsError(AuditError):
+    """Blocking tests failed, and nothing downstream of them ran. found: every node that ran, and those that were skipped, in the order of their ends."""
+
+    def __init__(self, what: str, *, where: str, remedy: str, found: list[NodeResult]) -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.found = found
+
+
 def dbt_vars(project: Project) -> dict[str, Any]:
     """The settings that models read, as dbt vars. No secret, no clock."""
     settings = project.settings
@@ -188,7 +196,7 @@ class DbtProject:
     ) -> list[NodeResult]:
         """Runs models and their tests in graph order. alone: of the tests, only those that look at nothing but the selected models.
 
-        Raises AuditError that names the failed tests (nothing downstream of them ran), WaymarkError for a model that failed.
+        Raises FailedTestsError that names them (nothing downstream of them ran), WaymarkError for a model that failed.
         """
         # The manifest is written when it is parsed; nothing reads it, or dbt's results, from a build's files.
         arguments = ["build", "--no-write-json", "--exclude-resource-type", "unit_test"]
@@ -223,11 +231,11 @@ class DbtProject:
         if failed:
             named = "; ".join(f"{node.name} ({node.failures} rows)" for node in failed[:5])
             remedies = [" ".join(str(manifest.nodes[node.unique_id].config.meta.get("remedy", "")).split()) for node in failed]
-            raise AuditError(
+            raise FailedTestsError(
                 f"{len(failed)} blocking checks failed: {named}",
-                where=str(self.warehouse),
+                where=str(self.warehouse), found=found,
                 remedy="Nothing was published; the last good snapshot stands. " + (next(filter(None, remedies), "Mend the data or the rule, then run again.")),
-            )
+            )  # fmt: skip
         raise storage_problem(result.exception, str(self.folder)) or WaymarkError(
             f"dbt stopped: {result.exception}", where=str(self.warehouse), remedy="The log is in " + str(self.folder / "logs")
         )

@@ -1,4 +1,4 @@
-"""Who is told how far a run has come: steps report here, whoever shows it listens (the command line; nobody in Dagster's own log)."""
+"""Who is told how far a run has come: steps report here, whoever shows it listens (the command line; the log of a Dagster run, which keeps what is to stay)."""
 
 from __future__ import annotations
 
@@ -34,8 +34,18 @@ _listener: ContextVar[Listener | None] = ContextVar("waymark_progress_listener",
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Sends what the steps inside report to `listener`: a text when a stage begins or moves on, a StageReport when it ends, and what is to stay."""
-    token = _listener.set(listener)
+    """Sends what the steps inside report to `listener`: a text when a stage begins or moves on, a StageReport when it ends, and what is to stay.
+
+    Whoever listens already goes on to hear it.
+    """
+    outer = _listener.get()
+
+    def both(news: StageReport | Refusal | Notice | str) -> None:
+        if outer:
+            outer(news)
+        listener(news)
+
+    token = _listener.set(both)
     try:
         yield
     finally:

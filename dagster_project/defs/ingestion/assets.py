@@ -8,8 +8,9 @@ import dagster as dg
 from dagster_project.lib.dbt_results import described_columns
 from dagster_project.lib.figures import figures, source_figures
 from dagster_project.lib.instance import POOL
-from dagster_project.lib.policies import RETRIES, STEP
+from dagster_project.lib.policies import RETRIES, STEP, days_before
 from dagster_project.lib.project_resource import ProjectResource, served_project
+from dagster_project.lib.refusals import no_file_is_refused, refused_files
 from waymark.pipeline import steps
 
 SOURCES = sorted(served_project().settings.sources)
@@ -23,14 +24,17 @@ def _landing(source: str) -> dg.AssetSpec:
 
 
 def _raw_events(source: str) -> dg.AssetsDefinition:
+    key = dg.AssetKey(["raw", f"{source}_events"])
+
     @dg.asset(
-        key=["raw", f"{source}_events"], group_name="ingestion", kinds={"duckdb", "parquet"}, deps=[["landing", source]], pool=POOL, retry_policy=RETRIES,
+        key=key, group_name="ingestion", kinds={"duckdb", "parquet"}, deps=[["landing", source]], pool=POOL, retry_policy=RETRIES,
         description=f"Accepted events of source {source}: privacy applied at the door, every row accounted for.",
-        metadata=described_columns("stg_events"),
+        metadata=described_columns("stg_events"), check_specs=[no_file_is_refused(key)],
     )  # fmt: skip
     def raw_events(project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with project.step() as run:
-            return dg.MaterializeResult(metadata={**steps.ingest(run, source).as_metadata(), **source_figures(run, source)})
+            report = steps.ingest(run, source)
+            return dg.MaterializeResult(metadata={**report.as_metadata(), **source_figures(run, source)}, check_results=[refused_files(report)])
 
     return raw_events
 
@@ -57,6 +61,8 @@ _RECORDS = {
     **STEP,
 )
 def ingestion_records(context: dg.AssetExecutionContext, project: ProjectResource) -> Iterator[dg.MaterializeResult[Any]]:
+    if said := days_before():
+        context.log.warning(said)
     with project.step() as run:
         with run.open_warehouse() as connection:
             accepted = steps.audit_ingestion(connection, run.mappings)
