@@ -12,6 +12,7 @@ import waymark
 from waymark.core.errors import StorageError
 from waymark.core.home import Home, read_json, write_atomically
 from waymark.core.warehouse import rows
+from waymark.ingestion import owe_checks
 from waymark.pipeline.code import code_digest
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.steps import Run
@@ -221,6 +222,7 @@ def score(run: Run) -> str:
             )  # fmt: skip
         model = _champion_model(run)
         with run.open_warehouse() as connection:
+            owe_checks(connection, ["scores"])
             report = score_customers(connection, model, known.version if known else None)
         stage.rows = report.rows
         stage.detail = f"{report.rows:,} customers by version {report.version}" if report.version else "no champion yet, so nobody is scored"

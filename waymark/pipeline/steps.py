@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from expectations.rules import STAGES
 from waymark.core.errors import AuditError, SettingsError, StorageError, WaymarkError
 from waymark.core.home import read_json
 from waymark.core.settings import Project
@@ -30,6 +31,7 @@ from waymark.ingestion import (
     purge_expired,
     removed_rows,
     restate_clock,
+    settle_checks,
 )
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
@@ -224,7 +226,7 @@ def resolve(run: Run, *, quiet: bool = False, link: Link | None = None) -> Ident
 
 
 def finish(run: Run) -> None:
-    """Clears what was pending, once every model holds it.
+    """Clears what was pending, once every model holds it and its checks have passed: the caller sees to these, for what is cleared no increment checks again.
 
     Raises WaymarkError, and clears nothing, if pending events have not gone through the models.
     """
@@ -237,6 +239,7 @@ def finish(run: Run) -> None:
         connection.begin()
         mark_transformed(connection, run.mappings)
         clear_restatements(connection)
+        settle_checks(connection, STAGES)
         connection.execute("update raw.build_state set full_refresh_needed = false")
         connection.commit()
 

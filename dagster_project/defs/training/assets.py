@@ -7,7 +7,7 @@ from dagster_project.lib.instance import POOL
 from dagster_project.lib.links import model_link, training_link
 from dagster_project.lib.policies import RETRIES
 from dagster_project.lib.project_resource import ProjectResource, served_project
-from waymark.pipeline import learning, stated
+from waymark.pipeline import learning, quality, stated
 
 _FEATURES = [dg.AssetKey(["features", name]) for name in ("feat_customer_behavior", "feat_customer_channels", "feat_customer_value")]
 _LABEL = dg.AssetKey(["features", "train_conversion"])
@@ -30,6 +30,7 @@ class Training(dg.Config):
 def propensity(context: dg.AssetExecutionContext, project: ProjectResource, config: Training) -> dg.MaterializeResult:  # type: ignore[type-arg]
     with project.step() as run:
         stated.require_tables(run, [".".join(key.path) for key in (*_FEATURES, _LABEL)], of="models.propensity")
+        quality.require_passed(run, ("raw", "features"), of="models.propensity")
         report = learning.train(run, run_id=context.run_id, force=config.force)
         return dg.MaterializeResult(metadata={**report.as_metadata(), **training_link(run.project.home, learning.MODEL, report.run_id)})
 
