@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import waymark
+from ml.models.propensity import MODEL
 from waymark.core.errors import StorageError
 from waymark.core.home import Home, read_json, write_atomically
 from waymark.core.warehouse import rows
@@ -20,7 +21,6 @@ from waymark.pipeline.steps import Run
 if TYPE_CHECKING:
     from ml.models.propensity.result import TrainingResult
 
-MODEL = "propensity"
 _REMEMBERED = "last_training.json"
 
 
@@ -224,6 +224,7 @@ def score(run: Run) -> str:
         with run.open_warehouse() as connection:
             owe_checks(connection, ["scores"])
             report = score_customers(connection, model, known.version if known else None)
+            connection.execute("create or replace table raw.scored_by as select ?::varchar as version", [report.version])
         stage.rows = report.rows
         stage.detail = f"{report.rows:,} customers by version {report.version}" if report.version else "no champion yet, so nobody is scored"
     return stage.detail
