@@ -58,6 +58,15 @@ def test_every_asset_of_a_finished_home_is_made_alone(demo: Ran, tmp_path: Path,
 
 
 @pytest.mark.prove
+def test_what_makes_nothing_leaves_nothing_to_publish(demo: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse_once(monkeypatch)
+    world = copied(demo, tmp_path, served(demo, monkeypatch))
+    for made in (world.run(job="full_audit"), world.run("raw/run_clock"), world.run("privacy/erasures")):
+        assert failures(made) == [] and not world.project.home.unpublished.exists()
+    assert failures(world.run(job="retrain")) == [] and not world.project.home.unpublished.exists()
+
+
+@pytest.mark.prove
 @pytest.mark.parametrize(
     ("module", "refusals"),
     [

@@ -221,6 +221,7 @@ def score(run: Run) -> str:
                 remedy="Put them back, give the alias champion to another version in MLflow, or: waymark train",
             )  # fmt: skip
         model = _champion_model(run)
+        run.mark_unpublished()
         with run.open_warehouse() as connection:
             owe_checks(connection, ["scores"])
             report = score_customers(connection, model, known.version if known else None)

@@ -1,7 +1,8 @@
 """The steps of a run, in order. Each opens the warehouse for itself, commits what it did, and closes it; each can be repeated.
 
 A run is: preflight, prepare, ingest every source, transform_events, resolve, transform_marts, finish, publish. What a killed run left
-is taken up by the next: ingestion commits file batches whole, and what a batch touched stays pending until `finish`.
+is taken up by the next: ingestion commits file batches whole, and what a batch touched stays pending until `finish`. Whatever changes marks the home as
+unpublished before it does, and a publication takes the mark away: a look that changes nothing, such as an audit, leaves none.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ class Run:
         finally:
             connection.close()
 
+    def mark_unpublished(self) -> None:
+        """Call it before anything changes of what is published, or of what that is made from. No reader sees a scratch warehouse."""
+        if self.warehouse == self.project.home.warehouse:
+            self.project.home.mark_unpublished()
+
 
 def preflight(project: Project, *, upgrading: bool = False, erasing: bool = False) -> Run:
     """Everything that can be refused before anything is written: home, secret, mappings, rates, an erasure that did not come to its end.
@@ -99,7 +105,6 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
 
     Raises SettingsError if a setting changed that needs `--full-refresh` and it was not given.
     """
-    run.project.home.mark_unpublished()
     with run.open_warehouse() as connection:
         prepare_raw(connection, run.mappings, run.project.home)
         purge_expired(connection, run.project.home, run.project.settings.ingestion.quarantine_days)
@@ -108,6 +113,7 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
         settings, code = run.project.refresh_digest, build_digest(run.project)
         state = rows(connection, "select full_refresh_needed, settings_digest, build_digest from raw.build_state")
         if not state:
+            run.mark_unpublished()
             restate_clock(connection, run.mappings)
             connection.execute("insert into raw.build_state values (true, ?, ?)", [settings, code])
             return True
@@ -118,6 +124,7 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
             notice("The models or the sources changed since the last run: every table is rebuilt.")
         rebuild = bool(needed) or full_refresh or built_code != code
         if rebuild:
+            run.mark_unpublished()
             restate_clock(connection, run.mappings)
         connection.execute("update raw.build_state set full_refresh_needed = ?, settings_digest = ?, build_digest = ?", [rebuild, settings, code])
         return rebuild
@@ -147,6 +154,7 @@ def restate_days(run: Run, first: date, last: date) -> int:
         connection.begin()
         stage.rows = mark_pending(connection, run.mappings, first, last)
         if stage.rows:
+            run.mark_unpublished()
             request_days(connection, first, last)
         connection.commit()
         stage.detail = f"{stage.rows:,} events of {first} to {last}"
@@ -200,6 +208,7 @@ def transform_models(run: Run, names: Collection[str]) -> list[NodeResult]:
 
 def _build(run: Run, name: str, *, select: str | None = None, exclude: str | None = None, alone: bool = False) -> list[NodeResult]:
     full_refresh = rebuilding(run)
+    run.mark_unpublished()
     with Stage(name) as stage:
         run.dbt.assemble()
         results = run.dbt.build(select=select, exclude=exclude, full_refresh=full_refresh, alone=alone, on_node=lambda node: tell(f"{name}: {node.name}"))
@@ -215,6 +224,7 @@ def resolve(run: Run, *, quiet: bool = False, link: Link | None = None) -> Ident
     quiet: is no stage of the run that is told. link: in the place of the project's own probable links.
     """
     full_refresh = rebuilding(run)
+    run.mark_unpublished()
     with Stage("identity", quiet=quiet) as stage, run.open_warehouse() as connection:
         report = resolve_identities(
             connection, settings=run.project.settings, customer_id_pads=run.secret.pads, full_refresh=full_refresh,

@@ -87,7 +87,7 @@ def test_the_manifest_says_who_scored_even_where_nobody_could_be(tmp_path: Path,
         def opened() -> Iterator[Connection]:
             yield connection
 
-        run: Any = SimpleNamespace(project=project, mappings={}, secret=SimpleNamespace(fingerprint="f"), open_warehouse=opened)
+        run: Any = SimpleNamespace(project=project, mappings={}, secret=SimpleNamespace(fingerprint="f"), open_warehouse=opened, mark_unpublished=lambda: None)
         assert publish._manifest(connection, run)["scored_by"] is None  # nothing has ever been scored
         learning.score(run)
         assert publish._manifest(connection, run)["scored_by"] == version
