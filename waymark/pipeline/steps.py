@@ -17,7 +17,7 @@ from expectations.rules import STAGES
 from waymark.core.errors import AuditError, SettingsError, StorageError, WaymarkError
 from waymark.core.home import read_json
 from waymark.core.settings import Project
-from waymark.core.warehouse import Connection, connect, rows, storage_problem
+from waymark.core.warehouse import Connection, connect, has_table, rows, storage_problem
 from waymark.identity import IdentityReport, clear_restatements, prepare_identity, request_days, resolve_identities
 from waymark.identity.probable import Link
 from waymark.ingestion import (
@@ -144,6 +144,9 @@ def refuse_changed_settings(project: Project) -> None:
         raise _settings_changed(project)
 
 
+_ASKED = "select (select count(*) from raw.lake_files where is_pending), (select count(*) from identity.restated_days)"
+
+
 def restate_days(run: Run, first: date, last: date) -> int:
     """Asks that what touches these days (UTC, both included) is stated anew, by the steps that follow. Returns the number of events of those days.
 
@@ -152,10 +155,13 @@ def restate_days(run: Run, first: date, last: date) -> int:
     """
     with Stage("re-state days") as stage, run.open_warehouse() as connection:
         connection.begin()
+        asked = rows(connection, _ASKED)
         stage.rows = mark_pending(connection, run.mappings, first, last)
         if stage.rows:
             run.mark_unpublished()
             request_days(connection, first, last)
+            if rows(connection, _ASKED) != asked:  # else runs that make table after table for the same days would never come to an end
+                _forget_stated(connection)
         connection.commit()
         stage.detail = f"{stage.rows:,} events of {first} to {last}"
     return stage.rows
@@ -250,8 +256,15 @@ def finish(run: Run) -> None:
         mark_transformed(connection, run.mappings)
         clear_restatements(connection)
         settle_checks(connection, STAGES)
+        _forget_stated(connection)
         connection.execute("update raw.build_state set full_refresh_needed = false")
         connection.commit()
+
+
+def _forget_stated(connection: Connection) -> None:
+    """What was made of what was pending says nothing of what is pending next, in however many files (waymark.pipeline.stated). Part of a transaction."""
+    if has_table(connection, "raw.stated"):
+        connection.execute("delete from raw.stated")
 
 
 def _unseen(connection: Connection, source: str) -> int:

@@ -13,11 +13,12 @@ import pytest
 from expectations import Bounds, CheckResult, suites_of
 from expectations.rules import STAGES, Stage
 from ml.features import VIEWS, model_fields
-from waymark.core.errors import AuditError
+from waymark.core.errors import AuditError, WaymarkError
 from waymark.core.home import Home
 from waymark.core.warehouse import Connection, connect, rows
+from waymark.identity import prepare_identity
 from waymark.ingestion import owe_checks, owed_checks, settle_checks
-from waymark.pipeline import quality, stated
+from waymark.pipeline import quality, stated, steps
 
 TABLE = {"journeys": "marts.fct_sessions", "features": "features.feat_customer_value", "scores": stated.SCORES}
 BOUNDS = Bounds(2, 1_000_000, 3, 200, 0.25, 0.25)
@@ -157,3 +158,15 @@ def test_the_stage_that_looks_at_a_table_is_told_right() -> None:
         suites = suites_of(stage, sources=["shop"], bounds=BOUNDS, fields=fields, pending=True)
         assert {stated.checked_by(suite.table) for suite in suites} == {stage}
     assert stated.checked_by("intermediate.int_events") is None
+
+
+def test_what_was_made_before_a_run_was_finished_says_nothing_of_what_is_pending_after_it(warehouse: Warehouse) -> None:
+    """As many files may wait as did then, of the same batches: those of days that are to be stated anew."""
+    warehouse.connection.execute("create table raw.run_clock as select timestamp '2026-03-01' as data_now")
+    prepare_identity(warehouse.connection)
+    warehouse.make(stated.IDENTITY, "marts.fct_sessions", "features.feat_customer_value", "features.score_points", stated.SCORES)
+    stated.require_all(warehouse.run)
+    warehouse.run.mappings = {}  # so what is pending stays so
+    steps.finish(warehouse.run)
+    with pytest.raises(WaymarkError, match=r"do not hold what is pending yet: .* and 1 more"):
+        stated.require_all(warehouse.run)

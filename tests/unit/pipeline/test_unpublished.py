@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from waymark.core.settings import load_project
+from waymark.core.warehouse import rows
 from waymark.ingestion import batch
 from waymark.pipeline import learning, retention, steps
 from waymark.pipeline.steps import Run
@@ -113,3 +114,20 @@ def test_a_kill_at_the_change_finds_the_mark_there(run: Run, monkeypatch: pytest
 def test_a_scratch_warehouse_is_no_readers(run: Run, tmp_path: Path) -> None:
     replace(run, warehouse=tmp_path / "scratch" / "warehouse.duckdb").mark_unpublished()
     assert not is_marked(run)
+
+
+def test_days_that_are_asked_for_make_every_table_old_once(run: Run) -> None:
+    """Tables that are made one by one, in runs that all name the same days, must come to an end."""
+
+    def are_made() -> bool:
+        with run.open_warehouse() as connection:
+            return rows(connection, "select count(*) from raw.stated") == [(1,)]
+
+    with run.open_warehouse() as connection:
+        connection.execute("create table raw.stated (name varchar, state varchar)")
+    for days, is_new in (((1, 1), True), ((1, 1), False), ((1, 2), True), ((1, 2), False), ((2, 2), False)):
+        with run.open_warehouse() as connection:
+            connection.execute("delete from raw.stated")
+            connection.execute("insert into raw.stated values ('marts.fct_sessions', 'of what is pending')")
+        steps.restate_days(run, *(date(2026, 3, day) for day in days))
+        assert are_made() is not is_new, days
