@@ -103,7 +103,8 @@ def preflight(project: Project, *, upgrading: bool = False, erasing: bool = Fals
 def prepare(run: Run, *, full_refresh: bool = False) -> bool:
     """Makes what is missing in the warehouse, takes up what a killed run left, and says whether this run rebuilds every model.
 
-    Raises SettingsError if a setting changed that needs `--full-refresh` and it was not given.
+    Raises SettingsError if a setting changed that needs `--full-refresh`, and it was not given. A run that rebuilds what no reader has seen needs none:
+    a first one that stopped, say, because a currency had no rate.
     """
     with run.open_warehouse() as connection:
         prepare_raw(connection, run.mappings, run.project.home)
@@ -118,7 +119,7 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
             connection.execute("insert into raw.build_state values (true, ?, ?)", [settings, code])
             return True
         needed, built_settings, built_code = state[0]
-        if built_settings != settings and not full_refresh:
+        if built_settings != settings and not full_refresh and not (needed and _never_published(run.project, built_settings)):
             raise _settings_changed(run.project)
         if built_code != code and not needed:
             notice("The models or the sources changed since the last run: every table is rebuilt.")
@@ -130,9 +131,16 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
         return rebuild
 
 
+def _never_published(project: Project, settings_digest: object) -> bool:
+    """Whether no snapshot stands that was made by these settings."""
+    manifest = read_json(project.home.manifest) if project.home.published.exists() else None
+    return manifest is None or manifest.get("settings_digest") != settings_digest
+
+
 def _settings_changed(project: Project) -> SettingsError:
     return SettingsError(
-        "a setting changed that binds tables already built (time, counting, identity, consent, money, goals, stages, micro_conversions or channels)",
+        "a setting changed that binds tables already built (time, counting, identity, consent, money with its rates, goals, stages, micro_conversions or "
+        "channels)",
         where=str(project.directory / "waymark.yml"), remedy="Run again with --full-refresh, or take the change back.",
     )  # fmt: skip
 
