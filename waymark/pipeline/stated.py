@@ -15,6 +15,7 @@ from typing import Any
 from expectations.rules import Stage
 from waymark.core.errors import WaymarkError
 from waymark.core.warehouse import Connection, rows
+from waymark.identity import is_restating
 from waymark.ingestion import owe_checks
 from waymark.pipeline.steps import BEFORE_IDENTITY, Run
 
@@ -108,7 +109,7 @@ def require_tables(run: Run, names: Collection[str], *, of: str) -> None:
 
 
 def require_all(run: Run) -> None:
-    """Raises WaymarkError if something is pending, or all is rebuilt, and a table has not been made since."""
+    """Raises WaymarkError if something is pending or to be re-stated, or all is rebuilt, and a table has not been made since."""
     with run.open_warehouse() as connection:
         state = _prepare(connection)
         if not _is_open(connection):
@@ -138,7 +139,8 @@ def _prepare(connection: Connection) -> str:
 
 
 def _is_open(connection: Connection) -> bool:
-    return bool(rows(connection, _IS_OPEN)[0][0])
+    """Whether there is something that no finished run has stated."""
+    return bool(rows(connection, _IS_OPEN)[0][0]) or is_restating(connection)
 
 
 def _stated(connection: Connection, state: str) -> set[str]:

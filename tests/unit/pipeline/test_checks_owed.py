@@ -35,6 +35,7 @@ class Warehouse:
             create table raw.build_state as select 'b' as build_digest, 's' as settings_digest, false as full_refresh_needed;
             create table raw.lake_files as select 1 as batch_id, true as is_pending
         """)
+        prepare_identity(connection)
         models = {}
         for name, *parents in (("marts.fct_sessions",), ("features.feat_customer_value",), ("features.score_points", "features.feat_customer_value")):
             schema, table = name.split(".")
@@ -163,10 +164,22 @@ def test_the_stage_that_looks_at_a_table_is_told_right() -> None:
 def test_what_was_made_before_a_run_was_finished_says_nothing_of_what_is_pending_after_it(warehouse: Warehouse) -> None:
     """As many files may wait as did then, of the same batches: those of days that are to be stated anew."""
     warehouse.connection.execute("create table raw.run_clock as select timestamp '2026-03-01' as data_now")
-    prepare_identity(warehouse.connection)
     warehouse.make(stated.IDENTITY, "marts.fct_sessions", "features.feat_customer_value", "features.score_points", stated.SCORES)
     stated.require_all(warehouse.run)
     warehouse.run.mappings = {}  # so what is pending stays so
     steps.finish(warehouse.run)
     with pytest.raises(WaymarkError, match=r"do not hold what is pending yet: .* and 1 more"):
         stated.require_all(warehouse.run)
+
+
+def test_what_identity_asks_for_is_not_dropped_though_no_event_waits(warehouse: Warehouse) -> None:
+    """Another estimation of links moves people of whom nothing new was taken in."""
+    warehouse.connection.execute("update raw.lake_files set is_pending = false")
+    stated.require_all(warehouse.run)
+    warehouse.connection.execute("insert into identity.restated_customers values ('c_1')")
+    warehouse.make(stated.IDENTITY)
+    with pytest.raises(WaymarkError, match="do not hold what is pending yet"):
+        stated.require_all(warehouse.run)
+    warehouse.make("marts.fct_sessions", "features.feat_customer_value", "features.score_points", stated.SCORES)
+    stated.require_all(warehouse.run)
+    assert "features, journeys, scores" in warehouse.refusal()
