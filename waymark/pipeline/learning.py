@@ -16,6 +16,7 @@ from waymark.core.warehouse import rows
 from waymark.ingestion import owe_checks
 from waymark.pipeline.code import code_digest
 from waymark.pipeline.progress import Stage, notice, tell
+from waymark.pipeline.quality import require_passed
 from waymark.pipeline.steps import Run
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def train(run: Run, *, run_id: str = "", force: bool = False) -> TrainingReport:
     """Trains a challenger where it is due, records it, and promotes it if the gate lets it.
 
     Due: no training has been tried by these models and settings, or data_now has moved by learning.retrain_after_days since the last one; or `force`.
+    Raises AuditError where events or features have not passed their checks.
     """
+    require_passed(run, ("raw", "features"), of=f"models.{MODEL}")
     with Stage("propensity") as stage:
         now = _data_now(run)
         report = _train(run, run_id, now, force)

@@ -8,7 +8,7 @@ from dagster_project.lib.links import model_link, training_link
 from dagster_project.lib.policies import RETRIES
 from dagster_project.lib.project_resource import ProjectResource, served_project
 from ml.models.propensity import MODEL
-from waymark.pipeline import learning, quality, stated
+from waymark.pipeline import learning, stated
 
 _FEATURES = [dg.AssetKey(["features", name]) for name in ("feat_customer_behavior", "feat_customer_channels", "feat_customer_value")]
 _LABEL = dg.AssetKey(["features", "train_conversion"])
@@ -31,7 +31,6 @@ class Training(dg.Config):
 def propensity(context: dg.AssetExecutionContext, project: ProjectResource, config: Training) -> dg.MaterializeResult:  # type: ignore[type-arg]
     with project.step() as run:
         stated.require_tables(run, [".".join(key.path) for key in (*_FEATURES, _LABEL)], of="models.propensity")
-        quality.require_passed(run, ("raw", "features"), of="models.propensity")
         report = learning.train(run, run_id=context.run_id, force=config.force)
         return dg.MaterializeResult(metadata={**report.as_metadata(), **training_link(run.project.home, MODEL, report.run_id)})
 

@@ -18,7 +18,7 @@ from waymark.core.home import Home
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.identity import prepare_identity
 from waymark.ingestion import owe_checks, owed_checks, settle_checks
-from waymark.pipeline import quality, stated, steps
+from waymark.pipeline import learning, quality, stated, steps
 
 TABLE = {"journeys": "marts.fct_sessions", "features": "features.feat_customer_value", "scores": stated.SCORES}
 BOUNDS = Bounds(2, 1_000_000, 3, 200, 0.25, 0.25)
@@ -123,6 +123,9 @@ def test_what_failed_is_named_until_it_passes(warehouse: Warehouse, stage: Stage
     assert warehouse.refusal() == ""
     warehouse.broken.add(rule)
     warehouse.check(stage)
+    if stage in ("raw", "features"):
+        with pytest.raises(AuditError, match=f"models.propensity: it waits for checks to pass: {stage}"):
+            learning.train(warehouse.run, force=True)
     said = warehouse.refusal()
     assert f"checks to pass: {stage}; blocking rules failed: {rule} (3 rows)" in said and "waymark quality" in said
     warehouse.broken.clear()
