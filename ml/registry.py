@@ -93,10 +93,11 @@ def _read(home: Home, query: str, parameters: tuple[str, ...]) -> tuple[Any, ...
     try:
         row: tuple[Any, ...] | None = connection.execute(query, parameters).fetchone()
         return row
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         if "no such table" in str(error):
             return None  # a store that MLflow has only begun to make
-        raise StorageError(f"MLflow's store cannot be read: {error}", where=str(store), remedy="Stop what writes to it, then run again.") from error
+        remedy = "Stop what writes to it, or restore it from a backup, then run again."
+        raise StorageError(f"MLflow's store cannot be read: {error}", where=str(store), remedy=remedy) from error
     finally:
         connection.close()
 

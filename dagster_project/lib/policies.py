@@ -61,8 +61,11 @@ def _first_day() -> date:
 # From staging on: materializing days means to state anew what touches them, in one run however many they are.
 DAILY: dict[str, Any] = {**STEP, "partitions_def": days(), "backfill_policy": dg.BackfillPolicy.single_run()}
 
-# What derives from something new follows, unless its inputs are being made. Days that hold no event are never made, so their absence stops nothing.
-FOLLOWS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()).with_label("follows what it is made of")
+# A check that has never run stops nothing here: the snapshot itself asks for it.
+_REFUSED = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.any_checks_match(dg.AutomationCondition.check_failed(), blocking_only=True))
+# What derives from something new follows, unless its inputs are being made, or failed a blocking check. Days that hold no event are never made, so their
+# absence stops nothing.
+FOLLOWS = (dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()) & ~_REFUSED).with_label("follows what it is made of")
 
 
 def with_policies(definitions: dg.Definitions) -> dg.Definitions:

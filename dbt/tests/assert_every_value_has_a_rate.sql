@@ -1,6 +1,7 @@
 -- Every event with a value has it in the reporting currency too. A row here names a currency and the days for which money.rates in waymark.yml states no rate.
 {{ config(meta={'remedy': "State a rate for each currency and day under money.rates in waymark.yml (a CSV: valid_from, currency, rate),
-    or set money.reporting_currency to the currency of your shop and run with --full-refresh."}) }}
+    or set money.reporting_currency to the currency of your shop; then: waymark run, with --full-refresh where a snapshot is published already, for rates
+    bind tables that are built."}) }}
 
 select
     coalesce(currency, '(none)') as currency,

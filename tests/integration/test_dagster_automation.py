@@ -196,3 +196,21 @@ def test_new_raw_events_are_followed_by_the_tables_of_today_and_these_by_scores_
             assert third.get_num_requested(dg.AssetKey(table.split("/"))) == 1, table
         assert third.total_requested == 4
         assert dg.evaluate_automation_conditions(definitions, instance, cursor=third.cursor).total_requested == 0
+
+
+def test_what_failed_a_blocking_check_is_not_followed_until_it_passes(demo: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    definitions, raw, staged = served(demo, monkeypatch), dg.AssetKey(["raw", "waymark_world_events"]), dg.AssetKey(["staging", "stg_events"])
+
+    def checked(instance: dg.DagsterInstance, rule: str, *, passed: bool) -> None:
+        severity = dg.AssetCheckSeverity.ERROR
+        instance.report_runless_asset_event(dg.AssetCheckEvaluation(asset_key=raw, check_name=rule, passed=passed, metadata={}, severity=severity))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = dg.evaluate_automation_conditions(definitions, instance).cursor
+        instance.report_runless_asset_event(dg.AssetMaterialization(raw))
+        checked(instance, "values_are_plausible", passed=False)
+        refused = dg.evaluate_automation_conditions(definitions, instance, cursor=cursor)
+        assert refused.get_num_requested(staged) == 0
+        checked(instance, "values_are_plausible", passed=True)
+        checked(instance, "weekly_volume_is_usual", passed=False)  # which warns, and stops nothing
+        assert dg.evaluate_automation_conditions(definitions, instance, cursor=refused.cursor).get_num_requested(staged) == 1

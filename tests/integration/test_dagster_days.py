@@ -25,7 +25,8 @@ def world(demo: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield copied(demo, tmp_path, served(demo, monkeypatch))
 
 
-def _busiest(world: Orchestrated) -> date:
+def busiest(world: Orchestrated) -> date:
+    """The day on which most sessions began."""
     with world.warehouse() as connection:
         return date.fromisoformat(str(rows(connection, BUSIEST)[0][0]))
 
@@ -36,7 +37,7 @@ def _changed(before: dict[str, tuple[int, str]], after: dict[str, tuple[int, str
 
 @pytest.mark.prove
 def test_thirty_days_of_a_damaged_warehouse_are_mended_in_one_run_and_nothing_else_changes(world: Orchestrated) -> None:
-    sound, day = world.digests(), _busiest(world)
+    sound, day = world.digests(), busiest(world)
     on = f"= date '{day}'"
     with world.warehouse() as connection:
         for statement in (
@@ -60,7 +61,7 @@ def test_thirty_days_of_a_damaged_warehouse_are_mended_in_one_run_and_nothing_el
 
 @pytest.mark.prove
 def test_a_day_of_one_mart_is_mended_alone_and_the_snapshot_waits_for_the_others(world: Orchestrated) -> None:
-    sound, day = world.digests(), _busiest(world)
+    sound, day = world.digests(), busiest(world)
     with world.warehouse() as connection:
         connection.execute(f"delete from marts.fct_sessions where cast(started_at as date) = date '{day}'")
     result = world.run("marts/fct_sessions", first=str(day), last=str(day))

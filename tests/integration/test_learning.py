@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +16,7 @@ from ml.datasets import feature_sql
 from ml.explain import events_behind, value_from
 from ml.features import VIEWS, model_fields
 from ml.registry import champion, trainings_page
-from tests.integration.conftest import Ran, waymark
+from tests.integration.conftest import Ran, run_project, waymark
 from waymark.core.settings import load_project
 from waymark.pipeline.published import open_published
 from waymark.pipeline.why import customer_events
@@ -138,3 +142,37 @@ def test_every_training_has_its_pictures(demo: Ran, name: str) -> None:
     assert found
     picture = demo.home.mlflow / "artifacts" / found.run_id / "artifacts" / "plots" / f"{name}.png"
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
+
+
+@pytest.mark.prove
+def test_the_next_run_scores_by_whom_a_training_or_a_hand_promoted(demo: Ran, tmp_path: Path) -> None:
+    """The three commands of docs/ml-engineer.md; then a roll-back, by the alias."""
+    directory = shutil.copytree(demo.directory, tmp_path / "project")
+    shutil.copytree(demo.directory.parent / "sources", tmp_path / "sources")
+    first = champion(demo.home, "propensity")
+    assert first
+
+    def alias(statement: str) -> None:
+        with closing(sqlite3.connect(directory / ".waymark" / "mlflow" / "mlflow.db")) as store:
+            store.execute(statement)
+            store.commit()
+
+    def scored_by(expected: str) -> str:
+        """The version by which the next run scores, and that it is published; "" for nobody."""
+        ran = run_project(directory)
+        assert ran.code == 0 and "Nothing new" not in ran.output, ran.errors
+        assert "Nothing new" in run_project(directory).output
+        assert ran.rows("select distinct model_version from marts.fct_propensity_scores") == ([(expected,)] if expected else [])
+        return str(ran.value("select max(customer_id) from marts.fct_propensity_scores"))
+
+    alias("delete from registered_model_aliases")
+    scored_by("")
+    trained = waymark("train", "--project", directory)
+    assert trained.returncode == 0, trained.stderr
+    second = champion(load_project(directory).home, "propensity")
+    assert second and second.version != first.version
+    customer = scored_by(second.version)
+    said = waymark("why", customer, "--project", directory)
+    assert said.returncode == 0 and f"by version {second.version}." in said.stdout, said.stderr
+    alias(f"update registered_model_aliases set version = {first.version}")
+    scored_by(first.version)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from waymark.core.warehouse import Connection
+from waymark.core.warehouse import Connection, rows
 
 RESULT_TABLES = {
     "nodes": """
@@ -84,6 +84,11 @@ def clear_restatements(connection: Connection) -> None:
         connection.execute(f"delete from identity.{name}")
     connection.execute("delete from identity.finished_clock")
     connection.execute("insert into identity.finished_clock select data_now from raw.run_clock")
+
+
+def is_restating(connection: Connection) -> bool:
+    """Whether something is named that must be re-stated, and no run was finished since. That needs no pending event: another estimation moves people, too."""
+    return any(rows(connection, f"select 1 from identity.{name} limit 1") for name in SCOPE_TABLES)
 
 
 def request_days(connection: Connection, first: date, last: date) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from waymark.ingestion.removal import removed_rows
     from waymark.ingestion.report import FileOutcome, IngestReport, Refusal
     from waymark.ingestion.retention import remove_expired
+    from waymark.ingestion.unchecked import owe_checks, owed_checks, settle_checks
 
 __all__ = [
     "CANONICAL_COLUMNS",
@@ -31,12 +32,15 @@ __all__ = [
     "mark_transformed",
     "new_files",
     "open_raw",
+    "owe_checks",
+    "owed_checks",
     "prepare_raw",
     "purge_expired",
     "recover",
     "remove_expired",
     "removed_rows",
     "restate_clock",
+    "settle_checks",
     "source_files",
 ]
 
@@ -45,6 +49,7 @@ _LATE = {
     "load_mapping": "mapping",
     "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
     "mark_pending": "ingest", "remove_expired": "retention", "removed_rows": "removal", "purge_expired": "quarantine",
+    "owe_checks": "unchecked", "owed_checks": "unchecked", "settle_checks": "unchecked",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from waymark.ingestion.extraction import RECORD, Shape
 from waymark.ingestion.lake import discard, write_partitions, write_quarantine
 from waymark.ingestion.report import Count, Counts
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, QUARANTINE_EXTRA, build_quarantine_view, build_views
+from waymark.ingestion.unchecked import owe_checks
 from waymark.privacy.comparables import COMPARABLES
 
 EVENTS, REFUSED, KNOWN, VERDICTS, CONTESTED = "_wm_events", "_wm_refused", "_wm_known", "_wm_verdicts", "_wm_contested"
@@ -118,6 +119,7 @@ class Batch:
                 if written:
                     values = ", ".join(f"({literal(self.source)}, {literal(path)}, {batch_id}, {count}, true, {size})" for path, count, size in written)
                     connection.execute(f"insert into raw.lake_files values {values}")
+                    owe_checks(connection, ["raw"])
                 for path in replaced:
                     connection.execute("delete from raw.quarantine_files where path = ?", [path])
                 for path, count, size in quarantined:

@@ -140,6 +140,8 @@ class _Ingestion:
         self.next_file_id = log.next_file_id(self.connection)
         taken = log.known_states(self.connection, self.source)
         todo = [path for path in files if (str(path), *stamps[path]) not in taken]
+        if todo:
+            self.home.mark_unpublished()  # a refused or skipped file, too, gives a line of the log
         try:
             for number, path in enumerate(todo, 1):
                 if progress:

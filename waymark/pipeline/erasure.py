@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ml.models.propensity import MODEL
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
 from waymark.core.quoting import name
@@ -213,7 +214,7 @@ class _Erasure:
     def _champion(self) -> None:
         from ml.registry import champion
 
-        known = champion(self.home, learning.MODEL)
+        known = champion(self.home, MODEL)
         if known and self.working.since and known.data_now >= self.working.since:
             self.working.champion = known.data_now
 
@@ -306,7 +307,7 @@ class _Erasure:
             save_working(self.home, self.request, self.working)
 
         if self.working.since:
-            forget_trainings(self.home, learning.MODEL, self.working.since, told=note)
+            forget_trainings(self.home, MODEL, self.working.since, told=note)
         if known or self.working.champion:
             learning.forget_last_training(self.home)
         return f"{len(known)} versions deleted"
@@ -337,7 +338,7 @@ class _Erasure:
 
         if not self.working.champion:
             return
-        known = champion(self.home, learning.MODEL)
+        known = champion(self.home, MODEL)
         if known is None:
             report = learning.train_again(self.run, as_of=self.working.champion)
             if report.outcome != "trained":

@@ -11,9 +11,9 @@ from waymark.core.settings import Project
 
 
 def nothing_new(project: Project) -> bool:
-    """True if the published snapshot holds every file, by the same settings, mappings, models and secret, and no refused row has expired.
+    """True if the published snapshot holds every file, by the same settings, mappings, models, champion and secret, and no refused row has expired.
 
-    A refused file is never held. Raises SecretError if the secret is another one.
+    A refused file is never held. Raises SecretError if the secret is another one, StorageError where MLflow's store cannot be read.
     """
     from waymark.privacy import load_secret
 
@@ -25,7 +25,12 @@ def nothing_new(project: Project) -> bool:
 
 
 def what_is_new(project: Project, manifest: dict[str, object]) -> Iterator[str]:
-    """Yields, in words, each reason for which the published snapshot of this manifest is not what a run would publish. Looks; makes nothing."""
+    """Yields, in words, each reason for which the published snapshot of this manifest is not what a run would publish. Looks; makes nothing.
+
+    Raises StorageError where MLflow's store cannot be read.
+    """
+    from ml.models.propensity import MODEL
+    from ml.registry import champion
     from waymark.ingestion import load_mapping, new_files
     from waymark.pipeline.code import build_digest
 
@@ -40,6 +45,8 @@ def what_is_new(project: Project, manifest: dict[str, object]) -> Iterator[str]:
         yield "the roles that get a file changed"
     if manifest.get("retention", {}) != project.settings.retention_as_published:
         yield "the retention of events changed"
+    if manifest.get("learning") != project.settings.learning.model_dump(mode="json"):
+        yield "the settings of learning changed"
     mappings = {source: load_mapping(project.mapping_path(source)).digest for source in sorted(project.settings.sources)}
     if manifest.get("mapping_digests") != mappings:
         yield "a mapping changed"
@@ -52,3 +59,7 @@ def what_is_new(project: Project, manifest: dict[str, object]) -> Iterator[str]:
             yield f"{count:,} files of {source} are new, changed or refused"
         elif watched:
             yield f"the mapping of {source} was written since"
+    known, scored_by = champion(home, MODEL), manifest.get("scored_by")
+    if (known.version if known else None) != scored_by:
+        now = f"the champion is version {known.version}" if known else "there is no champion any more"
+        yield f"{now}, and the scores are {f'by version {scored_by}' if scored_by else 'not by any'}"

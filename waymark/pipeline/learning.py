@@ -9,17 +9,19 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import waymark
+from ml.models.propensity import MODEL
 from waymark.core.errors import StorageError
 from waymark.core.home import Home, read_json, write_atomically
 from waymark.core.warehouse import rows
+from waymark.ingestion import owe_checks
 from waymark.pipeline.code import code_digest
 from waymark.pipeline.progress import Stage, notice, tell
+from waymark.pipeline.quality import require_passed
 from waymark.pipeline.steps import Run
 
 if TYPE_CHECKING:
     from ml.models.propensity.result import TrainingResult
 
-MODEL = "propensity"
 _REMEMBERED = "last_training.json"
 
 
@@ -43,7 +45,9 @@ def train(run: Run, *, run_id: str = "", force: bool = False) -> TrainingReport:
     """Trains a challenger where it is due, records it, and promotes it if the gate lets it.
 
     Due: no training has been tried by these models and settings, or data_now has moved by learning.retrain_after_days since the last one; or `force`.
+    Raises AuditError where events or features have not passed their checks.
     """
+    require_passed(run, ("raw", "features"), of=f"models.{MODEL}")
     with Stage("propensity") as stage:
         now = _data_now(run)
         report = _train(run, run_id, now, force)
@@ -220,8 +224,11 @@ def score(run: Run) -> str:
                 remedy="Put them back, give the alias champion to another version in MLflow, or: waymark train",
             )  # fmt: skip
         model = _champion_model(run)
+        run.mark_unpublished()
         with run.open_warehouse() as connection:
+            owe_checks(connection, ["scores"])
             report = score_customers(connection, model, known.version if known else None)
+            connection.execute("create or replace table raw.scored_by as select ?::varchar as version", [report.version])
         stage.rows = report.rows
         stage.detail = f"{report.rows:,} customers by version {report.version}" if report.version else "no champion yet, so nobody is scored"
     return stage.detail

@@ -16,7 +16,7 @@ import waymark
 from waymark.core.clock import wall_now
 from waymark.core.home import Home, copy_file, read_json, rename_durably, sync_file, write_atomically
 from waymark.core.quoting import literal
-from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, outputs_of, rows
+from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, has_table, outputs_of, rows
 from waymark.pipeline.anchors import anchored
 from waymark.pipeline.kept_digests import digests_of
 from waymark.pipeline.progress import Stage, tell
@@ -161,6 +161,7 @@ def write_anew(run: Run, path: Path) -> None:
 def _manifest(connection: Connection, run: Run) -> dict[str, object]:
     clock = rows(connection, "select data_now from raw.run_clock")
     build = rows(connection, "select build_digest from raw.build_state")
+    scored_by = rows(connection, "select version from raw.scored_by") if has_table(connection, "raw.scored_by") else []
     return {
         "published_at": wall_now().isoformat(timespec="seconds") + "Z",
         "data_now": str(clock[0][0]) if clock else None,
@@ -170,6 +171,8 @@ def _manifest(connection: Connection, run: Run) -> dict[str, object]:
         "build_digest": str(build[0][0]),
         "secret_fingerprint": run.secret.fingerprint,
         "mapping_digests": {source: mapping.digest for source, mapping in sorted(run.mappings.items())},
+        "learning": run.project.settings.learning.model_dump(mode="json"),
+        "scored_by": scored_by[0][0] if scored_by else None,
     }
 
 

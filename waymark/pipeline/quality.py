@@ -6,16 +6,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expectations.rules import STAGES, Bounds, CheckResult, Stage
+from expectations.rules import STAGES, Bounds, CheckResult, Stage, Suite
 from waymark.core.clock import wall_now
 from waymark.core.errors import AuditError
 from waymark.core.quoting import literal
 from waymark.core.warehouse import Connection, rows
+from waymark.ingestion import owe_checks, owed_checks, settle_checks
+from waymark.pipeline import stated
 from waymark.pipeline.progress import Stage as Timed
 from waymark.pipeline.steps import Run, rebuilding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 TABLE = "quality.check_results"
 _COLUMNS = """
@@ -52,7 +54,8 @@ def bounds(run: Run) -> Bounds:
 def check(run: Run, stage: Stage, *, run_id: str = "", full: bool = False) -> list[CheckResult]:
     """Runs the suites of a stage and keeps what they found.
 
-    full: event-sized tables whole; else what the run re-stated, and whole where the run rebuilt them. Does not raise: see `stop_if_broken`.
+    full: event-sized tables whole; else what the run re-stated, and whole where the run rebuilt them. Does not raise where a rule is broken: see
+    `stop_if_broken` and, for what comes in another run, `require_passed`.
     """
     from expectations.runner import run_suites
     from expectations.suites import suites_of
@@ -65,11 +68,42 @@ def check(run: Run, stage: Stage, *, run_id: str = "", full: bool = False) -> li
         with run.open_warehouse() as connection:
             results = run_suites(connection, suites, restated=not full, docs=docs_folder(run), is_first=stage == STAGES[0], is_last=stage == STAGES[-1])
             keep(connection, results, run_id=run_id, history_days=run.project.settings.quality.history_days)
+            _settle(connection, stage, suites, results)
         failed = [result for result in results if result.status == "failed"]
         silent = sum(result.status == "not_applicable" for result in results)
         warned = "".join(f"; {result.rule}: {result.failing}" for result in failed if not result.blocking)
         timed.detail = f"{len(results)} rules, {len(failed)} failed, {silent} with nothing to say yet{warned}"
     return results
+
+
+def _settle(connection: Connection, stage: Stage, suites: Sequence[Suite], results: Sequence[CheckResult]) -> None:
+    """What fails is owed until it passes; and what passes on tables that are yet to be made says nothing of them."""
+    if any(result.stops for result in results):
+        owe_checks(connection, [stage])
+    elif stage == "raw" or stated.hold_what_is_pending(connection, {suite.table for suite in suites}):
+        settle_checks(connection, [stage])
+
+
+def require_passed(run: Run, stages: Collection[Stage], *, of: str) -> None:
+    """Raises AuditError, naming the rules that failed, unless the checks of these stages have passed since what they look at changed.
+
+    of: what would be made of it. Before `finish`, which clears what an increment checks.
+    """
+    with run.open_warehouse() as connection:
+        if not (owed := sorted(owed_checks(connection) & set(stages))):
+            return
+        prepare_quality(connection)
+        failed = rows(connection, f"""
+            select rule, failing_count from {TABLE} as result
+            where list_contains(?, stage) and status = 'failed' and is_blocking
+                and checked_at = (select max(checked_at) from {TABLE} as other where other.stage = result.stage)
+            order by stage nulls last, table_name nulls last, rule nulls last
+        """, [owed])  # fmt: skip
+    said = "; ".join(f"{rule} ({count} rows)" for rule, count in failed[:5])
+    raise AuditError(
+        f"it waits for checks to pass: {', '.join(owed)}" + (f"; blocking rules failed: {said}" if said else ""), where=of,
+        remedy="The last good snapshot stands. Mend what `waymark quality` names, then: job `refresh`, or `waymark run`; to check alone: job `full_audit`.",
+    )  # fmt: skip
 
 
 def docs_folder(run: Run) -> Path:

@@ -23,11 +23,16 @@ def apply_retention(run: Run) -> int:
     if not (settings.retention or settings.retention_without_consent) or run.warehouse != home.warehouse:
         return 0
     with Stage("retention") as stage, run.open_warehouse() as connection:
+
+        def rebuild_all() -> None:
+            run.mark_unpublished()
+            connection.execute("update raw.build_state set full_refresh_needed = true")
+
         is_modelled = not rows(connection, "select full_refresh_needed from raw.build_state")[0][0]
         removals = remove_expired(
             connection, home, run.mappings, settings.retention_days, without=settings.retention_days_without_consent,
             places=settings.consent.telling_places(), is_modelled=is_modelled,
-            and_then=lambda: connection.execute("update raw.build_state set full_refresh_needed = true"),
+            and_then=rebuild_all,
         )  # fmt: skip
         stage.rows, files = sum(removal.rows for removal in removals), sum(removal.files for removal in removals)
         stage.detail = f"{stage.rows:,} events removed, {files:,} files of the lake written anew" if removals else "nothing is too old"

@@ -3,6 +3,7 @@
 A run makes all tables in order, and nothing here is asked for. Where somebody makes them one by one, three things must hold: a table is made only from
 tables that are there (and, while everything is rebuilt, from rebuilt ones), a table that is made anew makes what is derived from it old, and nothing is
 published until every table holds every pending event. What was made stands in `raw.stated`, beside the state of the inputs that it was made from.
+What is made while something is pending owes its checks, which have to pass once it is there (`raw.unchecked`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from expectations.rules import Stage
 from waymark.core.errors import WaymarkError
 from waymark.core.warehouse import Connection, rows
+from waymark.identity import is_restating
+from waymark.ingestion import owe_checks
 from waymark.pipeline.steps import BEFORE_IDENTITY, Run
 
 IDENTITY = "identity.memberships"
+SCORES = "marts.fct_propensity_scores"
 _TAG = BEFORE_IDENTITY.removeprefix("tag:")
 _STATE = """
     select concat_ws('|', build_digest, settings_digest, full_refresh_needed, (select max(batch_id) from raw.lake_files),
@@ -63,6 +68,14 @@ def _name(node: Any) -> str:
     return f"{node.schema}.{node.name}"
 
 
+def checked_by(table: str) -> Stage | None:
+    """The stage of checks that looks at a table of the models or of scores; None where none does."""
+    if table == SCORES:
+        return "scores"
+    stages: dict[str, Stage] = {"marts": "journeys", "features": "features"}
+    return stages.get(table.partition(".")[0])
+
+
 def note(run: Run, names: Collection[str]) -> None:
     """Says that these tables have just been made, from the inputs as they are; what is derived from them, and was not made with them, is old."""
     if not names:
@@ -70,6 +83,8 @@ def note(run: Run, names: Collection[str]) -> None:
     old = graph(run).descendants(names)
     with run.open_warehouse() as connection:
         state = _prepare(connection)
+        if _is_open(connection):  # else they are made once more from inputs that were checked, and are what they were
+            owe_checks(connection, {stage for name in (*names, *old) if (stage := checked_by(name))})
         connection.execute("delete from raw.stated where state is distinct from ? or list_contains(?, name)", [state, sorted({*old, *names})])
         connection.executemany("insert into raw.stated values (?, ?)", [[name, state] for name in sorted(names)])
 
@@ -94,19 +109,25 @@ def require_tables(run: Run, names: Collection[str], *, of: str) -> None:
 
 
 def require_all(run: Run) -> None:
-    """Raises WaymarkError if something is pending, or all is rebuilt, and a table has not been made since."""
+    """Raises WaymarkError if something is pending or to be re-stated, or all is rebuilt, and a table has not been made since."""
     with run.open_warehouse() as connection:
         state = _prepare(connection)
-        if not rows(connection, _IS_OPEN)[0][0]:
+        if not _is_open(connection):
             return
         stated = _stated(connection, state)
     _refuse(set(graph(run).parents) - stated, of=["the snapshot"], why="do not hold what is pending yet")
 
 
+def hold_what_is_pending(connection: Connection, names: Collection[str]) -> bool:
+    """Whether each of these tables has been made since something became pending, or all was to be rebuilt; true where nothing is."""
+    state = _prepare(connection)
+    return not _is_open(connection) or set(names) <= _stated(connection, state)
+
+
 def is_unresolved(run: Run) -> bool:
     """Whether there are pending events that identity has not seen: what is re-stated by them is not known yet."""
     with run.open_warehouse() as connection:
-        if not rows(connection, _IS_OPEN)[0][0] or "staging.stg_pending_events" not in _tables(connection):
+        if not _is_open(connection) or "staging.stg_pending_events" not in _tables(connection):
             return False
         query = "select exists (select 1 from staging.stg_pending_events where event_id not in (select event_id from identity.applied_events))"
         return bool(rows(connection, query)[0][0])
@@ -115,6 +136,11 @@ def is_unresolved(run: Run) -> bool:
 def _prepare(connection: Connection) -> str:
     connection.execute("create table if not exists raw.stated (name varchar, state varchar)")
     return str(rows(connection, _STATE)[0][0])
+
+
+def _is_open(connection: Connection) -> bool:
+    """Whether there is something that no finished run has stated."""
+    return bool(rows(connection, _IS_OPEN)[0][0]) or is_restating(connection)
 
 
 def _stated(connection: Connection, state: str) -> set[str]:

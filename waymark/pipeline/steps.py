@@ -1,7 +1,8 @@
 """The steps of a run, in order. Each opens the warehouse for itself, commits what it did, and closes it; each can be repeated.
 
 A run is: preflight, prepare, ingest every source, transform_events, resolve, transform_marts, finish, publish. What a killed run left
-is taken up by the next: ingestion commits file batches whole, and what a batch touched stays pending until `finish`.
+is taken up by the next: ingestion commits file batches whole, and what a batch touched stays pending until `finish`. Whatever changes marks the home as
+unpublished before it does, and a publication takes the mark away: a look that changes nothing, such as an audit, leaves none.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from expectations.rules import STAGES
 from waymark.core.errors import AuditError, SettingsError, StorageError, WaymarkError
 from waymark.core.home import read_json
 from waymark.core.settings import Project
-from waymark.core.warehouse import Connection, connect, rows, storage_problem
+from waymark.core.warehouse import Connection, connect, has_table, rows, storage_problem
 from waymark.identity import IdentityReport, clear_restatements, prepare_identity, request_days, resolve_identities
 from waymark.identity.probable import Link
 from waymark.ingestion import (
@@ -30,6 +32,7 @@ from waymark.ingestion import (
     purge_expired,
     removed_rows,
     restate_clock,
+    settle_checks,
 )
 from waymark.pipeline.code import build_digest
 from waymark.pipeline.dbt_project import DbtProject, NodeResult
@@ -66,6 +69,11 @@ class Run:
         finally:
             connection.close()
 
+    def mark_unpublished(self) -> None:
+        """Call it before anything changes of what is published, or of what that is made from. No reader sees a scratch warehouse."""
+        if self.warehouse == self.project.home.warehouse:
+            self.project.home.mark_unpublished()
+
 
 def preflight(project: Project, *, upgrading: bool = False, erasing: bool = False) -> Run:
     """Everything that can be refused before anything is written: home, secret, mappings, rates, an erasure that did not come to its end.
@@ -95,9 +103,9 @@ def preflight(project: Project, *, upgrading: bool = False, erasing: bool = Fals
 def prepare(run: Run, *, full_refresh: bool = False) -> bool:
     """Makes what is missing in the warehouse, takes up what a killed run left, and says whether this run rebuilds every model.
 
-    Raises SettingsError if a setting changed that needs `--full-refresh` and it was not given.
+    Raises SettingsError if a setting changed that needs `--full-refresh`, and it was not given. A run that rebuilds what no reader has seen needs none:
+    a first one that stopped, say, because a currency had no rate.
     """
-    run.project.home.mark_unpublished()
     with run.open_warehouse() as connection:
         prepare_raw(connection, run.mappings, run.project.home)
         purge_expired(connection, run.project.home, run.project.settings.ingestion.quarantine_days)
@@ -106,24 +114,33 @@ def prepare(run: Run, *, full_refresh: bool = False) -> bool:
         settings, code = run.project.refresh_digest, build_digest(run.project)
         state = rows(connection, "select full_refresh_needed, settings_digest, build_digest from raw.build_state")
         if not state:
+            run.mark_unpublished()
             restate_clock(connection, run.mappings)
             connection.execute("insert into raw.build_state values (true, ?, ?)", [settings, code])
             return True
         needed, built_settings, built_code = state[0]
-        if built_settings != settings and not full_refresh:
+        if built_settings != settings and not full_refresh and not (needed and _never_published(run.project, built_settings)):
             raise _settings_changed(run.project)
         if built_code != code and not needed:
             notice("The models or the sources changed since the last run: every table is rebuilt.")
         rebuild = bool(needed) or full_refresh or built_code != code
         if rebuild:
+            run.mark_unpublished()
             restate_clock(connection, run.mappings)
         connection.execute("update raw.build_state set full_refresh_needed = ?, settings_digest = ?, build_digest = ?", [rebuild, settings, code])
         return rebuild
 
 
+def _never_published(project: Project, settings_digest: object) -> bool:
+    """Whether no snapshot stands that was made by these settings."""
+    manifest = read_json(project.home.manifest) if project.home.published.exists() else None
+    return manifest is None or manifest.get("settings_digest") != settings_digest
+
+
 def _settings_changed(project: Project) -> SettingsError:
     return SettingsError(
-        "a setting changed that binds tables already built (time, counting, identity, consent, money, goals, stages, micro_conversions or channels)",
+        "a setting changed that binds tables already built (time, counting, identity, consent, money with its rates, goals, stages, micro_conversions or "
+        "channels)",
         where=str(project.directory / "waymark.yml"), remedy="Run again with --full-refresh, or take the change back.",
     )  # fmt: skip
 
@@ -135,6 +152,9 @@ def refuse_changed_settings(project: Project) -> None:
         raise _settings_changed(project)
 
 
+_ASKED = "select (select count(*) from raw.lake_files where is_pending), (select count(*) from identity.restated_days)"
+
+
 def restate_days(run: Run, first: date, last: date) -> int:
     """Asks that what touches these days (UTC, both included) is stated anew, by the steps that follow. Returns the number of events of those days.
 
@@ -143,9 +163,13 @@ def restate_days(run: Run, first: date, last: date) -> int:
     """
     with Stage("re-state days") as stage, run.open_warehouse() as connection:
         connection.begin()
+        asked = rows(connection, _ASKED)
         stage.rows = mark_pending(connection, run.mappings, first, last)
         if stage.rows:
+            run.mark_unpublished()
             request_days(connection, first, last)
+            if rows(connection, _ASKED) != asked:  # else runs that make table after table for the same days would never come to an end
+                _forget_stated(connection)
         connection.commit()
         stage.detail = f"{stage.rows:,} events of {first} to {last}"
     return stage.rows
@@ -198,6 +222,7 @@ def transform_models(run: Run, names: Collection[str]) -> list[NodeResult]:
 
 def _build(run: Run, name: str, *, select: str | None = None, exclude: str | None = None, alone: bool = False) -> list[NodeResult]:
     full_refresh = rebuilding(run)
+    run.mark_unpublished()
     with Stage(name) as stage:
         run.dbt.assemble()
         results = run.dbt.build(select=select, exclude=exclude, full_refresh=full_refresh, alone=alone, on_node=lambda node: tell(f"{name}: {node.name}"))
@@ -213,6 +238,7 @@ def resolve(run: Run, *, quiet: bool = False, link: Link | None = None) -> Ident
     quiet: is no stage of the run that is told. link: in the place of the project's own probable links.
     """
     full_refresh = rebuilding(run)
+    run.mark_unpublished()
     with Stage("identity", quiet=quiet) as stage, run.open_warehouse() as connection:
         report = resolve_identities(
             connection, settings=run.project.settings, customer_id_pads=run.secret.pads, full_refresh=full_refresh,
@@ -224,7 +250,7 @@ def resolve(run: Run, *, quiet: bool = False, link: Link | None = None) -> Ident
 
 
 def finish(run: Run) -> None:
-    """Clears what was pending, once every model holds it.
+    """Clears what was pending, once every model holds it and its checks have passed: the caller sees to these, for what is cleared no increment checks again.
 
     Raises WaymarkError, and clears nothing, if pending events have not gone through the models.
     """
@@ -237,8 +263,16 @@ def finish(run: Run) -> None:
         connection.begin()
         mark_transformed(connection, run.mappings)
         clear_restatements(connection)
+        settle_checks(connection, STAGES)
+        _forget_stated(connection)
         connection.execute("update raw.build_state set full_refresh_needed = false")
         connection.commit()
+
+
+def _forget_stated(connection: Connection) -> None:
+    """What was made of what was pending says nothing of what is pending next, in however many files (waymark.pipeline.stated). Part of a transaction."""
+    if has_table(connection, "raw.stated"):
+        connection.execute("delete from raw.stated")
 
 
 def _unseen(connection: Connection, source: str) -> int:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from ml.datasets import feature_sql
 from ml.explain import Contribution, Event, events_behind, top_contributions, value_from
 from ml.explain.events import Value
+from ml.models.propensity import MODEL
 from ml.models.propensity.model import PropensityModel
 from ml.models.propensity.score import POINTS
 from ml.registry import version_of
@@ -20,7 +21,6 @@ from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.quoting import literal
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
-from waymark.pipeline.learning import MODEL
 from waymark.pipeline.published import open_published
 
 _EVENTS = """

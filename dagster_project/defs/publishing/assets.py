@@ -7,8 +7,9 @@ from dagster_project.lib.figures import markdown_table
 from dagster_project.lib.instance import POOL
 from dagster_project.lib.policies import RETRIES
 from dagster_project.lib.project_resource import ProjectResource
+from expectations.rules import STAGES
 from waymark.core.warehouse import OUTPUT_SCHEMAS
-from waymark.pipeline import stated, steps
+from waymark.pipeline import quality, stated, steps
 from waymark.pipeline.publish import publish
 
 _PUBLISHED = [
@@ -26,6 +27,7 @@ _PUBLISHED = [
 def snapshot(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     with project.step() as run:
         stated.require_all(run)
+        quality.require_passed(run, STAGES, of="the snapshot")
         steps.finish(run)
         published = publish(run, run_id=context.run_id)
         tables = dg.MetadataValue.md(markdown_table(("table", "rows"), list(published.tables.items())))

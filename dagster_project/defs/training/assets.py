@@ -7,13 +7,14 @@ from dagster_project.lib.instance import POOL
 from dagster_project.lib.links import model_link, training_link
 from dagster_project.lib.policies import RETRIES
 from dagster_project.lib.project_resource import ProjectResource, served_project
+from ml.models.propensity import MODEL
 from waymark.pipeline import learning, stated
 
 _FEATURES = [dg.AssetKey(["features", name]) for name in ("feat_customer_behavior", "feat_customer_channels", "feat_customer_value")]
 _LABEL = dg.AssetKey(["features", "train_conversion"])
 _POINTS = dg.AssetKey(["features", "score_points"])
 _SCORES = dg.AssetKey(["marts", "fct_propensity_scores"])
-_MODEL = model_link(served_project().home, learning.MODEL)
+_MODEL = model_link(served_project().home, MODEL)
 
 
 class Training(dg.Config):
@@ -31,7 +32,7 @@ def propensity(context: dg.AssetExecutionContext, project: ProjectResource, conf
     with project.step() as run:
         stated.require_tables(run, [".".join(key.path) for key in (*_FEATURES, _LABEL)], of="models.propensity")
         report = learning.train(run, run_id=context.run_id, force=config.force)
-        return dg.MaterializeResult(metadata={**report.as_metadata(), **training_link(run.project.home, learning.MODEL, report.run_id)})
+        return dg.MaterializeResult(metadata={**report.as_metadata(), **training_link(run.project.home, MODEL, report.run_id)})
 
 
 @dg.asset(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.ingestion.conftest import CSV_MAPPING, MakeSource, Source
 from waymark.core.errors import WaymarkError
-from waymark.ingestion import batch, known_files, mark_transformed, new_files
+from waymark.ingestion import batch, known_files, mark_transformed, new_files, owed_checks, settle_checks
 from waymark.ingestion.event import CANONICAL_COLUMNS
 
 HEADER = "id,at,what,visitor,amount"
@@ -29,6 +29,16 @@ def test_rows_are_accepted_found_again_or_refused(source: Source) -> None:
     assert source.log("status, rows_read, rows_accepted, rows_duplicate, rows_conflict, rows_quarantined") == [("ingested", 4, 2, 1, 0, 1)]
     assert source.rows("select rule, field, row_number from raw.quarantine") == [("bad_occurred_at", "occurred_at", 4)]
     source.assert_conserved()
+
+
+def test_rows_that_are_accepted_owe_their_checks(source: Source) -> None:
+    source.put("a.csv", f"{HEADER}\ne1,nonsense,x,v1,\n")
+    assert source.ingest().rows_quarantined == 1 and owed_checks(source.connection) == set()
+    source.put("b.csv", f"{HEADER}\ne1,2026-03-01T10:00:00Z,x,v1,\n")
+    assert source.ingest().rows_accepted == 1 and owed_checks(source.connection) == {"raw"}
+    settle_checks(source.connection, ["raw"])
+    source.put("c.csv", f"{HEADER}\ne1,2026-03-01T10:00:00Z,x,v1,\n")
+    assert source.ingest().rows_duplicate == 1 and owed_checks(source.connection) == set()
 
 
 @pytest.mark.parametrize("is_moved", [False, True])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from waymark.core.errors import SettingsError
 from waymark.core.settings import load_project
 from waymark.ingestion import Mapping, load_mapping
+from waymark.pipeline import steps
 from waymark.pipeline.dbt_project import rates
 from waymark.pipeline.trace import record_lines
 
@@ -37,6 +39,32 @@ def test_a_bad_rate_is_named_by_file_row_and_field(tmp_path: Path, text: str, wo
     with pytest.raises(SettingsError, match=words) as caught:
         _with_rates(tmp_path, text)
     assert "rates.csv" in str(caught.value) and caught.value.remedy
+
+
+def test_a_rate_that_is_added_needs_a_flag_only_where_something_is_published_by_the_rates_before(tmp_path: Path) -> None:
+    _with_rates(tmp_path, "valid_from,currency,rate\n2026-01-01,EUR,1.1\n")
+    (tmp_path / "m.yml").write_text("source: shop\nformat: csv\ncolumns: {occurred_at: a, event_type: b, anonymous_id: c}\n")
+
+    def prepared() -> bool:
+        return steps.prepare(steps.preflight(load_project(tmp_path)))
+
+    assert prepared()  # and the run stops at a value in GBP
+    _with_rates(tmp_path, "valid_from,currency,rate\n2026-01-01,EUR,1.1\n2026-01-01,GBP,1.3\n")
+    assert prepared()
+    project = load_project(tmp_path)
+    project.home.published.touch()
+    project.home.manifest.write_text(json.dumps({"settings_digest": project.refresh_digest}))
+    _with_rates(tmp_path, "valid_from,currency,rate\n2026-01-01,EUR,1.1\n2026-01-01,GBP,1.4\n")
+    with pytest.raises(SettingsError, match="--full-refresh"):
+        prepared()
+    assert steps.prepare(steps.preflight(load_project(tmp_path)), full_refresh=True)  # and stops, at a value in CHF
+    _with_rates(tmp_path, "valid_from,currency,rate\n2026-01-01,EUR,1.1\n2026-01-01,GBP,1.4\n2026-01-01,CHF,1.2\n")
+    assert prepared()
+    with steps.preflight(load_project(tmp_path)).open_warehouse() as connection:
+        connection.execute("update raw.build_state set full_refresh_needed = false")
+    _with_rates(tmp_path, "valid_from,currency,rate\n2026-01-01,EUR,1.1\n")
+    with pytest.raises(SettingsError, match="money with its rates"):  # nothing is rebuilt anyway
+        prepared()
 
 
 def _mapping(folder: Path, more: str = "") -> Mapping:

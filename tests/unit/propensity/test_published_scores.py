@@ -16,6 +16,7 @@ from tests.unit.propensity.synthetic import fill, population
 from waymark.core.errors import AuditError, WaymarkError
 from waymark.core.home import Home
 from waymark.core.warehouse import Connection, connect, rows
+from waymark.identity import prepare_identity
 from waymark.pipeline import stated, why
 from waymark.pipeline.steps import audit_scores
 
@@ -100,6 +101,7 @@ def test_a_snapshot_waits_for_scores_of_the_models_as_they_are() -> None:
             create table raw.build_state as select 'b' as build_digest, 's' as settings_digest, false as full_refresh_needed;
             create table raw.lake_files as select 1 as batch_id, true as is_pending
         """)
+        prepare_identity(connection)
 
         @contextmanager
         def opened() -> Any:
