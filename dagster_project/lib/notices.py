@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 from dagster._core.events import JobFailureData
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from dagster_project.lib.project_resource import served_project
 from waymark.core.settings import OrchestrationSettings
@@ -40,6 +40,7 @@ def notice_of(context: dg.RunFailureSensorContext) -> dict[str, str]:
     """run_id, job, failed_step ("" where the run failed before its first), error: the first line of what it said."""
     failures = context.get_step_failure_events()
     step = failures[0].step_key or "" if failures else ""
+    said: str | None
     if failures:
         details = failures[0].step_failure_data
         said = details.user_failure_data.description if details.user_failure_data and details.user_failure_data.description else _own_words(details.error)
