@@ -37,8 +37,8 @@ def test_rows_that_are_accepted_owe_their_checks(source: Source) -> None:
     source.put("b.csv", f"{HEADER}\ne1,2026-03-01T10:00:00Z,x,v1,\n")
     assert source.ingest().rows_accepted == 1 and owed_checks(source.connection) == {"raw"}
     settle_checks(source.connection, ["raw"])
-    source.put("c.csv", f"{HEADER}\ne1,2026-03-01T10:00:00Z,x,v1,\n")
-    assert source.ingest().rows_duplicate == 1 and owed_checks(source.connection) == set()
+    source.put("c.csv", f"{HEADER}\n" + "e1,2026-03-01T10:00:00Z,x,v1,\n" * 2)
+    assert source.ingest().rows_duplicate == 2 and owed_checks(source.connection) == set()
 
 
 @pytest.mark.parametrize("is_moved", [False, True])
