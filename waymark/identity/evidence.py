@@ -1,7 +1,8 @@
 """Nodes and edges: what the counted events show, kept in `identity.nodes` and `identity.edges`.
 
 An increment merges least and greatest sightings, which can be repeated without harm, and adds to an edge's count what of the pending events is not
-counted yet (`applied_events`). The rare event whose content changed withdraws what it had shown: its nodes and edges are counted anew from all events.
+counted yet (`applied_events`). The rare event whose content changed withdraws what it had shown: its nodes and edges are counted anew from all events. So are
+those of days that somebody asks to have stated anew: what stands of them may be damaged, and would tell wrongly what has been counted.
 """
 
 from __future__ import annotations
@@ -181,6 +182,9 @@ def _find_withdrawn(connection: Connection) -> None:
         from temp.pending_counted before left join temp.pending_now now using (event_id)
         where before.is_counted and len(before.node_ids) > 0
             and (now.event_id is null or not now.is_counted or now.occurred_at <> before.occurred_at or now.node_ids is distinct from before.node_ids)
+        union all
+        select event_id, node_ids, occurred_at, true as is_counted from temp.pending_now
+        where is_counted and len(node_ids) > 0 and cast(occurred_at as date) in (select event_date from identity.restated_days)
         """
     )
     connection.execute("create or replace temp table withdrawn_nodes as select distinct unnest(node_ids) as node_id from temp.withdrawn_events")

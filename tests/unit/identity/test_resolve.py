@@ -18,7 +18,7 @@ from worlds import random_batches
 
 from waymark.core.errors import SecretError, WaymarkError
 from waymark.core.warehouse import connect
-from waymark.identity import over_shared, prepare_identity, resolve_identities
+from waymark.identity import over_shared, prepare_identity, request_days, resolve_identities
 
 DEVICE, OTHER_DEVICE, USER = ("anonymous_id", "web:a"), ("anonymous_id", "web:b"), ("user_id", "shop:1")
 
@@ -61,6 +61,21 @@ def check_increments(seed: int, limit: int, batches: int, events: int) -> None:
 @given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3, 6]), batches=st.integers(2, 5), events=st.integers(3, 50))
 def test_increments_equal_a_rebuild(seed: int, limit: int, batches: int, events: int) -> None:
     check_increments(seed, limit, batches, events)
+
+
+def test_days_that_are_asked_for_are_counted_anew_though_the_table_of_events_lost_them() -> None:
+    double = WarehouseDouble()
+    events = [event(1, 0, DEVICE, USER), event(2, 5, DEVICE, USER), event(3, 3 * 24 * 60, DEVICE, USER)]
+    double.run(events)
+    sound = double.identity()
+    assert [row[double.connection.table("identity.edges").columns.index("event_count")] for row in double.table("edges")] == [3]
+    double.connection.execute("delete from intermediate.int_events_sessionized where event_id = ?", [events[0].event_id])
+    double.put(events[:2])
+    request_days(double.connection, minutes(0).date(), minutes(0).date())
+    double.resolve()
+    double.build_marts()
+    double.finish()
+    assert double.identity() == sound
 
 
 @pytest.mark.prove
