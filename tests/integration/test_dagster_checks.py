@@ -23,6 +23,7 @@ def world(demo: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield copied(demo, tmp_path, served(demo, monkeypatch))
 
 
+@pytest.mark.prove
 def test_a_failed_dbt_test_is_red_on_its_asset_and_stops_what_follows(world: Orchestrated) -> None:
     from dagster_project.lib.policies import today
 
@@ -50,6 +51,7 @@ def _refusals(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     return next(found for found in result.get_asset_check_evaluations() if found.check_name == "no_file_is_refused")
 
 
+@pytest.mark.prove
 def test_a_refused_file_is_a_warning_on_its_source_and_in_the_log_of_a_run_that_goes_on(world: Orchestrated, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(run: Run, *, full_refresh: bool) -> bool:
         notice("The models or the sources changed.")
