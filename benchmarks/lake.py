@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from benchmarks.process import REPOSITORY, measure
+from waymark.core.quoting import file_list
 from waymark.core.settings import Project, load_project
 from waymark.core.warehouse import OUTPUTS, Connection, attach_another, connect, outputs_of, rows
 
@@ -102,12 +103,12 @@ def cut_lake(lake: Lake, memory_limit: str) -> Lake:
     project.home.ensure()
     shutil.copyfile(lake.fresh_warehouse, cut.fresh_warehouse)
     with connect(cut.fresh_warehouse, engine=project.settings.engine, scratch=project.home.scratch) as connection:
-        files = ", ".join(f"'{lake.project.home.root / str(path)}'" for (path,) in rows(connection, "select path from raw.lake_files order by path"))
+        files = file_list(lake.project.home.root / str(path) for (path,) in rows(connection, "select path from raw.lake_files order by path"))
         by_arrival = "row_number() over (order by received_at desc nulls last, event_id asc nulls last)"
         connection.execute(f"""
             create temp table parts as
             with arrived as (
-                select event_id, max(received_at) as received_at from read_parquet([{files}], hive_partitioning = false) group by event_id
+                select event_id, max(received_at) as received_at from read_parquet({files}, hive_partitioning = false) group by event_id
             )
             select
                 event_id,
@@ -121,7 +122,7 @@ def cut_lake(lake: Lake, memory_limit: str) -> Lake:
         for part in PARTS:
             connection.execute(f"""
                 copy (
-                    select e.* from read_parquet([{files}], hive_partitioning = true, hive_types = {{'event_date': date}}) as e
+                    select e.* from read_parquet({files}, hive_partitioning = true, hive_types = {{'event_date': date}}) as e
                     where e.event_id in (select event_id from parts where part = '{part}')
                     order by e.event_date nulls last, e.occurred_at nulls last, e.event_id nulls last, e.content_digest nulls last
                 ) to '{directory / part}' (format parquet, partition_by (event_date), compression zstd)

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.floor import lake_files
+from waymark.core.quoting import file_list
 from waymark.core.settings import Project
 from waymark.core.warehouse import connect
 
@@ -43,7 +44,7 @@ def sessions_by_pandas(project: Project) -> dict[str, Any]:
 
 def sessions_by_sql(project: Project) -> dict[str, Any]:
     """The same with DuckDB, as floor.sql does it: narrow typed keys, sorted once."""
-    files = ", ".join(f"'{file}'" for file in _files(project))
+    files = file_list(_files(project))
     with connect(engine=project.settings.engine, scratch=project.home.scratch) as connection:
         start = perf_counter()
         connection.execute(f"""
@@ -51,7 +52,7 @@ def sessions_by_sql(project: Project) -> dict[str, Any]:
             with kept as (
                 select
                     cast(event_id as uuid) as event_key, cast(md5_number_lower(session_key) >> 1 as bigint) as session_key_id, min(occurred_at) as occurred_at
-                from read_parquet([{files}], hive_partitioning = false)
+                from read_parquet({files}, hive_partitioning = false)
                 where session_key is not null and not is_internal and not coalesce(regexp_matches(lower(user_agent), '{_BOTS}'), false)
                 group by all
             ),

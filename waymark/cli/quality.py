@@ -41,6 +41,8 @@ def quality(
         found = checks.history(connection, history) if history else checks.latest(connection)
     if history and not found:
         raise WaymarkError(f"no result of a rule '{history}' is kept", remedy="The rules: waymark quality")
-    of_one, of_all = "checked at|table|status|failing|keys|scope", "stage|table|rule|status|blocking|failing|scope|checked at"
-    print_table((of_one if history else of_all).split("|"), found)
+    if history:
+        print_table(["checked at", "table", "status", "failing", "keys", "scope"], found)
+    else:
+        print_table(["stage", "table", "rule", "status", "blocking", "failing", "scope", "checked at"], found)
     typer.echo(f"Data Docs: {opened.home.quality}/gx/uncommitted/data_docs/local_site/index.html")

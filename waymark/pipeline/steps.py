@@ -283,14 +283,16 @@ def _unseen(connection: Connection, source: str) -> int:
             select count(distinct event.event_id) from marts.fct_events event join raw."{source}_pending" pending using (occurred_at, event_id)
         )
     """)[0][0]  # fmt: skip
+    if missing:
+        return int(str(missing))
     # Only an id that arrived with several contents can stand there with another. They are few and noted first: the engine, left to guess how many there are
     # among a hundred million, sorts the others' contents, too.
     connection.execute(f"""
         create or replace temp table contested as
         select event_id from raw."{source}_pending" where event_id in (select event_id from raw.event_conflicts)
     """)
-    if missing or not rows(connection, "select 1 from contested limit 1"):
-        return int(str(missing))
+    if not rows(connection, "select 1 from contested limit 1"):
+        return 0
     content = ", ".join(["event_id", *(f'"{column}"' for column in CONTENT_COLUMNS if column != "is_internal"), "coalesce(is_internal, false)"])
     changed = rows(connection, f"""
         select count(*) from (

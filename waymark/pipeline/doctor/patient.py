@@ -81,11 +81,6 @@ class Patient:
             yield connection
 
 
-def has_table(connection: Connection, schema: str, table: str) -> bool:
-    sql = "select 1 from information_schema.tables where table_schema = ? and table_name = ?"
-    return bool(rows(connection, sql, [schema, table]))
-
-
 def number(connection: Connection, sql: str, parameters: list[object] | None = None) -> int:
     """The one number that a query gives; 0 for NULL."""
     return int(str(rows(connection, sql, parameters)[0][0] or 0))

@@ -10,8 +10,8 @@ from pathlib import Path
 from waymark.core.errors import StorageError
 from waymark.core.quoting import read_only_address, typed
 from waymark.core.services import noted_services
-from waymark.core.warehouse import Connection, rows
-from waymark.pipeline.doctor.patient import BeingWrittenError, Finding, Patient, counted, has_table, listed, number, ok, problem, warning
+from waymark.core.warehouse import Connection, has_table, rows
+from waymark.pipeline.doctor.patient import BeingWrittenError, Finding, Patient, counted, listed, number, ok, problem, warning
 from waymark.privacy.requests import unfinished as unfinished_erasure
 
 _MODEL = "propensity"
@@ -44,8 +44,8 @@ def last_run(patient: Patient) -> Iterator[Finding]:
         yield problem("last run", what, f"Go on with it: {patient.command('privacy erase --continue')}")
         return
     with patient.warehouse() as connection:
-        pending = number(connection, "select coalesce(sum(rows), 0) from raw.lake_files where is_pending") if has_table(connection, "raw", "lake_files") else 0
-        rebuild = has_table(connection, "raw", "build_state") and bool(number(connection, "select count(*) from raw.build_state where full_refresh_needed"))
+        pending = number(connection, "select coalesce(sum(rows), 0) from raw.lake_files where is_pending") if has_table(connection, "raw.lake_files") else 0
+        rebuild = has_table(connection, "raw.build_state") and bool(number(connection, "select count(*) from raw.build_state where full_refresh_needed"))
     unfinished = [f"{counted(pending, 'accepted row')} not in the tables yet"] if pending else []
     unfinished += ["a rebuild of every table is not done"] if rebuild else []
     unfinished += ["nothing of it is published yet"] if home.unpublished.exists() else []
@@ -99,7 +99,7 @@ def refused_files(patient: Patient) -> Iterator[Finding]:
 
 def checks_of_data(patient: Patient) -> Iterator[Finding]:
     """The latest result of each rule, as `waymark quality` has it."""
-    with _log(patient, "quality", "check_results") as connection:
+    with _log(patient, "quality.check_results") as connection:
         latest = "select * from quality.check_results qualify row_number() over (partition by table_name, rule order by checked_at desc) = 1"
         found = rows(connection, f"select rule, is_blocking, failing_count from ({latest}) where status = 'failed' order by rule") if connection else []
     for blocking in (True, False):
@@ -137,7 +137,7 @@ def models(patient: Patient) -> Iterator[Finding]:
 
 
 @contextmanager
-def _log(patient: Patient, schema: str = "raw", table: str = "ingestion_log") -> Iterator[Connection | None]:
+def _log(patient: Patient, table: str = "raw.ingestion_log") -> Iterator[Connection | None]:
     """Whatever has the log: the warehouse, else (while it is written, or where it cannot be opened) the published snapshot, else None."""
     for place, path in ((patient.warehouse, patient.home.warehouse), (patient.published, patient.home.published)):
         if not path.exists():
@@ -147,7 +147,7 @@ def _log(patient: Patient, schema: str = "raw", table: str = "ingestion_log") ->
                 connection = stack.enter_context(place())
             except (BeingWrittenError, StorageError):
                 continue
-            if has_table(connection, schema, table):
+            if has_table(connection, table):
                 yield connection
                 return
     yield None

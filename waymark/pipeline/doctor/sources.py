@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from waymark.core.warehouse import rows
+from waymark.core.warehouse import has_table, rows
 from waymark.ingestion import Mapping, load_mapping
-from waymark.pipeline.doctor.patient import BeingWrittenError, Finding, Patient, counted, has_table, ok, share, warning
+from waymark.pipeline.doctor.patient import BeingWrittenError, Finding, Patient, counted, ok, share, warning
 
 MOST_QUARANTINED = 0.05
 MOST_UNATTRIBUTED = 0.2
@@ -106,7 +106,7 @@ def _over_shared(patient: Patient) -> Iterator[Finding]:
     try:
         with patient.warehouse() as connection:
             found: list[tuple[object, ...]] = []
-            if has_table(connection, "identity", "nodes"):
+            if has_table(connection, "identity.nodes"):
                 sql = "select identifier_type, count(*), max(neighbour_count) from identity.nodes where is_over_shared group by 1 order by 2 desc, 1"
                 found = rows(connection, sql)
     except BeingWrittenError:
