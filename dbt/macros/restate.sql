@@ -16,42 +16,54 @@
     insert into {{ arg_dict['target_relation'] }} ({{ names }}) select {{ names }} from {{ arg_dict['temp_relation'] }};
 {%- endmacro %}
 
+{# Statements: a temporary table of a target's columns, filled by the model's statements. #}
+{% macro compute_aside(computed, target, names, made) -%}
+    create or replace temporary table {{ computed }} as select {{ names }} from {{ target }} limit 0;
+    {%- for sql in made %}
+    insert into {{ computed }} ({{ names }}) select {{ names }} from (
+        {{ sql }}
+    ) as computed;
+    {%- endfor %}
+{%- endmacro %}
+
 {#
   The same on DuckDB, where the adapter would write the computed rows into a temporary table first, and describe both tables four times: rows go straight
-  into their table, unless the model reads what stands there, which must then still stand. The whole model is built by the adapter,
-  or a share of the days at a time.
+  into their table, unless the model reads what stands there, which must then still stand. The whole model is built by the adapter, or in slices (slices.sql).
 #}
 {% materialization incremental, adapter='duckdb' -%}
     {%- set existing = load_cached_relation(this) -%}
     {%- if existing is none or not existing.is_table or should_full_refresh() -%}
         {{- forget_digest(this) -}}
-        {%- set starts = starts_of_slices(cut_of_time().group(2)) if cut_of_time() else [] -%}
-        {{ return(build_in_slices_of_time(existing, starts) if starts else dbt.materialization_incremental_duckdb()) }}
+        {%- set plan = plan_of_slices_of_customers() or plan_of_slices_of_time() -%}
+        {{ return(build_in_slices(existing, plan) if plan else dbt.materialization_incremental_duckdb()) }}
     {%- endif -%}
+    {%- set plan = plan_of_slices_of_customers() or plan_of_slices(none, [], [compiled_code]) -%}
     {%- set names = adapter.get_columns_in_relation(this) | map(attribute='quoted') | join(', ') -%}
     {%- set computed = this.identifier ~ '__computed' -%}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {%- set has_digest = keeps_digest(this) -%}
+    {%- do keep_step(plan) -%}
     {% call statement('main') -%}
         {%- if has_digest -%}
-        {{ restate_with_digest(this, names) }}
+        {{ restate_with_digest(this, names, plan.made) }}
         {%- elif (this | string) in compiled_code -%}
-        create or replace temporary table {{ computed }} as (
-            {{ compiled_code }}
-        );
+        {{ compute_aside(computed, this, names, plan.made) }}
         {{ delete_restated(this) }}
         insert into {{ this }} ({{ names }}) select {{ names }} from {{ computed }};
         drop table {{ computed }};
         {%- else -%}
         {{ delete_restated(this) }}
+        {%- for sql in plan.made %}
         insert into {{ this }} ({{ names }}) select {{ names }} from (
-            {{ compiled_code }}
+            {{ sql }}
         ) as computed;
+        {%- endfor -%}
         {%- endif -%}
     {%- endcall %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do adapter.commit() %}
+    {%- do drop_step(plan) -%}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({'relations': [this]}) }}
 {%- endmaterialization %}

@@ -1,30 +1,63 @@
 {#
-  A model of many wide groups is computed a slice of the customers at a time, so that each slice's groups fit in memory. The model's own statement is the
-  first slice and says so (`slice_mark`); `insert_other_slices`, its post-hook, repeats it for the others, in the same transaction.
+  A table that is too wide to be made at once is made a slice at a time, so that what is joined, sorted and grouped fits in memory and nothing wide is written
+  to the scratch folder. A model says by comments where that may begin and what it bounds; read as comments, they leave it as it is. Results do not depend on it.
+
+  of the days, in a rebuild (slices_of_time.sql):
+  -- STEP in slices of time of RELATION    all before it, up to STEP (a CTE with occurred_at), is made once and kept; all after it is made once a slice
+  -- in slices of time of RELATION         at the model's head: all is made once a slice
+  -- slice of time: where COLUMN           the slice's bounds stand here (or: and COLUMN)
+  -- part of keys: where COLUMN            in what comes before: it is made in parts, each of some keys, where events are so many that sorting them at once
+                                           would fill the scratch folder (the windows and joins before STEP must be within a key)
+
+  of the customers, wherever the model writes so, for as many as it counts (slices_of_customers.sql):
+  -- STEP in N slices of customers, by time of RELATION    all before it, up to STEP (a CTE with slice), is made once and kept; all after it is made once a slice.
+                                                           What comes before is made in slices of time, where it says that its parts are
+  -- in N slices of customers                              at the model's head: all is made once a slice
+  -- slice of customers: where COLUMN                      the slice's bounds stand here (or: and COLUMN)
+
+  RELATION has the events by which the days are cut: occurred_at.
+
+  What is kept lies in the order of the slices, so that each reads its own rows and not all of them. A plan has `kept`, the relation that the step is kept in,
+  or none; `parts`, the statements that fill it; `made`, the model's own, one a slice.
 #}
 
-{# How many slices: a relation's rows beside rows_in_a_slice (default: var node_days_in_a_slice). condition: which rows count, over alias `counted`. 1 where nothing runs. #}
-{% macro slices_for(relation, condition='true', rows_in_a_slice=none) -%}
-    {%- if not execute or flags.WHICH not in ('build', 'run') or not load_relation(relation) -%} {{ return(1) }} {%- endif -%}
-    {%- set rows = run_query("select count(*) from " ~ relation ~ " as counted where " ~ condition).columns[0].values()[0] -%}
-    {{ return([1 + (rows | int) // (rows_in_a_slice or var('node_days_in_a_slice') | int), 256] | min) }}
+{% macro plan_of_slices(step, parts, made) -%}
+    {%- set kept = api.Relation.create(database=target.database, schema=this.schema, identifier=this.identifier ~ '__step') if step else none -%}
+    {{ return({'kept': kept, 'parts': parts, 'made': made}) }}
 {%- endmacro %}
 
-{% macro slice_mark(slices) -%} -- slice 1 of {{ slices }} {%- endmacro %}
-
-{# Condition: the customer is of this slice, counted from 0. An id is two characters and a digest in hex: equal ranges of its first two digits are equal shares. #}
-{% macro in_slice(customer_id, slice, slices) -%}
-    {%- set digits = "substr(" ~ customer_id ~ ", 3, 2)" -%}
-    {{ digits }} >= '{{ '%02x' | format(256 * slice // slices) }}'
-    {%- if slice + 1 < slices %} and {{ digits }} < '{{ '%02x' | format(256 * (slice + 1) // slices) }}' {%- endif %}
+{% macro keep_step(plan) -%}
+    {%- if plan.kept %}
+        {%- call statement('step') -%}
+            create or replace table {{ plan.kept }} as ({{ plan.parts[0] }});
+            {%- for part in plan.parts[1:] %}
+            insert into {{ plan.kept }} {{ part }};
+            {%- endfor %}
+        {%- endcall %}
+        {%- do adapter.commit() -%}
+    {%- endif %}
 {%- endmacro %}
 
-{% macro insert_other_slices(customer_id) -%}
-    {%- if execute -%}
-    {%- set slices = modules.re.search('slice 1 of ([0-9]+)', compiled_code).group(1) | int -%}
-    {%- set names = adapter.get_columns_in_relation(this) | map(attribute='quoted') | join(', ') -%}
-    {%- for slice in range(1, slices) %}
-    insert into {{ this }} ({{ names }}) {{ compiled_code | replace(in_slice(customer_id, 0, slices), in_slice(customer_id, slice, slices)) }};
-    {% endfor %}
-    {%- endif -%}
+{# Its blocks are free for the next models once they are checkpointed, which is refused inside a transaction. #}
+{% macro drop_step(plan) -%}
+    {%- if plan.kept %}
+        {%- call statement('drop_step') -%} drop table {{ plan.kept }} {%- endcall -%}
+        {%- do adapter.commit() -%}
+        {%- call statement('free_step', auto_begin=False) -%} checkpoint {{ plan.kept.include(schema=False, identifier=False) }} {%- endcall -%}
+    {%- endif %}
+{%- endmacro %}
+
+{# Builds the whole model, and returns what a materialization returns. #}
+{% macro build_in_slices(existing, plan) -%}
+    {%- do keep_step(plan) -%}
+    {%- if existing is not none -%} {%- do adapter.drop_relation(existing) -%} {%- endif -%}
+    {%- call statement('main') -%}
+        {{ create_table_as(False, this, plan.made[0]) }}
+        {%- for sql in plan.made[1:] %}
+        insert into {{ this }} by name {{ sql }};
+        {%- endfor %}
+    {%- endcall %}
+    {%- do adapter.commit() -%}
+    {%- do drop_step(plan) -%}
+    {{ return({'relations': [this.incorporate(type='table')]}) }}
 {%- endmacro %}

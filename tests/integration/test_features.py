@@ -54,7 +54,7 @@ def made_by(project: Stepwise, model: str, *, folder: str = "compiled") -> str:
 
 @pytest.mark.prove
 def test_the_features_were_made_in_slices(built: Stepwise) -> None:
-    assert int(re.findall("slice 1 of ([0-9]+)", made_by(built, "int_customer_activity"))[0]) > 2
+    assert int(re.findall("in ([0-9]+) slices of customers", made_by(built, "int_customer_activity"))[0]) > 2
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_rebuild_was_made_in_slices_of_time_and_of_customers(rebuilt: Stepwi
     # A slice is of 500 events; what comes before the slices is made in parts of 2,000: in two.
     assert int(str(rebuilt.rows("select count(*) from intermediate.int_events")[0][0])) > 2_000
     for model in ("int_journey_steps", "fct_journeys"):
-        assert int(re.findall("slice 1 of ([0-9]+)", made_by(rebuilt, model))[0]) > 1, model
+        assert int(re.findall("in ([0-9]+) slices of customers", made_by(rebuilt, model))[0]) > 1, model
     assert rebuilt.rows("select table_name from information_schema.tables where table_name like '%\\_\\_step' escape '\\'") == []
 
 

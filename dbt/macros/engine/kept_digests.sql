@@ -25,12 +25,9 @@
 {%- endmacro %}
 
 {# Statements: what `delete_restated` and an insert do, with the digest. A scope's rows are found once, then taken out by their places. #}
-{% macro restate_with_digest(target, names) -%}
+{% macro restate_with_digest(target, names, made) -%}
     {%- set meta, computed, gone = config.get('meta', {}), target.identifier ~ '__computed', target.identifier ~ '__gone' -%}
-    create or replace temporary table {{ computed }} as select {{ names }} from {{ target }} limit 0;
-    insert into {{ computed }} ({{ names }}) select {{ names }} from (
-        {{ compiled_code }}
-    ) as computed;
+    {{ compute_aside(computed, target, names, made) }}
     {%- for scope in meta['restated_by'] %}
     create or replace temporary table {{ gone }} as
         select target.rowid as place, hash(target) as first, hash(hash(target), 'waymark') as second

@@ -1,18 +1,18 @@
-{{ config(materialized='incremental', incremental_strategy='restate', post_hook="{{ insert_other_slices('step.customer_id') }}") }}
+{{ config(materialized='incremental', incremental_strategy='restate') }}
 {%- set is_restated_known = restated('customers', 'known') %}
 {%- set is_restated_step = restated('customers', 'step') %}
-{%- set slices = 1 if is_incremental() else slices_for(ref('fct_journey_steps'), rows_in_a_slice=var('events_in_a_slice') | int) %}
+{%- set slices = 1 if is_incremental() else slices_for(ref('fct_journey_steps'), var('events_in_a_slice')) %}
 
+{% if slices > 1 -%} -- in {{ slices }} slices of customers {%- endif %}
 with steps as (
     select
         step.journey_id, step.step_number, step.customer_id, step.goal, step.touchpoint_id, step.channel, {{ stage_rank('step.stage') }} as stage_rank, step.is_jump_back,
         step.is_after_conversion, step.conversion_id, step.started_at, step.ended_at, step.event_count, step.first_event_id
     from {{ ref('fct_journey_steps') }} as step
-    {{ slice_mark(slices) }}
     {%- if is_incremental() %}
     where {{ is_restated_step }}
-    {%- elif slices > 1 %}
-    where {{ in_slice('step.customer_id', 0, slices) }}
+    {%- else %}
+    -- slice of customers: where step.customer_id
     {%- endif %}
 ),
 

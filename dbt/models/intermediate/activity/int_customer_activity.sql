@@ -1,83 +1,43 @@
 {#- In the outputs, because the feature views, which are published, read it. -#}
-{{ config(
-    materialized='incremental',
-    incremental_strategy='restate',
-    database='outputs',
-    post_hook="{{ insert_other_slices('history.customer_id') }}",
-) }}
+{{ config(materialized='incremental', incremental_strategy='restate', database='outputs') }}
 {%- set is_restated_customer = restated('feature_customers', 'history') %}
+{%- set restated_nodes %}select history.node_id from {{ source('identity', 'membership_history') }} as history where {{ is_restated_customer }}{% endset %}
 {%- set recent_from = x_add_days(finished_data_now(), -1 - (feature_days() | int)) %}
 {%- set monday = x_add_days("date_trunc('week', day.day_at)", 'weeks.days_ahead') %}
 {%- if is_incremental() %}
-{%- set slices = slices_for(ref('int_node_days'),
-    "counted.day_at >= " ~ recent_from ~ " or counted.node_id in (select history.node_id from " ~ source('identity', 'membership_history') ~ " as history where " ~ is_restated_customer ~ ")"
+{#- A day counts for thirteen points after it; of those, an increment makes the ones that the last finished run did not reach. #}
+{%- set fresh_points = "2 + cast(floor((" ~ x_epoch_us(data_now()) ~ " - " ~ x_epoch_us(finished_data_now()) ~ ") / cast(604800000000 as double)) as bigint)" %}
+{%- set slices = slices_for(
+    ref('int_node_days'), var('node_days_in_a_slice'),
+    "sum(case when counted.node_id in (" ~ restated_nodes ~ ") then 13 when counted.day_at >= " ~ recent_from ~ " then least(" ~ fresh_points ~ ", 13) else 0 end) / 13",
 ) %}
 {%- set pieces_wanted = [
     "day.day_at >= " ~ recent_from ~ " and " ~ monday ~ " >= clock.finished_data_now",
     monday ~ " < clock.finished_data_now and day.node_id in (select history.node_id from history where " ~ is_restated_customer ~ ")",
 ] %}
 {%- else %}
-{%- set slices = slices_for(ref('int_node_days')) %}
+{%- set slices = slices_for(ref('int_node_days'), var('node_days_in_a_slice')) %}
 {%- set pieces_wanted = ["true"] %}
 {%- endif %}
-{%- set first_node = x_list_element('event.node_ids', 1) %}
 {%- set sums = added_measures() %}
 {%- set extremes = extreme_measures() %}
+{%- set measures = (sums + extremes) | map('first') | list %}
 {%- set kinds = {} %}
 {%- for name, expression, kind in sums %} {%- do kinds.update({name: kind}) %} {%- endfor %}
+{%- set age = "cast(floor((%s - 1 - %s) / cast(86400000000 as double)) as integer)" %}
 
-with history as (
-    select history.node_id, history.customer_id, history.valid_from, history.valid_to
-    from {{ source('identity', 'membership_history') }} as history
-    {{ slice_mark(slices) }}
-    where {{ sure_enough('history', 'scoring') }}
-    {%- if slices > 1 %}
-        and {{ in_slice('history.customer_id', 0, slices) }}
-    {%- endif %}
-),
-
-node_days as (
-    select * from {{ ref('int_node_days') }} as day
-    {%- if slices > 1 %}
-    where day.node_id in (select history.node_id from history)
-    {%- endif %}
-),
-
--- data_now is a point of the grid by itself, unless it is a Monday's midnight. Days before live_from are whole for it; what came later is read by the event.
+{#- data_now is a point of the grid by itself, unless it is a Monday's midnight. Days before live_from are whole for it; what came later is read by the event. #}
+{%- set clock_cte %}
 clock as (
     select
         {{ data_now() }} as data_now,
         {{ finished_data_now() }} as finished_data_now,
         {{ x_add_days("date_trunc('day', " ~ data_now() ~ ")", -1 * (feature_days() | int)) }} as live_from,
         {{ data_now() }} = date_trunc('week', {{ data_now() }}) as is_monday
-),
+)
+{%- endset %}
 
-weeks as (
-    {%- for week in range(1, 14) %}
-    select {{ week * 7 }} as days_ahead {{ "union all" if not loop.last }}
-    {%- endfor %}
-),
-
--- Points that the last finished run did not reach are computed for everybody, the others for the customers in scope alone.
-monday_pieces as (
-    {%- for condition in pieces_wanted %}
-    select
-        {{ monday }} as as_of_at,
-        {{ x_epoch_us('day.day_at') }} as piece_us,
-        day.node_id,
-        day.usable_from,
-        {%- for measure in sums + extremes %}
-        day.{{ measure[0] }}{{ "," if not loop.last }}
-        {%- endfor %}
-    from node_days as day
-    cross join weeks
-    cross join clock
-    where {{ monday }} <= clock.data_now
-        and {{ monday }} <= {{ x_add_days('day.day_at', feature_days()) }}
-        and {{ condition }}
-    {{ "union all" if not loop.last }}
-    {%- endfor %}
-),
+with {{ clock_cte }},
 
 live_events as (
     select
@@ -86,11 +46,7 @@ live_events as (
     cross join clock
     where event.is_counted and event.node_ids is not null and not clock.is_monday
         and event.occurred_at >= clock.live_from and event.occurred_at < clock.data_now
-        {%- if slices > 1 %}
-        -- an event counts for its first identifier, or that one is over-shared
-        and ({{ first_node }} in (select history.node_id from history)
-            or {{ first_node }} in (select shared.node_id from {{ source('identity', 'over_shared_since') }} as shared))
-        {%- endif %}
+        -- slice of time: and event.occurred_at
 ),
 
 {{ anchor_ctes('live_events') }},
@@ -113,35 +69,106 @@ live_anchors as (
     left join settled on settled.event_id = live_events.event_id
 ),
 
-live_pieces as (
+-- The days of an identifier as data_now counts them: back from the instant.
+live_days as (
     select
-        clock.data_now as as_of_at,
-        {{ x_epoch_us('event.occurred_at') }} as piece_us,
         live_anchors.node_id,
-        cast(null as timestamp) as usable_from,
+        {{ age | format(x_epoch_us('clock.data_now'), x_epoch_us('event.occurred_at')) }} as age_days,
         {%- for name, expression, kind in sums %}
-        cast({{ expression }} as {{ kind }}) as {{ name }},
+        cast(sum({{ expression }}) as {{ kind }}) as {{ name }},
         {%- endfor %}
         {%- for name, expression, merge in extremes %}
-        {{ expression }} as {{ name }}{{ "," if not loop.last }}
+        {{ merge }}({{ expression }}) as {{ name }}{{ "," if not loop.last }}
         {%- endfor %}
     from live_events as event
     inner join live_anchors on live_anchors.event_id = event.event_id
     cross join clock
     left join conversions as conversion on event.is_conversion_event and conversion.event_id = event.event_id
+    where live_anchors.node_id is not null
+    group by live_anchors.node_id, {{ age | format(x_epoch_us('clock.data_now'), x_epoch_us('event.occurred_at')) }}
+),
+{%- if slices > 1 %}
+
+all_days as (
+    select node_id, cast(null as integer) as age_days, usable_from, day_at, {{ measures | join(', ') }} from {{ ref('int_node_days') }}
+    -- slice of time: where day_at
+    union all
+    select node_id, age_days, cast(null as timestamp) as usable_from, cast(null as timestamp) as day_at, {{ measures | join(', ') }} from live_days
+),
+
+-- An identifier may have been several customers', of several slices.
+slices_of_nodes as (
+    select distinct history.node_id, {{ slice_of_customer('history.customer_id', slices) }} as slice
+    from {{ source('identity', 'membership_history') }} as history
+    where {{ sure_enough('history', 'scoring') }}
+),
+
+days as (
+    select all_days.*, slices_of_nodes.slice from all_days inner join slices_of_nodes on slices_of_nodes.node_id = all_days.node_id
+),
+
+-- days in {{ slices }} slices of customers, by time of {{ ref('int_events_sessionized') }}
+
+{{ clock_cte }},
+
+node_days as (
+    select * from days where age_days is null
+),
+
+live_days as (
+    select * from days where age_days is not null
+),
+{%- else %}
+
+node_days as (
+    select * from {{ ref('int_node_days') }}
+),
+{%- endif %}
+
+history as (
+    select history.node_id, history.customer_id, history.valid_from, history.valid_to
+    from {{ source('identity', 'membership_history') }} as history
+    where {{ sure_enough('history', 'scoring') }}
+        -- slice of customers: and history.customer_id
+),
+
+weeks as (
+    {%- for week in range(1, 14) %}
+    select {{ week * 7 }} as days_ahead {{ "union all" if not loop.last }}
+    {%- endfor %}
+),
+
+-- Points that the last finished run did not reach are computed for everybody, the others for the customers in scope alone.
+monday_pieces as (
+    {%- for condition in pieces_wanted %}
+    select
+        {{ monday }} as as_of_at,
+        {{ age | format(x_epoch_us(monday), x_epoch_us('day.day_at')) }} as age_days,
+        day.node_id,
+        day.usable_from,
+        {%- for measure in measures %}
+        day.{{ measure }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from node_days as day
+    cross join weeks
+    cross join clock
+    where {{ monday }} <= clock.data_now
+        and {{ monday }} <= {{ x_add_days('day.day_at', feature_days()) }}
+        and {{ condition }}
+    {{ "union all" if not loop.last }}
+    {%- endfor %}
 ),
 
 pieces as (
     select * from monday_pieces
     union all
-    select * from live_pieces
+    select clock.data_now as as_of_at, live_days.age_days, live_days.node_id, cast(null as timestamp) as usable_from, {{ measures | join(', ') }}
+    from live_days
+    cross join clock
 ),
 
 aged as (
-    select
-        history.customer_id,
-        pieces.*,
-        cast(floor(({{ x_epoch_us('pieces.as_of_at') }} - 1 - pieces.piece_us) / cast(86400000000 as double)) as integer) as age_days
+    select history.customer_id, pieces.*
     from pieces
     inner join history
         on history.node_id = pieces.node_id

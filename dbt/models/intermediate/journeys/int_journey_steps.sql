@@ -2,29 +2,27 @@
   In the outputs, because fct_journey_steps, which is published, is a view of it. A rebuild takes a share of the customers at a time: each one's runs, lanes and
   journeys are its own.
 -#}
-{{ config(
-    materialized='incremental',
-    incremental_strategy='restate',
-    database='outputs',
-    post_hook="{{ insert_other_slices('event.customer_id') }}",
-) }}
+{{ config(materialized='incremental', incremental_strategy='restate', database='outputs') }}
 {%- set is_restated = restated('customers', 'event') %}
-{%- set slices = 1 if is_incremental() else slices_for(ref('int_events_sessionized'), rows_in_a_slice=2 * (var('events_in_a_slice') | int)) %}
+{%- set slices = 1 if is_incremental() else slices_for(ref('int_events_sessionized'), 2 * (var('events_in_a_slice') | int)) %}
 
 with events as (
     select
         event.event_id, event.occurred_at, event.session_key_id, event.session_id, event.session_started_at, event.event_number, event.customer_id, event.channel,
         {{ stage_rank('event.stage') }} as stage_rank,
         event.is_conversion_event
+        {%- if slices > 1 %}, {{ slice_of_customer('event.customer_id', slices) }} as slice {%- endif %}
     from {{ ref('int_events_sessionized') }} as event
-    {{ slice_mark(slices) }}
     where event.is_counted and event.customer_id is not null
     {%- if is_incremental() %}
         and {{ is_restated }}
-    {%- elif slices > 1 %}
-        and {{ in_slice('event.customer_id', 0, slices) }}
+    {%- else %}
+        -- slice of time: and event.occurred_at
     {%- endif %}
 ),
+{%- if slices > 1 %}
+-- events in {{ slices }} slices of customers, by time of {{ ref('int_events_sessionized') }}
+{%- endif %}
 
 conversions as (
     select event_id, goal, conversion_id from {{ ref('int_conversions_deduplicated') }}
