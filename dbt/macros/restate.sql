@@ -16,14 +16,19 @@
     insert into {{ arg_dict['target_relation'] }} ({{ names }}) select {{ names }} from {{ arg_dict['temp_relation'] }};
 {%- endmacro %}
 
-{# Statements: a temporary table of a target's columns, filled by the model's statements. #}
-{% macro compute_aside(computed, target, names, made) -%}
-    create or replace temporary table {{ computed }} as select {{ names }} from {{ target }} limit 0;
+{# Statements: the rows that the model's statements give, put into a table. By name: to ask which columns it has takes dbt longer than a small increment takes the engine. #}
+{% macro insert_made(target, made) -%}
     {%- for sql in made %}
-    insert into {{ computed }} ({{ names }}) select {{ names }} from (
+    insert into {{ target }} by name (
         {{ sql }}
-    ) as computed;
+    );
     {%- endfor %}
+{%- endmacro %}
+
+{# Statements: the same into a temporary table of the target's columns. #}
+{% macro compute_aside(computed, target, made) -%}
+    create or replace temporary table {{ computed }} as select * from {{ target }} limit 0;
+    {{ insert_made(computed, made) }}
 {%- endmacro %}
 
 {#
@@ -38,7 +43,6 @@
         {{ return(build_in_slices(existing, plan) if plan else dbt.materialization_incremental_duckdb()) }}
     {%- endif -%}
     {%- set plan = plan_of_slices_of_customers() or plan_of_slices(none, [], [compiled_code]) -%}
-    {%- set names = adapter.get_columns_in_relation(this) | map(attribute='quoted') | join(', ') -%}
     {%- set computed = this.identifier ~ '__computed' -%}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
@@ -46,19 +50,15 @@
     {%- do keep_step(plan) -%}
     {% call statement('main') -%}
         {%- if has_digest -%}
-        {{ restate_with_digest(this, names, plan.made) }}
+        {{ restate_with_digest(this, plan.made) }}
         {%- elif (this | string) in compiled_code -%}
-        {{ compute_aside(computed, this, names, plan.made) }}
+        {{ compute_aside(computed, this, plan.made) }}
         {{ delete_restated(this) }}
-        insert into {{ this }} ({{ names }}) select {{ names }} from {{ computed }};
+        insert into {{ this }} by name from {{ computed }};
         drop table {{ computed }};
         {%- else -%}
         {{ delete_restated(this) }}
-        {%- for sql in plan.made %}
-        insert into {{ this }} ({{ names }}) select {{ names }} from (
-            {{ sql }}
-        ) as computed;
-        {%- endfor -%}
+        {{ insert_made(this, plan.made) }}
         {%- endif -%}
     {%- endcall %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}

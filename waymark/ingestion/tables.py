@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from waymark.core.quoting import file_list, literal, name
@@ -82,14 +82,21 @@ REMOVAL_DESCRIPTIONS = {
 def create_tables(connection: Connection, root: Path) -> None:
     """Makes what is missing, and notes where the lake lies, so that the views can be rebuilt wherever the home stands."""
     connection.execute(_TABLES)
-    for column, text in LOG_DESCRIPTIONS.items():
-        connection.execute(f"comment on column raw.ingestion_log.{name(column)} is {literal(text)}")
-    for column, text in REMOVAL_DESCRIPTIONS.items():
-        connection.execute(f"comment on column raw.removals.{name(column)} is {literal(text)}")
+    _describe(connection, {"ingestion_log": LOG_DESCRIPTIONS, "removals": REMOVAL_DESCRIPTIONS})
     known = rows(connection, "select root from raw.lake_root")
     if known != [(str(root),)]:
         connection.execute("delete from raw.lake_root")
         connection.execute("insert into raw.lake_root values (?)", [str(root)])
+
+
+def _describe(connection: Connection, tables: Mapping[str, Mapping[str, str]]) -> None:
+    """Comments on columns that lack theirs: each is a transaction of its own, and a run makes sure of its tables several times."""
+    told = rows(connection, "select table_name, column_name, comment from duckdb_columns() where database_name = current_database() and schema_name = 'raw'")
+    known = {(table, column): comment for table, column, comment in told}
+    for table, descriptions in tables.items():
+        for column, text in descriptions.items():
+            if known.get((table, column)) != text:
+                connection.execute(f"comment on column raw.{table}.{name(column)} is {literal(text)}")
 
 
 def build_views(connection: Connection, sources: Iterable[str]) -> None:

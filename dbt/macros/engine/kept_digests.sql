@@ -25,9 +25,9 @@
 {%- endmacro %}
 
 {# Statements: what `delete_restated` and an insert do, with the digest. A scope's rows are found once, then taken out by their places. #}
-{% macro restate_with_digest(target, names, made) -%}
+{% macro restate_with_digest(target, made) -%}
     {%- set meta, computed, gone = config.get('meta', {}), target.identifier ~ '__computed', target.identifier ~ '__gone' -%}
-    {{ compute_aside(computed, target, names, made) }}
+    {{ compute_aside(computed, target, made) }}
     {%- for scope in meta['restated_by'] %}
     create or replace temporary table {{ gone }} as
         select target.rowid as place, hash(target) as first, hash(hash(target), 'waymark') as second
@@ -36,7 +36,7 @@
     delete from {{ target }} as target where target.rowid in (select place from {{ gone }});
     {%- endfor %}
     {{ add_to_digest(target, computed, 'hash(one)', "hash(hash(one), 'waymark')", '+') }}
-    insert into {{ target }} ({{ names }}) select {{ names }} from {{ computed }};
+    insert into {{ target }} by name from {{ computed }};
     drop table {{ computed }};
     drop table if exists {{ gone }};
 {%- endmacro %}
