@@ -30,7 +30,7 @@ from waymark.privacy.requests import audited_digest, problems, requests
 pytestmark = pytest.mark.prove
 
 PERSONS = 3
-TRIALS, MOST_KILLS = 8, 3
+TRIALS, MOST_KILLS = 4, 3
 SEED = 20_261_127
 # Steps on DuckDB's own files and those of the rebuild, which tests/proof/test_crashes.py kills at, are sampled; of the rest so many of each kind and phase.
 MOST_OF_A_KIND, SAMPLED = 2, 20
