@@ -122,7 +122,7 @@ def test_the_whole_graph_is_seen_with_its_groups(pages: Pages, record_property: 
         for group in groups:
             page.locator(".group").get_by_text(group, exact=True).wait_for()
         pages.looking.keep(page, "graph")
-        assert page.locator(".group").count() == len(groups) == 12
+        assert page.locator(".group").count() == len(groups) == 13
     opened = ",".join(f"global@global:{group}" for group in groups)
     with pages.looking.at(f"{pages.dagster}/asset-groups?expanded={opened}", width=2400, height=5000) as page:  # so high that all of it is in sight
         page.locator(".group").get_by_text("publishing", exact=True).wait_for()
