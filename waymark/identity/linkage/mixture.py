@@ -24,6 +24,9 @@ FIRST_ALIKE = 0.2  # the first share of a further class, of that of matches
 # One person's records differ in a part in no more than so many cases, where it is a person's own, and where a household shares it (people move). Without the
 # bound the class would drift to whatever else is frequent, such as people of one language in one town (Winkler 1993 on convex constraints).
 MOST_DIFFERENT_OWN, MOST_DIFFERENT_SHARED = 0.2, 0.3
+# What a household shares, its people type alike in no less than so many cases. Without the bound, pairs that are like each other by chance in several parts and
+# the same in none can be likelier a class than a world's few families are, which are then called one person (one simulated world in three; calibration.py).
+LEAST_EXACT_SHARED = 0.5
 MOST_STEPS = 300
 CONVERGED = 1e-7  # relative change of the log-likelihood
 PSEUDO_COUNT = 0.1  # a level, so that what was never seen is unlikely and not impossible
@@ -97,7 +100,7 @@ def _step(pairs: Pairs, now: Mixture, step: int) -> Mixture:
         m[part] = _bounded(_shares(level, weights[0]), most)
         for place, shares in enumerate(alike if is_shared else ()):
             told = _shares(level, weights[1 + place])
-            shares[part] = told if place else _bounded(told, most)
+            shares[part] = told if place else _exact_enough(_bounded(told, most))
     sums = [max(float(weight.sum()), 0.5) / pairs.total for weight in weights]
     return Mixture(m, alike, sums[0], tuple(sums[1:]), likelihood, step)
 
@@ -136,3 +139,13 @@ def _bounded(shares: Floats, most: float) -> Floats:
     if different <= most:
         return shares
     return np.concatenate([shares[:FAR] * (1 - most) / (1 - different), shares[FAR:] * most / different])
+
+
+def _exact_enough(shares: Floats) -> Floats:
+    """The shares with no less than LEAST_EXACT_SHARED at the level of what is the same."""
+    exact = float(shares[EXACT])
+    if exact >= LEAST_EXACT_SHARED:
+        return shares
+    bounded = shares * (1 - LEAST_EXACT_SHARED) / (1 - exact)
+    bounded[EXACT] = LEAST_EXACT_SHARED
+    return bounded
