@@ -23,9 +23,9 @@ from waymark.identity.linkage import (
     put_in_force,
     records_sql,
 )  # fmt: skip
-from waymark.identity.linkage.comparisons import LEVELS
+from waymark.identity.linkage.comparisons import EXACT, LEVELS
 from waymark.identity.linkage.links import LINKS
-from waymark.identity.linkage.mixture import Pairs, fit
+from waymark.identity.linkage.mixture import Pairs, fit, responsibilities
 
 
 def made(count: int = 300) -> EstimateReport:
@@ -130,3 +130,20 @@ def test_its_charts_need_no_network_and_show_every_part(report: EstimateReport) 
     assert set(pages) == {"match_weights.html", "m_u_parameters.html"}
     for page in pages.values():
         assert all(part.name in page for part in PARTS) and "<script src=" not in page
+
+
+def test_pairs_that_are_alike_by_chance_do_not_pass_for_households() -> None:
+    """Few families, and more pairs that are like each other in what a household shares, and the same in none of it: the families are still not one person's."""
+    rng = np.random.default_rng(6)
+    is_shared = np.array([False, False, True, True, True])
+    m = np.array([[0.75, 0.03, 0.08, 0.05, 0.02, 0.02, 0.01, 0.04]] * 5)
+    u = np.array([[0.01, 0.002, 0.003, 0.01, 0.005, 0.02, 0.03, 0.92]] * 5)
+    household = np.where(is_shared[:, None], m, u)
+    likeness = np.where(is_shared[:, None], [0.02, 0.002, 0.008, 0.6, 0.2, 0.05, 0.02, 0.1], u)
+    levels = np.concatenate([drawn(m, 800, rng), drawn(household, 150, rng), drawn(likeness, 600, rng), drawn(u, 18_450, rng)])
+    pairs = Pairs(levels, np.zeros(levels.shape), 2_000_000, u, is_shared)
+    found = fit(pairs, 800)
+    assert abs(found.match * pairs.total - 800) < 80
+    of_family = responsibilities(pairs, found)[0][0][800:950]
+    assert float(of_family.mean()) < 0.05
+    assert all(shares[EXACT] >= 0.5 - 1e-9 for shares in found.alike[0][is_shared])
