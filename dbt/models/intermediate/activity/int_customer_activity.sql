@@ -9,7 +9,8 @@
 {%- set fresh_points = "2 + cast(floor((" ~ x_epoch_us(data_now()) ~ " - " ~ x_epoch_us(finished_data_now()) ~ ") / cast(604800000000 as double)) as bigint)" %}
 {%- set slices = slices_for(
     ref('int_node_days'), var('node_days_in_a_slice'),
-    "sum(case when counted.node_id in (" ~ restated_nodes ~ ") then 13 when counted.day_at >= " ~ recent_from ~ " then least(" ~ fresh_points ~ ", 13) else 0 end) / 13",
+    "cast(sum(case when counted.node_id in (" ~ restated_nodes ~ ") then 13 when counted.day_at >= " ~ recent_from ~ " then least(" ~ fresh_points ~ ", 13) else 0 end)"
+        ~ " as bigint) / 13",
 ) %}
 {%- set pieces_wanted = [
     "day.day_at >= " ~ recent_from ~ " and " ~ monday ~ " >= clock.finished_data_now",
