@@ -30,9 +30,7 @@
     {%- if plan.kept %}
         {%- call statement('step') -%}
             create or replace table {{ plan.kept }} as ({{ plan.parts[0] }});
-            {%- for part in plan.parts[1:] %}
-            insert into {{ plan.kept }} {{ part }};
-            {%- endfor %}
+            {{ insert_made(plan.kept, plan.parts[1:]) }}
         {%- endcall %}
         {%- do adapter.commit() -%}
     {%- endif %}
@@ -53,9 +51,7 @@
     {%- if existing is not none -%} {%- do adapter.drop_relation(existing) -%} {%- endif -%}
     {%- call statement('main') -%}
         {{ create_table_as(False, this, plan.made[0]) }}
-        {%- for sql in plan.made[1:] %}
-        insert into {{ this }} by name {{ sql }};
-        {%- endfor %}
+        {{ insert_made(this, plan.made[1:]) }}
     {%- endcall %}
     {%- do adapter.commit() -%}
     {%- do drop_step(plan) -%}

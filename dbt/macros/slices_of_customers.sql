@@ -1,9 +1,9 @@
 {# A share of the customers at a time, so that groups as wide as all their features fit in memory: see slices.sql. #}
 
 {# How many slices: rows (an aggregate over alias `counted`) of a relation beside rows_in_a_slice. 1 where nothing runs. #}
-{% macro slices_for(relation, rows_in_a_slice, rows='count(*)', condition='true') -%}
+{% macro slices_for(relation, rows_in_a_slice, rows='count(*)') -%}
     {%- if not execute or flags.WHICH not in ('build', 'run') or not load_relation(relation) -%} {{ return(1) }} {%- endif -%}
-    {%- set rows = run_query("select coalesce(" ~ rows ~ ", 0) from " ~ relation ~ " as counted where " ~ condition).columns[0].values()[0] -%}
+    {%- set rows = run_query("select coalesce(" ~ rows ~ ", 0) from " ~ relation ~ " as counted").columns[0].values()[0] -%}
     {{ return([1 + (rows | int) // (rows_in_a_slice | int), 256] | min) }}
 {%- endmacro %}
 
