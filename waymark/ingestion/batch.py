@@ -11,6 +11,7 @@ from waymark.core.home import Home
 from waymark.core.quoting import file_list, literal, name
 from waymark.core.warehouse import Connection, rows, storage_problem
 from waymark.ingestion import log
+from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.erased import RULE as ERASED
 from waymark.ingestion.event import CANONICAL_COLUMNS, reason_sql
 from waymark.ingestion.extraction import RECORD, Shape
@@ -54,8 +55,11 @@ class Batch:
         connection.execute(f"create or replace temp table {EVENTS} ({columns}, event_key UHUGEINT, content_key UBIGINT)")
         connection.execute(f"create or replace temp table {REFUSED} ({quarantine})")
 
-    def add_events(self, events_sql: str, parameters: dict[str, bytes]) -> int:
-        """Takes the rows of a SELECT made by `Canonical.events_sql`; how many."""
+    def add_events(self, canonical: Canonical, parsed: str, parameters: dict[str, bytes]) -> int:
+        """Takes the events of the parsed rows that break no rule; how many."""
+        asked = self.connection.execute(canonical.suspects_sql(parsed))
+        suspects = frozenset(column for (column, *_), holds in zip(asked.description, asked.fetchall()[0], strict=True) if holds)
+        events_sql = canonical.events_sql(parsed, suspects)
         columns = ", ".join([*(name(column) for column in self.columns), "event_key", "content_key"])
         added = int(self.connection.execute(f"insert into {EVENTS} select {columns} from ({events_sql})", parameters).fetchall()[0][0])
         self.rows += added

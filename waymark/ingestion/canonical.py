@@ -1,19 +1,32 @@
-"""From raw values to canonical events: two SELECTs built from the mapping.
+"""From raw values to canonical events: SELECTs built from the mapping.
 
-`parsed_sql` reads records and says of each the first rule that it breaks; `events_sql` makes events of those that break none.
+`parsed_sql` reads records and says of each the first rule that it breaks; `suspects_sql` says which columns may hold what must be redacted; `events_sql`
+makes events of the records that break no rule.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping as MappingOf
+
 from waymark.core.quoting import literal, name
 from waymark.core.settings import Settings
 from waymark.ingestion.agents import agents_sql, device_sql
-from waymark.ingestion.consent import ACT_FIELDS, act_sql, ours_sql, scopes_sql, shown_sql, told_act_sql
+from waymark.ingestion.consent import ACT_FIELDS, ACT_TEXTS, act_sql, ours_sql, scopes_sql, shown_sql, told_act_sql
 from waymark.ingestion.event import CANONICAL_COLUMNS, CLICK_IDS, CONTENT_COLUMNS, UTM_COLUMNS
 from waymark.ingestion.extraction import KIND, RECORD, Extraction, Extractor, Shape, removal_patch
 from waymark.ingestion.mapping import ID_COLUMN, Mapping, Rule
 from waymark.ingestion.moments import amount_sql, timestamp_sql
-from waymark.privacy import identifier_hash_sql, normalised_sql, protected_id_sql, redact_accounts_sql, redact_name_sql, redact_sql
+from waymark.privacy import (
+    identifier_hash_sql,
+    may_be_personal_sql,
+    may_hold_email_sql,
+    normalised_sql,
+    protected_id_sql,
+    redact_accounts_sql,
+    redact_emails_sql,
+    redact_name_sql,
+    redact_phones_sql,
+)
 from waymark.privacy.comparables import COMPARABLES, compared_sql, shows_in_text
 
 _PLAIN = (
@@ -35,6 +48,8 @@ _NAMES = (
     "city",
     "language",
 )
+_TEXTS = ("page_url", "referrer", "properties", "text")
+_TAGS = "tags"  # a suspect that is no column: what a URL's campaign tags say once they are decoded
 _MARK_FROM = 5  # shorter raw identifiers are not looked for in URLs and texts: they would match by accident
 
 
@@ -147,14 +162,34 @@ class Canonical:
             cases.append("when t_internal is not null and try_cast(t_internal as boolean) is null then 'bad_value|is_internal'")
         return f"case {' '.join(cases)} end"
 
-    def events_sql(self, parsed: str) -> str:
+    def suspects_sql(self, parsed: str) -> str:
+        """One row that says by column whether any of the parsed rows holds what `events_sql` has to redact in it.
+
+        Few columns do, and a pattern that stands in a statement costs time to prepare, however few its rows are.
+        """
+        acts = [f"t_act_{field}" for field in ACT_TEXTS] if self.mapping.consent and self.mapping.consent.events else []
+        asked = {column: may_be_personal_sql(name(column)) for column in ("event_type_raw", *filter(self._is_mapped, _NAMES), *acts)}
+        asked |= {column: may_hold_email_sql(column) for column in filter(self._is_mapped, _TEXTS)}
+        if self._is_mapped("page_url"):  # a tag without signs of an encoding is a piece of the URL, which was redacted
+            asked[_TAGS] = "coalesce(contains(page_url, 'utm_') and regexp_matches(page_url, '[%+]'), false)"
+        sums = [f"coalesce(bool_or({condition}), false) as {name(column)}" for column, condition in asked.items()]
+        if self._is_mapped("user_agent"):
+            agents = f"select distinct user_agent from {parsed}"
+            sums.append(f"(select coalesce(bool_or({may_be_personal_sql('user_agent')}), false) from ({agents})) as user_agent")
+        return f"select {', '.join(sums)} from {parsed}"
+
+    def events_sql(self, parsed: str, suspects: frozenset[str]) -> str:
         """Events of the parsed rows that break no rule; columns as in CANONICAL_COLUMNS, with event_key and content_key.
 
-        Execute it with the secret's parameters.
+        suspects: what `suspects_sql` found in these rows. Execute it with the secret's parameters.
         """
+
+        def named(column: str) -> str:
+            return redact_name_sql(name(column)) if column in suspects else name(column)
+
         told, columns = [], []
         if "user_agent" in self.mapping.columns:
-            told.append(f"left join ({agents_sql(parsed, redact_name_sql('user_agent'))}) on raw_agent = user_agent")
+            told.append(f"left join ({agents_sql(parsed, named('user_agent'))}) on raw_agent = user_agent")
             columns = ["shown_agent as user_agent", "agent_device", "agent_os", "agent_browser"]
         else:
             columns = [f"cast(NULL as varchar) as {column}" for column in ("user_agent", "agent_device", "agent_os", "agent_browser")]
@@ -175,24 +210,18 @@ class Canonical:
         shielded = f"""
             select _wm_file, _wm_row, occurred_at, received as received_at, value,
               case when value is not null or t_currency is not null then currency end as currency,
-              {", ".join(f"{self._named(column)} as {name(column)}" for column in _NAMES)}, user_agent, agent_device, agent_os, agent_browser,
+              {", ".join(f"{named(column)} as {name(column)}" for column in _NAMES)}, user_agent, agent_device, agent_os, agent_browser,
               {", ".join(f"{self._protected(column, column)} as {column}" for column in ("anonymous_id", "user_id", "order_id"))},
               {protected_id_sql("t_session")} as t_session, {self._protected("t_event_id", ID_COLUMN)} as source_event_id,
               {self._without_identifiers("page_url")} as page_url, {self._without_identifiers("referrer")} as referrer,
               {self._without_identifiers("text")} as text, {self._properties()} as properties, {self._others()} as others,
-              {self._consent()} as consent_scopes, {act_sql(self.mapping.consent)} as consent_act,
+              {self._consent()} as consent_scopes, {act_sql(self.mapping.consent, named)} as consent_act,
               {"coalesce(try_cast(t_internal as boolean), false)" if self.mapping.is_internal else "false"} as is_internal,
                 {self._comparables()} as comparables
             from ({good})"""
-        redacted = f"""
-            select * replace (
-                {", ".join(f"{redact_sql(column)} as {column}" for column in ("page_url", "referrer", "properties"))},
-                {redact_sql("text", free_text=True)} as text
-              )
-            from ({shielded})"""
-        shown = f"""
-            select * replace ({", ".join(f"{redact_accounts_sql(column)} as {column}" for column in ("page_url", "referrer", "properties", "text"))})
-            from ({redacted})"""
+        emails = {column: redact_emails_sql(column) for column in _TEXTS if column in suspects}
+        phones = {column: redact_phones_sql(column, free_text=column == "text") for column in _TEXTS}
+        shown = _replacing({column: redact_accounts_sql(column) for column in _TEXTS}, _replacing(phones, _replacing(emails, shielded)))
         located = f"""
             select *, {_usual_address("page_url")} as page, {_usual_address("referrer")} as origin, contains(page_url, 'utm_') as has_campaign,
               {_click_pair(self.mapping)} as click
@@ -215,7 +244,7 @@ class Canonical:
               country, region, city, language, order_id, value, currency, properties, text, consent_scopes, consent_act, is_internal, comparables
             from ({addressed})"""
         # What a URL's tags say was encoded when the URL was looked at.
-        decoded = f"select * replace ({', '.join(f'{redact_name_sql(column)} as {column}' for column in UTM_COLUMNS)}) from ({derived})"
+        decoded = _replacing({column: redact_name_sql(column) for column in UTM_COLUMNS} if _TAGS in suspects else {}, derived)
         digested = f"select *, md5({_content(self.mapping)}) as content_digest from ({decoded})"
         keyed = f"select *, {self._identity()} as id_text from ({digested})"
         return f"""
@@ -223,8 +252,8 @@ class Canonical:
               cast(occurred_at as date) as event_date, md5_number(id_text) as event_key, md5_number_upper(content_digest) as content_key
             from ({keyed})"""
 
-    def _named(self, column: str) -> str:
-        return redact_name_sql(name(column)) if column in self.mapping.columns or column == "event_type_raw" else name(column)
+    def _is_mapped(self, column: str) -> bool:
+        return column in self.mapping.columns
 
     def _protected(self, column: str, mapped: str) -> str:
         return protected_id_sql(column) if mapped in self.mapping.columns else column
@@ -327,6 +356,11 @@ class Canonical:
     def _campaign(self, column: str) -> str:
         from_url = f"case when has_campaign and contains(page_url, '{column}=') then {_query_value(column)} end"
         return f"coalesce({column}, {from_url})" if column in self.mapping.columns else from_url
+
+
+def _replacing(made: MappingOf[str, str], select: str) -> str:
+    """A SELECT of all that another gives, in which these columns are made anew."""
+    return f"select * replace ({', '.join(f'{sql} as {column}' for column, sql in made.items())}) from ({select})" if made else select
 
 
 def _query_value(parameter: str) -> str:

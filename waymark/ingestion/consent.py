@@ -6,6 +6,7 @@ place among the events; what they say goes on in `consent_act`, which the models
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ ACT_COLUMNS = {
 # As DuckDB writes it: granted is a word of SQL.
 ACT_TYPE = "STRUCT(" + ", ".join(f'"{column}" {kind}' if column == "granted" else f"{column} {kind}" for column, kind in ACT_COLUMNS.items()) + ")"
 # What a consent event can be told of, beside its type. scopes alone is needed.
-ACT_FIELDS = ("scopes", "action", "channel", "jurisdiction", "policy_version", "stated_by", "expires_at")
+ACT_TEXTS = ("channel", "jurisdiction", "policy_version", "stated_by")  # shown as they are told, redacted as names are
+ACT_FIELDS = ("scopes", "action", *ACT_TEXTS, "expires_at")
 ACTIONS = ("grant", "withdraw", "expire")
 STATED, TOLD = "stated", "told"
 _WORDS = {
@@ -85,8 +87,8 @@ def told_act_sql(consent: Consent, event_type: str) -> str:
     return f"case when {event_type} in ({', '.join(map(literal, consent.events.types))}) then {made} end"
 
 
-def act_sql(consent: Consent | None) -> str:
-    """SQL: the column consent_act of a row that breaks no rule.
+def act_sql(consent: Consent | None, shown: Callable[[str], str]) -> str:
+    """SQL: the column consent_act of a row that breaks no rule. shown: SQL of a column's redacted form.
 
     Needs t_act and t_act_* where the mapping has consent events, t_consent and told_granted (`ours_sql` of its scopes) where every event states scopes.
     """
@@ -94,12 +96,12 @@ def act_sql(consent: Consent | None) -> str:
         return _NO_ACT
     cases = []
     if consent.events:
-        texts = ", ".join(f"'{name}': {redact_name_sql(f't_act_{name}')}" for name in ("channel", "jurisdiction", "policy_version", "stated_by"))
+        texts = ", ".join(f"'{name}': {shown(f't_act_{name}')}" for name in ACT_TEXTS)
         lists = ", ".join(f"'{name}': t_act.{name}" for name in ("granted", "withdrawn", "expired"))
         cases.append(f"when t_act is not null then {{{lists}, {texts}, 'expires_at': act_expires_at, 'is_statement': false}}")
     if consent.scopes is not None and consent.statements_are_acts:
         granted = "told_granted"
-        blank = ", ".join(f"'{name}': cast(NULL as {ACT_COLUMNS[name]})" for name in ("channel", "jurisdiction", "policy_version", "stated_by", "expires_at"))
+        blank = ", ".join(f"'{name}': cast(NULL as {ACT_COLUMNS[name]})" for name in (*ACT_TEXTS, "expires_at"))
         lists = f"'granted': {granted}, 'withdrawn': {_left_out(granted, consent)}, 'expired': cast([] as varchar[])"
         cases.append(f"when t_consent is not null then {{{lists}, {blank}, 'is_statement': true}}")
     return f"case {' '.join(cases)} else {_NO_ACT} end" if cases else _NO_ACT

@@ -77,7 +77,7 @@ class Group:
         clean = self.clean_parts(outcomes)
         for number, _ in enumerate(self.parse(canonical, clean, outcomes)):
             connection.execute(judged_sql(is_first=number == 0)).fetchall()
-            batch.add_events(canonical.events_sql(PARSED), self.secret.parameters())
+            batch.add_events(canonical, PARSED, self.secret.parameters())
         connection.execute(f"create or replace temp table {BOUNDS} as {bounds_sql()}")
         verdicts = verdicts_sql(self.project.settings.time.max_future_skew_days)
         batch.drop_events(late_sql(verdicts))

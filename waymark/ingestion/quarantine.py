@@ -232,7 +232,7 @@ class _Replay:
             select b._wm_file, coalesce(l.last_occurred_at, b.last_occurred) as last_occurred, coalesce(l.last_received_at, b.last_received) as last_received
             from ({bounds_sql()}) b left join raw.ingestion_log l on l.file_id = b._wm_file""")
         verdicts = verdicts_sql(self.project.settings.time.max_future_skew_days)
-        batch.add_events(canonical.events_sql(PARSED), self.secret.parameters())
+        batch.add_events(canonical, PARSED, self.secret.parameters())
         batch.drop_events(late_sql(verdicts))
         rule, field = "split_part(v.verdict, '|', 1)", "nullif(substr(v.verdict, instr(v.verdict, '|') + 1), '')"
         connection.execute(f"create or replace temp table {RECORDS}_verdicts as {verdicts}")

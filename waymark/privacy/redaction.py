@@ -20,28 +20,46 @@ PHONE_IN_TEXT = _BEFORE + r"(?:[0-9]{10,15}\b|0[1-9](?:[ .\-()/]{0,2}[0-9]){7,12
 
 
 # Signs that each match of the patterns above holds. Looking for them is cheaper than replacing, and few texts have them: so each pass runs over these alone.
-# A mark that an earlier pass left makes no new sign, so they are looked for in the text as it came.
+_AT_SIGNS = ("@", "%40", "%2540", "\\u0040")
 _PHONE_SIGN = r"(?:\+|%2[Bb])[1-9]|[0-9]{3}[.\-][0-9]{4}"
 _PHONE_IN_TEXT_SIGN = r"[0-9]{10}|0[1-9]"
 _NAME_SIGN = r"[@%+\\]|[0-9]{3}[.\-][0-9]{4}"
 _SHORTEST = 6  # bytes: a@b.cc
 
 
-def redact_sql(column: str, *, free_text: bool = False) -> str:
-    """SQL: the column with e-mail-like strings as [email], phone-like ones as [phone]. `column` is evaluated several times."""
-    at_signs = " or ".join(f"contains({column}, '{sign}')" for sign in ("@", "%40", "%2540", "\\u0040"))
-    redacted = f"case when {at_signs} then regexp_replace({column}, {literal(EMAIL)}, '{EMAIL_MARK}', 'g') else {column} end"
-    passes = [(_PHONE_SIGN, PHONE)] + [(_PHONE_IN_TEXT_SIGN, PHONE_IN_TEXT)] * free_text
-    for sign, pattern in passes:
+def may_hold_email_sql(column: str) -> str:
+    """SQL: whether a text may hold an e-mail address, or does once it is decoded or written anew as JSON; never NULL."""
+    return f"coalesce(contains({column}, '@') or contains({column}, '%') or contains({column}, '\\'), false)"
+
+
+def may_be_personal_sql(column: str) -> str:
+    """SQL: whether `redact_name_sql` looks at a name; never NULL. Of all others it changes none."""
+    return f"coalesce(strlen({column}) >= {_SHORTEST} and regexp_matches({column}, {literal(_NAME_SIGN)}), false)"
+
+
+def redact_emails_sql(column: str) -> str:
+    """SQL: the column with e-mail-like strings as [email]. `column` is evaluated several times."""
+    at_signs = " or ".join(f"contains({column}, '{sign}')" for sign in _AT_SIGNS)
+    return f"case when {at_signs} then regexp_replace({column}, {literal(EMAIL)}, '{EMAIL_MARK}', 'g') else {column} end"
+
+
+def redact_phones_sql(column: str, *, free_text: bool = False) -> str:
+    """SQL: the column with phone-like strings as [phone]. `column`, a name, is evaluated several times."""
+    redacted = column
+    for sign, pattern in [(_PHONE_SIGN, PHONE)] + [(_PHONE_IN_TEXT_SIGN, PHONE_IN_TEXT)] * free_text:
+        # A mark that an earlier pass left makes no new sign, so they are looked for in the text as it came.
         replaced = f"regexp_replace({redacted}, {literal(pattern)}, '\\1{PHONE_MARK}', 'g')"
         redacted = f"case when regexp_matches({column}, {literal(sign)}) then {replaced} else {redacted} end"
     return redacted
 
 
 def redact_name_sql(column: str) -> str:
-    """SQL: like `redact_sql` for short names (campaigns, cities, screens), cheaper: only what holds a telling sign is searched."""
-    is_plain = f"strlen({column}) < {_SHORTEST} or not regexp_matches({column}, {literal(_NAME_SIGN)})"
-    return f"case when {is_plain} then {column} else {redact_sql(column)} end"
+    """SQL: both passes for short names (campaigns, cities, screens): only what holds a telling sign is searched.
+
+    The pattern of addresses stands in it once: RE2 takes eight milliseconds to make a program of it, each time that it stands in a statement.
+    """
+    replaced = f"regexp_replace({redact_emails_sql(column)}, {literal(PHONE)}, '\\1{PHONE_MARK}', 'g')"
+    return f"case when {may_be_personal_sql(column)} then {replaced} else {column} end"
 
 
 def redact_text(text: str) -> str:
