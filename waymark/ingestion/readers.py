@@ -206,7 +206,7 @@ def _load_array(connection: Connection, plain: Plain, where: str) -> Shape:
     with refusing_engine_errors("the scratch folder", refusal):
         connection.execute(f"create or replace temp table {READ}_raw as select cast(json as varchar) as {RECORD} from {source}").fetchall()
     # In a table just made, rowid counts the rows in the order of the file.
-    connection.execute(f"create temp view {READ} as select rowid + 1 as _wm_row, {NO_VERDICT}, {RECORD} from {READ}_raw")
+    connection.execute(f"create or replace temp view {READ} as select rowid + 1 as _wm_row, {NO_VERDICT}, {RECORD} from {READ}_raw")
     return Shape((RECORD,), is_json=True)
 
 
@@ -227,7 +227,8 @@ def _load_parquet(connection: Connection, path: Path, where: str, scratch: Path)
         isolated.execute(f"copy ({copied}) to {literal(str(clean))} (format parquet)").fetchall()
     columns = tuple(texts)
     picked = ", ".join(map(name, columns))
-    connection.execute(f"create temp table {READ} as select _wm_row, {NO_VERDICT}, {picked} from read_parquet({file_list([clean])})").fetchall()
+    connection.execute(f"create or replace temp table {READ}_raw as select * from read_parquet({file_list([clean])})").fetchall()
+    connection.execute(f"create or replace temp view {READ} as select _wm_row, {NO_VERDICT}, {picked} from {READ}_raw")
     return Shape(columns)
 
 
@@ -245,6 +246,5 @@ def texts_sql(connection: Connection, relation: str) -> dict[str, str]:
 
 
 def drop_read(connection: Connection) -> None:
-    for kind, column, catalogue in (("view", "view_name", "duckdb_views"), ("table", "table_name", "duckdb_tables")):
-        for (found,) in rows(connection, f"select {column} from {catalogue}() where temporary and {column} in ('{READ}', '{READ}_raw') order by 1 nulls last"):
-            connection.execute(f"drop {kind} {found}")
+    connection.execute(f"drop view if exists {READ}")
+    connection.execute(f"drop table if exists {READ}_raw")
