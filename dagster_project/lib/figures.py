@@ -10,6 +10,7 @@ import dagster as dg
 
 from dagster_project.lib.plots import bars_markdown
 from waymark.core.warehouse import Connection, QueryError, rows
+from waymark.pipeline.dbt_sources import IDENTITY_COLUMNS
 from waymark.pipeline.steps import Run
 
 # By table: what the columns of its preview are called, and the aggregate (at most a dozen rows).
@@ -178,7 +179,8 @@ def _columns(connection: Connection) -> dict[str, dict[str, Any]]:
     """Dagster's column schema by table, as the warehouse has it; nothing where a view has lost what it reads."""
     found: dict[str, list[dg.TableColumn]] = {}
     for table, name, kind, comment in _asked(connection, _COLUMNS) or []:
-        found.setdefault(str(table), []).append(dg.TableColumn(str(name), str(kind), str(comment) if comment else None))
+        described = str(comment) if comment else IDENTITY_COLUMNS.get(str(table).removeprefix("identity."), {}).get(str(name))
+        found.setdefault(str(table), []).append(dg.TableColumn(str(name), str(kind), described))
     return {table: {"dagster/column_schema": dg.TableSchema(columns)} for table, columns in found.items()}
 
 

@@ -178,6 +178,7 @@ def table_pages() -> list[TablePage]:
     from ml.models.propensity.score import TABLE as SCORES
     from waymark.ingestion.event import CANONICAL_COLUMNS
     from waymark.ingestion.tables import LOG_DESCRIPTIONS, REMOVAL_DESCRIPTIONS
+    from waymark.pipeline.dbt_sources import IDENTITY_COLUMNS
     from waymark.pipeline.published import SNAPSHOT_INFO
     from waymark.pipeline.quality import DESCRIPTIONS as OF_RESULTS
     from waymark.pipeline.quality import TABLE as RESULTS
@@ -196,7 +197,7 @@ def table_pages() -> list[TablePage]:
     ]
     inside = [model for model in models if not model.is_published]
     raw = TablePage("raw.SOURCE_events", declared.pop("raw.SOURCE_events"), "pure", events, False)
-    others = [TablePage(name, said, "", (), False) for name, said in declared.items()]
+    others = [TablePage(name, said, "", _untyped(IDENTITY_COLUMNS.get(name.removeprefix("identity."), {})), False) for name, said in declared.items()]
     return [*sorted(published, key=lambda page: page.name), *inside, raw, *others]
 
 

@@ -50,7 +50,8 @@ def agents_sql(user_agents: str, shown: str) -> str:
     distinct = f"select distinct user_agent from {user_agents} where user_agent is not null"
     redacted = f"select user_agent as raw_agent, shown_agent, lower(shown_agent) as agent from (select user_agent, {shown} as shown_agent from ({distinct}))"
     return (
-        f"select raw_agent, shown_agent, {device} as agent_device, {_first(_OS_SIGNS)} as agent_os, {_first(_BROWSER_SIGNS)} as agent_browser from ({redacted})"
+        f"select raw_agent, shown_agent, {device} as agent_device, {_first(_OS_SIGNS)} as agent_os, {_first(_BROWSER_SIGNS)} as agent_browser"
+        f" from ({redacted})"
     )
 
 

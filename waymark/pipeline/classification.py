@@ -13,7 +13,7 @@ from waymark.core.errors import AuditError, SettingsError
 from waymark.core.shipped import shipped
 from waymark.privacy.classes import CLASSES, ColumnClass
 
-# Published tables that code writes, not dbt.
+# Tables that code writes, not dbt. Those of schema identity are not published.
 OF_TABLES: dict[str, dict[ColumnClass, str]] = {
     "marts.fct_propensity_scores": {
         "pseudonymous": "customer_id",
@@ -32,6 +32,32 @@ OF_TABLES: dict[str, dict[ColumnClass, str]] = {
         "public": "snapshot_id published_at data_now waymark_version settings_digest",
         "internal": "run_id secret_fingerprint",
     },
+    "identity.nodes": {
+        "pseudonymous": "node_id node_customer_id",
+        "personal": "identifier_value",
+        "internal": "identifier_type first_seen_at last_seen_at neighbour_count is_over_shared",
+    },
+    "identity.edges": {
+        "pseudonymous": "node_a node_b first_event_id last_event_id",
+        "internal": "evidence_kind first_seen_at last_seen_at event_count probability estimation_version",
+    },
+    "identity.negative_edges": {"pseudonymous": "node_a node_b", "internal": "kind since until", "personal": "source_event_id"},
+    "identity.memberships": {"pseudonymous": "node_id customer_id"},
+    "identity.membership_history": {"pseudonymous": "node_id customer_id", "internal": "valid_from valid_to method confidence"},
+    "identity.restatements": {
+        "pseudonymous": "customer_before customer_after",
+        "public": "data_now",
+        "internal": "run_number why identifier_count rows_by_table",
+    },
+    "identity.restated_session_keys": {"pseudonymous": "session_key_id", "internal": "restate_from"},
+    "identity.restated_events": {"pseudonymous": "event_id"},
+    "identity.restated_placements": {"pseudonymous": "event_id", "internal": "occurred_at"},
+    "identity.restated_customers": {"pseudonymous": "customer_id"},
+    "identity.over_shared_since": {"pseudonymous": "node_id", "internal": "over_shared_from"},
+    "identity.finished_clock": {"public": "data_now"},
+    "identity.restated_nodes": {"pseudonymous": "node_id"},
+    "identity.restated_feature_customers": {"pseudonymous": "customer_id"},
+    "identity.restated_orders": {"personal": "order_id"},
 }
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from waymark.core.warehouse import connect, rows
+from waymark.identity import prepare_identity
 from waymark.identity.changes import REASONS, RESTATED
-from waymark.pipeline.dbt_sources import sources_document
+from waymark.pipeline.dbt_sources import IDENTITY_COLUMNS, IDENTITY_LOGS, IDENTITY_TABLES, RESTATEMENT_TABLES, sources_document
 from waymark.pipeline.kept_digests import STORED_AS
 from waymark.pipeline.publish import COMPUTED, LOG_TABLES
 
@@ -244,6 +246,16 @@ def test_the_digest_of_every_mart_that_is_no_log_is_kept_by_its_increments() -> 
 
 def test_the_shipped_sources_are_what_the_generator_writes() -> None:
     assert yaml.safe_load((DBT / "models" / "staging" / "_sources.yml").read_text()) == sources_document(["waymark_world"])
+
+
+def test_every_column_of_identity_that_is_shown_is_described() -> None:
+    with connect() as connection:
+        prepare_identity(connection)
+        columns: dict[str, set[str]] = {}
+        for table, column in rows(connection, "select table_name, column_name from duckdb_columns() where schema_name = 'identity' order by all"):
+            columns.setdefault(str(table), set()).add(str(column))
+    assert {table: set(described) for table, described in IDENTITY_COLUMNS.items()} == {table: columns[table] for table in IDENTITY_COLUMNS}
+    assert set(IDENTITY_COLUMNS) == set(IDENTITY_TABLES | IDENTITY_LOGS | RESTATEMENT_TABLES)
 
 
 def test_a_source_brings_two_tables_and_no_jinja() -> None:
