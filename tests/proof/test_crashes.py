@@ -129,8 +129,8 @@ def kill_all(workers: list[Driver], commands: list[dict[str, Any]]) -> list[dict
 
 
 def evenly(items: list[Any], count: int) -> list[Any]:
-    """At most `count` of the items, the first and the last among them, at even distances."""
-    return items if len(items) <= count else [items[round(index * (len(items) - 1) / (count - 1))] for index in range(count)]
+    """At most `count` of the items at even distances, the first and, of more than one, the last among them."""
+    return items if len(items) <= count else [items[round(index * (len(items) - 1) / max(1, count - 1))] for index in range(count)]
 
 
 def of_each_kind(steps: Iterable[tuple[int, str, str]], most: int) -> list[int]:

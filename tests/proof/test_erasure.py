@@ -33,7 +33,7 @@ PERSONS = 3
 TRIALS, MOST_KILLS = 4, 3
 SEED = 20_261_127
 # Steps on DuckDB's own files and those of the rebuild, which tests/proof/test_crashes.py kills at, are sampled; of the rest so many of each kind and phase.
-MOST_OF_A_KIND, SAMPLED = 2, 20
+MOST_OF_A_KIND, SAMPLED = 1, 16
 TABLES = (
     "marts.dim_customers", "marts.fct_sessions", "marts.fct_journeys", "marts.fct_conversions", "features.feat_customer_behavior", "features.label_conversion",
 )  # fmt: skip
@@ -164,7 +164,11 @@ def test_an_erasure_that_is_killed_at_a_durable_step_comes_to_the_same_end(tmp_p
     with drivers(tmp_path / "workers", compiled(tmp_path), "tests.proof.erasure_driver") as workers:
         undisturbed = workers[0].ask({"do": "undisturbed"})
         assert undisturbed["problem"] == ""
-        steps = [(number, f"{phase} {call}", path) for number, phase, call, path in undisturbed["boundaries"]]
+        # Every phase ends with the same writes of its note: of these one is a step of its phase, the rename that makes it hold.
+        steps = [
+            (number, call if path.startswith("privacy") and call != "rename" else f"{phase} {call}", path)
+            for number, phase, call, path in undisturbed["boundaries"]
+        ]
         told = {path.split("/")[0] for _, _, path in steps}
         assert {"privacy", "landing", "lake", "audit"} <= told and len(steps) > 60
         engine = {number for number, call, path in steps if call.startswith("rebuilt ") or path.startswith(("warehouse.duckdb", "outputs.duckdb", ".anew-"))}
