@@ -144,7 +144,7 @@ MUTATIONS = [
     ),
     Mutation(
         "an event at a point counts for it", "dbt/models/intermediate/activity/int_customer_activity.sql",
-        ((" - 1 - pieces.piece_us)", " - pieces.piece_us)"),),
+        (("((%s - 1 - %s) /", "((%s - %s) /"),),
         "test_an_event_at_a_point_does_not_count_for_it",
     ),
     Mutation(

@@ -28,18 +28,19 @@ _HISTORY = "node_id, customer_id, valid_from, valid_to, method, confidence"
 
 
 def find_affected(connection: Connection) -> None:
-    """Makes temp table affected_nodes: the seeds and all nodes of the clusters that they were in.
+    """Makes temp tables stale_clusters (node_id, cluster_id: the clusters that the seeds were in, whole) and affected_nodes: the seeds and all of these.
 
     A new link joins only seeds, so these hold every cluster, old or new, that has a changed node or link.
     """
     connection.execute(
         """
-        create or replace temp table affected_nodes as
-        select node_id from temp.seed_nodes
-        union
-        select node_id from identity.clusters
+        create or replace temp table stale_clusters as
+        select node_id, cluster_id from identity.clusters
         where cluster_id in (select cluster_id from identity.clusters where node_id in (select node_id from temp.seed_nodes))
         """
+    )
+    connection.execute(
+        "create or replace temp table affected_nodes as select node_id from temp.seed_nodes union select node_id from temp.stale_clusters"
     )
 
 
@@ -55,17 +56,10 @@ def rebuild_memberships(connection: Connection, rules: JoinRules) -> None:
 def restate_memberships(connection: Connection, rules: JoinRules) -> None:
     """Brings clusters, membership_history and memberships up to date for the affected nodes, writing only what differs.
 
-    Leaves temp tables: stale_clusters and fresh_clusters (node_id, cluster_id: of the affected nodes, before and now); changed_history
-    (node_id, customer_id: each customer id in the old or new history of a node whose history changed) and changed_memberships
-    (node_id, customer_before, customer_now: NULL = had none, has none).
+    Needs the temp tables of `find_affected`. Leaves temp tables: fresh_clusters (as stale_clusters, now); changed_history (node_id, customer_id: each customer
+    id in the old or new history of a node whose history changed) and changed_memberships (node_id, customer_before, customer_now: NULL = had none, has none).
     """
     _compute_history(connection, rules, affected_only=True)
-    connection.execute(
-        """
-        create or replace temp table stale_clusters as
-        select node_id, cluster_id from identity.clusters where node_id in (select node_id from temp.affected_nodes)
-        """
-    )
     connection.execute("delete from identity.clusters where node_id in (select node_id from temp.affected_nodes)")
     connection.execute("insert into identity.clusters select node_id, cluster_id from temp.fresh_clusters")
     connection.execute(
@@ -113,15 +107,18 @@ def _compute_history(connection: Connection, rules: JoinRules, *, affected_only:
 
     Nodes that were never linked are settled in SQL; NumPy sees only the others, as positions and microseconds.
     """
-    affected = "{} in (select node_id from temp.affected_nodes)" if affected_only else "true"
+    affected, nodes = ("{} in (select node_id from temp.affected_nodes)", "temp.settled_nodes") if affected_only else ("true", "identity.nodes")
+    if affected_only:  # read once: the table has every identifier that there ever was
+        columns = "node_id, node_customer_id, first_seen_at, identifier_type, identifier_value"
+        connection.execute(f"create or replace temp table settled_nodes as select {columns} from identity.nodes where {affected.format('node_id')}")
     connection.execute(
         f"""
         create or replace temp table links as
         with asserted as (
             select links.node_a, links.node_b, greatest(links.in_force_from, a.first_seen_at, b.first_seen_at) as first_seen_at, links.in_force_until
             from identity.operator_links links
-            join identity.nodes a on a.node_id = links.node_a
-            join identity.nodes b on b.node_id = links.node_b
+            join {nodes} a on a.node_id = links.node_a
+            join {nodes} b on b.node_id = links.node_b
             where {affected.format("links.node_a")}
         ),
 
@@ -129,8 +126,8 @@ def _compute_history(connection: Connection, rules: JoinRules, *, affected_only:
             select links.node_a, links.node_b, greatest(links.valid_from, a.first_seen_at, b.first_seen_at) as first_seen_at,
                 links.valid_to as in_force_until, links.probability, links.estimation_version
             from {LINKS} links
-            join identity.nodes a on a.node_id = links.node_a
-            join identity.nodes b on b.node_id = links.node_b
+            join {nodes} a on a.node_id = links.node_a
+            join {nodes} b on b.node_id = links.node_b
             where links.probability >= {rules.threshold} and {affected.format("links.node_a")}
         ),
 
@@ -157,28 +154,28 @@ def _compute_history(connection: Connection, rules: JoinRules, *, affected_only:
         """
     )
     connection.execute(
-        """
+        f"""
         create or replace temp table linked_nodes as
         select node_id, node_customer_id, first_seen_at, over_shared_from,
+            case when identifier_type = 'user_id' then split_part(identifier_value, ':', 1) end as account_of,
             row_number() over (order by first_seen_at, identifier_type, identifier_value, node_id) - 1 as position
-        from identity.nodes left join identity.over_shared_since using (node_id)
+        from {nodes} left join identity.over_shared_since using (node_id)
         where node_id in (select node_a from temp.links union all select node_b from temp.links)
         """
     )
-    _compute_linked_history(connection, rules)
+    _compute_linked_history(connection, rules, nodes)
     connection.execute(
         f"""
         insert into temp.fresh_history
         select node_id, node_customer_id, first_seen_at, over_shared_from, '{METHODS[0]}', 1.0
-        from identity.nodes left join identity.over_shared_since using (node_id)
+        from {nodes} left join identity.over_shared_since using (node_id)
         where node_id not in (select node_id from temp.linked_nodes) and (over_shared_from is null or first_seen_at < over_shared_from)
-            and {affected.format("node_id")}
         """
     )
-    drop_temporary(connection, ("links", "linked_nodes"))
+    drop_temporary(connection, ("links", "linked_nodes", "settled_nodes"))
 
 
-def _compute_linked_history(connection: Connection, rules: JoinRules) -> None:
+def _compute_linked_history(connection: Connection, rules: JoinRules, all_nodes: str) -> None:
     nodes = connection.execute(
         """
         select node_id, epoch_us(first_seen_at) as first_seen, coalesce(epoch_us(over_shared_from), $never) as dropped
@@ -210,7 +207,8 @@ def _compute_linked_history(connection: Connection, rules: JoinRules) -> None:
         ),
     )
     cluster = linked_clusters(graph)
-    graph = replace(graph, constraints=_constraints(connection, rules, graph, cluster, np.asarray(links["link_until"], dtype=np.int64)))
+    until = np.asarray(links["link_until"], dtype=np.int64)
+    graph = replace(graph, constraints=_constraints(connection, rules, graph, cluster, until, all_nodes=all_nodes))
     intervals, sure = weigh_intervals(graph, cluster, membership_intervals(graph, cluster))
     node_id = np.asarray(nodes["node_id"], dtype=np.int64)
     least = np.full(int(cluster.max()) + 1 if len(cluster) else 0, NEVER, dtype=np.int64)
@@ -239,7 +237,9 @@ def _compute_linked_history(connection: Connection, rules: JoinRules) -> None:
         connection.unregister("waymark_intervals")
 
 
-def _constraints(connection: Connection, rules: JoinRules, graph: LinkGraph, cluster: Integers, link_until: Integers) -> Constraints | None:
+def _constraints(
+    connection: Connection, rules: JoinRules, graph: LinkGraph, cluster: Integers, link_until: Integers, *, all_nodes: str
+) -> Constraints | None:
     """What forbids or ends links; None where nothing does. Ranks are given to the nodes of the clusters concerned."""
     pairs = connection.execute(
         f"""
@@ -262,9 +262,9 @@ def _constraints(connection: Connection, rules: JoinRules, graph: LinkGraph, clu
     connection.register("waymark_positions", _table(position=positions))
     try:
         ranks = connection.execute(
-            """
+            f"""
             select position, row_number() over (order by identifier_type, identifier_value, node_id) as rank
-            from waymark_positions join temp.linked_nodes using (position) join identity.nodes using (node_id)
+            from waymark_positions join temp.linked_nodes using (position) join {all_nodes} using (node_id)
             """
         ).fetchnumpy()
     finally:
@@ -279,8 +279,7 @@ def _accounts(connection: Connection, cluster: Integers) -> Integers:
     """Of each node the number of the source whose account it is, where its cluster has several of one source; else 0."""
     found = connection.execute(
         """
-        select position, dense_rank() over (order by split_part(identifier_value, ':', 1)) as source
-        from temp.linked_nodes join identity.nodes using (node_id) where identifier_type = 'user_id'
+        select position, dense_rank() over (order by account_of) as source from temp.linked_nodes where account_of is not null
         """
     ).fetchnumpy()
     position, source = np.asarray(found["position"], dtype=np.int64), np.asarray(found["source"], dtype=np.int64)
