@@ -14,13 +14,12 @@ standing as (
     inner join clock on intervals.valid_from <= clock.data_now and (intervals.valid_to is null or clock.data_now < intervals.valid_to)
 ),
 
--- A withdrawal or an expiry of a clock that runs ahead, with nothing after it. A grant that lapses one day is none: the same event is granted before.
+-- A withdrawal or an expiry of a clock that runs ahead, with nothing after it. An event that grants is none, also where its grant lapses one day.
 ahead as (
     select intervals.*
     from intervals
     inner join clock on clock.data_now < intervals.valid_from
     where intervals.valid_to is null
-        and intervals.state <> 'granted'
         and not exists (
             select 1 from intervals as granted
             where granted.customer_id = intervals.customer_id
