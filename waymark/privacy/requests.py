@@ -18,7 +18,7 @@ from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
 from waymark.core.home import Home, read_json, sync_folder, write_atomically
 from waymark.privacy.audit import AuditLog
-from waymark.privacy.tombstones import REQUESTS, erasure_key
+from waymark.privacy.tombstones import REQUESTS, erasure_key, is_half_of_key
 
 _WORKING = ".working-"
 
@@ -127,6 +127,8 @@ def forget_other_working(home: Home, request: Request | None = None) -> None:
     for path in sorted(home.privacy.iterdir()) if home.privacy.exists() else []:
         if path.name.startswith((_WORKING, f".{_WORKING}")) and path != kept:
             _wipe(path)
+        elif is_half_of_key(path):
+            path.unlink()
 
 
 def _wipe(path: Path) -> None:

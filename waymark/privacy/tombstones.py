@@ -19,6 +19,7 @@ from waymark.privacy.secret import Secret
 
 KEY = "_erasure"  # the name of its pads among a statement's parameters
 FOR_EVER = "9999-01-01 00:00:00"  # until when a tombstone counts that has no end yet
+KEY_FILE = "erasure_key"
 REQUESTS = "requests"  # the folder in which requests of erasure stand, beside the key
 
 
@@ -69,10 +70,15 @@ def first_erasure_key(home: Home, *, buried: bool) -> Secret:
     return erasure_key(home)
 
 
+def is_half_of_key(path: Path) -> bool:
+    """Whether a kill left this file while the key was made. It may be another name of the key itself: remove it, and overwrite nothing of it."""
+    return path.name.startswith(f".{KEY_FILE}.")
+
+
 def has_tombstones(connection: Connection) -> bool:
     """Whether somebody was erased from the home whose warehouse this is."""
     return has_table(connection, "raw.tombstones") and bool(rows(connection, "select 1 from raw.tombstones limit 1"))
 
 
 def _path(home: Home) -> Path:
-    return home.privacy / "erasure_key"
+    return home.privacy / KEY_FILE

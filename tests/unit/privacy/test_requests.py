@@ -74,6 +74,14 @@ def test_what_kills_left_of_other_working_files_goes_and_this_requests_stays(hom
     assert [path for path in home.privacy.iterdir() if path.is_file()] == []
 
 
+def test_what_a_kill_left_while_the_key_was_made_goes_and_the_key_stays(home: Home) -> None:
+    key = first_erasure_key(home, buried=False)
+    os.link(home.privacy / "erasure_key", home.privacy / ".erasure_key.abc_1.tmp")
+    forget_other_working(home)
+    assert [path.name for path in home.privacy.iterdir()] == ["erasure_key"]
+    assert erasure_key(home).hmac("x") == key.hmac("x")
+
+
 def test_a_working_file_is_overwritten_on_the_disk_before_it_goes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     request, done = new_request(1, "asked"), list[str]()
     save_working(home, request, Working(texts=["ann@example.org"]))
