@@ -39,6 +39,12 @@ def next_batch_id(connection: Connection) -> int:
     return int(str(found[0][0]))
 
 
+def suspects(connection: Connection, canonical: Canonical, parsed: str) -> frozenset[str]:
+    """What `Canonical.events_sql` has to look at in the parsed rows, to redact it."""
+    asked = connection.execute(canonical.suspects_sql(parsed))
+    return frozenset(column for (column, *_), holds in zip(asked.description, asked.fetchall()[0], strict=True) if holds)
+
+
 class Batch:
     """Collects events and refused rows in temporary tables; `commit` makes them part of the lake, wholly or not at all.
 
@@ -57,9 +63,7 @@ class Batch:
 
     def add_events(self, canonical: Canonical, parsed: str, parameters: dict[str, bytes]) -> int:
         """Takes the events of the parsed rows that break no rule; how many."""
-        asked = self.connection.execute(canonical.suspects_sql(parsed))
-        suspects = frozenset(column for (column, *_), holds in zip(asked.description, asked.fetchall()[0], strict=True) if holds)
-        events_sql = canonical.events_sql(parsed, suspects)
+        events_sql = canonical.events_sql(parsed, suspects(self.connection, canonical, parsed))
         columns = ", ".join([*(name(column) for column in self.columns), "event_key", "content_key"])
         added = int(self.connection.execute(f"insert into {EVENTS} select {columns} from ({events_sql})", parameters).fetchall()[0][0])
         self.rows += added

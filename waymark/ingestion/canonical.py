@@ -188,7 +188,7 @@ class Canonical:
             return redact_name_sql(name(column)) if column in suspects else name(column)
 
         told, columns = [], []
-        if "user_agent" in self.mapping.columns:
+        if self._is_mapped("user_agent"):
             told.append(f"left join ({agents_sql(parsed, named('user_agent'))}) on raw_agent = user_agent")
             columns = ["shown_agent as user_agent", "agent_device", "agent_os", "agent_browser"]
         else:
@@ -236,10 +236,10 @@ class Canonical:
             select _wm_file, _wm_row, {literal(self.mapping.source)} as source, source_event_id, {self._event_type()} as event_type, occurred_at, received_at,
               {self._session_key()} as session_key, anonymous_id, user_id, {self._identifiers()} as identifiers, source_channel,
               {", ".join(f"{self._campaign(column)} as {column}" for column in UTM_COLUMNS)},
-              {"click_id_type, click_id" if "click_id" in self.mapping.columns else "click.kind as click_id_type, click.id as click_id"},
+              {"click_id_type, click_id" if self._is_mapped("click_id") else "click.kind as click_id_type, click.id as click_id"},
               referrer, nullif(lower(origin.host), '') as referrer_host, page_url, nullif(lower(page.host), '') as page_host,
               case when page_url is not null then coalesce(nullif(page.path, ''), '/') end as page_path, screen, user_agent,
-              {device_sql(is_mapped="device_type" in self.mapping.columns)} as device_type, coalesce(lower(os), agent_os) as os,
+              {device_sql(is_mapped=self._is_mapped("device_type"))} as device_type, coalesce(lower(os), agent_os) as os,
               coalesce(lower(browser), agent_browser) as browser,
               country, region, city, language, order_id, value, currency, properties, text, consent_scopes, consent_act, is_internal, comparables
             from ({addressed})"""
@@ -256,7 +256,7 @@ class Canonical:
         return column in self.mapping.columns
 
     def _protected(self, column: str, mapped: str) -> str:
-        return protected_id_sql(column) if mapped in self.mapping.columns else column
+        return protected_id_sql(column) if self._is_mapped(mapped) else column
 
     def _identity(self) -> str:
         source = literal(self.mapping.source)
@@ -266,7 +266,7 @@ class Canonical:
         from_content = f"{source} || chr(31) || content_digest || chr(31) || {ordinal}"
         return (
             f"case when source_event_id is not null then {source} || chr(31) || source_event_id else {from_content} end"
-            if ID_COLUMN in self.mapping.columns
+            if self._is_mapped(ID_COLUMN)
             else from_content
         )
 
@@ -355,7 +355,7 @@ class Canonical:
 
     def _campaign(self, column: str) -> str:
         from_url = f"case when has_campaign and contains(page_url, '{column}=') then {_query_value(column)} end"
-        return f"coalesce({column}, {from_url})" if column in self.mapping.columns else from_url
+        return f"coalesce({column}, {from_url})" if self._is_mapped(column) else from_url
 
 
 def _replacing(made: MappingOf[str, str], select: str) -> str:

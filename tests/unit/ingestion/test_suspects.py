@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.unit.ingestion.conftest import MakeSource
 from waymark.core.warehouse import connect
+from waymark.ingestion.batch import suspects
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.consent import ACT_TEXTS
 from waymark.ingestion.event import UTM_COLUMNS
@@ -48,17 +49,14 @@ FILE = "\n".join([",".join(WHAT), *(row(number, **told) for number, (_, told, _)
 
 def test_a_column_that_alone_holds_something_is_told(make_source: MakeSource) -> None:
     source = make_source(MAPPING)
-    shape = Shape(WHAT)
-    canonical = Canonical(load_mapping(source.folder / "shop.yml"), shape, source.project.settings, "a.csv")
+    canonical = Canonical(load_mapping(source.folder / "shop.yml"), Shape(WHAT), source.project.settings, "a.csv")
     with connect() as connection:
         path = source.put("a.csv", FILE)
         read = f"read_csv('{path}', all_varchar = true, header = true)"
         records = f"(select 1 as _wm_file, cast(id as bigint) as _wm_row, cast(null as varchar) as _wm_rule, * from {read})"
         connection.execute(f"create temp table parsed as {canonical.parsed_sql(records)}")
         for number, (_, told, expected) in enumerate(CASES):
-            asked = connection.execute(canonical.suspects_sql(f"(select * from parsed where _wm_row = {number})"))
-            found = {column for (column, *_), holds in zip(asked.description, asked.fetchall()[0], strict=True) if holds}
-            assert found == expected, told
+            assert suspects(connection, canonical, f"(select * from parsed where _wm_row = {number})") == expected, told
 
 
 def test_what_is_told_is_redacted(make_source: MakeSource) -> None:
