@@ -60,8 +60,13 @@ def restate_memberships(connection: Connection, rules: JoinRules) -> None:
     id in the old or new history of a node whose history changed) and changed_memberships (node_id, customer_before, customer_now: NULL = had none, has none).
     """
     _compute_history(connection, rules, affected_only=True)
-    connection.execute("delete from identity.clusters where node_id in (select node_id from temp.affected_nodes)")
-    connection.execute("insert into identity.clusters select node_id, cluster_id from temp.fresh_clusters")
+    connection.execute(
+        """
+        delete from identity.clusters
+        where node_id in (select node_id from temp.stale_clusters anti join temp.fresh_clusters using (node_id, cluster_id))
+        """
+    )
+    connection.execute("insert into identity.clusters from temp.fresh_clusters anti join temp.stale_clusters using (node_id, cluster_id)")
     connection.execute(
         f"""
         create or replace temp table stale_history as
@@ -71,11 +76,10 @@ def restate_memberships(connection: Connection, rules: JoinRules) -> None:
     connection.execute(
         """
         create or replace temp table changed_nodes as
-        select distinct node_id from (
-            (from temp.fresh_history except from temp.stale_history)
-            union all
-            (from temp.stale_history except from temp.fresh_history)
-        )
+        select distinct node_id
+        from temp.fresh_history fresh full join temp.stale_history stale using (node_id, valid_from)
+        where (fresh.customer_id, fresh.valid_to, fresh.method, fresh.confidence)
+            is distinct from (stale.customer_id, stale.valid_to, stale.method, stale.confidence)
         """
     )
     connection.execute(
