@@ -202,6 +202,9 @@ PLANTED: dict[str, tuple[Plant, str, str, str, str]] = {
     "scratch of a killed run": (
         lambda p: _write(p.home.scratch / "duckdb_temp_storage-0.tmp", "x" * 3_000_000),
         "left-over files", WARNING, "3.0 MB", "rm -r "),
+    "a file about persons half written": (
+        lambda p: [_write(folder / f".{name}.7.tmp") for folder, name in ((p.home.privacy, "erasure_key"), (p.home.audit, "subjects.sqlite"))],
+        "left-over files", WARNING, "audit/.subjects.sqlite.*privacy/.erasure_key", "rm -r "),
     "a small file half written": (lambda p: _write(p.home.root / ".known_files.json.7.tmp"), "left-over files", WARNING, "known_files", "rm -r "),
     "processes of a killed dev": (_orphan_of_a_killed_dev, "services", WARNING, "left 1 process$", r"kill \d+"),
     "rows that no table has yet": (

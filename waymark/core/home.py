@@ -49,6 +49,7 @@ class Home:
         self.docs = root / "docs"
         self.services = root / "services"
         self.privacy = root / "privacy"
+        self.audit = root / "audit"
         self.version_file = root / "schema_version"
 
     def role_file(self, role: str) -> Path:

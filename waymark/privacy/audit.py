@@ -98,7 +98,7 @@ class AuditLog:
     """The log of one home, or that of the reads of a role's file, which the role's group can write. Appending waits for other processes and is durable."""
 
     def __init__(self, home: Home, role: str = "") -> None:
-        self.path = home.role_file(role).with_name("reads.jsonl") if role else home.root / "audit" / "log.jsonl"
+        self.path = home.role_file(role).with_name("reads.jsonl") if role else home.audit / "log.jsonl"
         self.folder, self.role = self.path.parent, role
 
     def append(self, action: str, *, role: str = "", subjects: Sequence[str] = (), details: Mapping[str, object] | None = None) -> Entry:

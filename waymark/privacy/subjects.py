@@ -23,7 +23,7 @@ class SubjectReferences:
     """The mapping from a subject (a customer id, say) to its reference. It holds keyed digests, under a key of its own, and is for the home's owner alone."""
 
     def __init__(self, home: Home) -> None:
-        self.path = home.root / "audit" / "subjects.sqlite"
+        self.path = home.audit / "subjects.sqlite"
 
     def of(self, subjects: Iterable[str]) -> list[str]:
         """The references of these subjects, each made where there is none yet; in the subjects' order. Raises StorageError where they cannot be kept."""

@@ -79,7 +79,7 @@ def left_over_files(patient: Patient) -> Iterator[Finding]:
     of_runs = [*home.published_dir.glob(".building-*"), *home.root.glob(".anew-*")]
     of_runs += [*home.raw_lake.glob("*/.tmp-*"), *home.quarantine.glob("*/.tmp-*"), *home.scratch.glob("ingest/*")]
     others = [path for path in home.scratch.glob("*") if path.name != "ingest"]
-    others += [path for folder in (home.root, home.published_dir, home.mlflow, home.dbt) for path in folder.glob(".*.tmp")]
+    others += [path for folder in (home.root, home.published_dir, home.mlflow, home.dbt, home.privacy, home.audit) for path in folder.glob(".*.tmp")]
     if of_runs:
         remedy = f"A killed run left them; the next one removes them: {patient.command('run --full-refresh')}"
         yield warning("left-over files", _amount(of_runs, home.root), remedy)
