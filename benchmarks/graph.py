@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -106,7 +107,8 @@ def measure(links: int, seed: int, memory_limit: str) -> dict[str, tuple[float, 
     one, other = chance.integers(0, size - extra, extra), np.arange(size - extra, size)
     with tempfile.TemporaryDirectory() as folder, connect(Path(folder) / "graph.duckdb", engine=EngineSettings(memory_limit=memory_limit)) as connection:
         fill(connection, link_a, link_b, place)
-        found["tables: links to clusters, customers, histories, confidence"] = timed(lambda: committed(connection, lambda: rebuild_memberships(connection, RULES)))
+        rebuild = partial(rebuild_memberships, connection, RULES)
+        found["tables: links to clusters, customers, histories, confidence"] = timed(partial(committed, connection, rebuild))
         clusters = int(str(rows(connection, "select count(distinct cluster_id) from identity.clusters")[0][0]))
         assert clusters == len(np.unique(scipy[0])) - extra
         insert_links(connection, one, other)
@@ -117,7 +119,7 @@ def measure(links: int, seed: int, memory_limit: str) -> dict[str, tuple[float, 
             find_affected(connection)
             restate_memberships(connection, RULES)
 
-        found["tables: a hundredth more links"] = timed(lambda: committed(connection, restate))
+        found["tables: a hundredth more links"] = timed(partial(committed, connection, restate))
     print(f"{len(link_a):,} links of {size:,} identifiers, {clusters:,} clusters; then {extra:,} links more; seed {seed}.\n")
     return found
 

@@ -15,12 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
 
 import waymark
+from benchmarks.copies import copy_batches
 from benchmarks.lake import INCREMENT_PERCENT, SOURCE, customers_for, write_project
 from benchmarks.process import MeasuredError, measure
 from benchmarks.report import feature_seconds, sql_seconds, table
@@ -65,6 +67,7 @@ class Size:
     part_events: int
     seed: int
     memory_limit: str
+    copies: int
 
     @property
     def home(self) -> Home:
@@ -75,8 +78,13 @@ class Size:
         """The last per cent by arrival, which has not been delivered yet."""
         return self.folder / "held"
 
+    @property
+    def customers(self) -> int:
+        """Of the simulated world; copies of them are made when their events are taken in."""
+        return customers_for(self.events // self.copies)
+
     def parts(self) -> list[range]:
-        customers, step = customers_for(self.events), customers_for(self.part_events)
+        customers, step = self.customers, customers_for(self.part_events)
         return [range(first, min(first + step, customers)) for first in range(0, customers, step)]
 
     def take_in(self, number: int, part: range) -> dict[str, Any]:
@@ -88,7 +96,7 @@ class Size:
             path.unlink()
         landing.mkdir(parents=True)
         self.held.mkdir(exist_ok=True)
-        spec = WorldSpec(customers=customers_for(self.events), seed=self.seed, file_days=_FILE_DAYS)
+        spec = WorldSpec(customers=self.customers, seed=self.seed, file_days=_FILE_DAYS)
         report = generate_world(making / "files", making / "truth", spec, part=part)
         late = _last_files(making / "truth" / "truth_dirt.parquet", INCREMENT_PERCENT)
         for path in report.paths:
@@ -107,6 +115,12 @@ class Size:
         taken = self._measured("ingest", landed_bytes=_bytes(landing))
         shutil.rmtree(landing)
         return taken
+
+    def copy(self, after: int) -> dict[str, Any]:
+        """The batches after this one so many times; their last number, and how many rows that makes."""
+        started = perf_counter()
+        last = copy_batches(load_project(self.folder), SOURCE, self.copies, after=after)
+        return {"last_batch": last, "wall": perf_counter() - started}
 
     def build(self) -> dict[str, Any]:
         return self._with_sql(self._measured("full"))
@@ -145,7 +159,7 @@ def run_size(size: Size) -> dict[str, Any]:
     size.folder.mkdir(parents=True, exist_ok=True)
     write_project(size.folder, size.memory_limit)
     progress = Progress(size.folder / "figures.json")
-    asked = {"events": size.events, "part_events": size.part_events, "seed": size.seed, "memory_limit": size.memory_limit}
+    asked = {"events": size.events, "part_events": size.part_events, "seed": size.seed, "memory_limit": size.memory_limit, "copies": size.copies}
     if progress.path.exists():
         progress.figures = json.loads(progress.path.read_text())
         if progress.figures["asked"] != asked:
@@ -155,8 +169,11 @@ def run_size(size: Size) -> dict[str, Any]:
     size.home.ensure()
     for number, part in enumerate(size.parts()):
         progress.once(f"part {number}", lambda number=number, part=part: size.take_in(number, part))  # type: ignore[misc]
+    copied = progress.once("copies", lambda: size.copy(0)) if size.copies > 1 else {}
     progress.once("full", size.build)
     progress.once("last per cent", size.deliver_held)
+    if copied:
+        progress.once("copies of the last per cent", lambda: size.copy(copied["last_batch"]))
     progress.once("increment", size.increment)
     return progress.figures
 
@@ -169,7 +186,7 @@ def markdown(figures: dict[str, Any]) -> str:
         "peak_mib": max(part["peak_mib"] for part in parts), "bytes": parts[-1]["bytes"], "disk_used_most": max(part["disk_used_most"] for part in parts),
         "disk_used_before": parts[0]["disk_used_before"],
     }  # fmt: skip
-    named = {f"ingestion, {len(parts)} parts": together} | {name: found for name, found in stages.items() if not name.startswith("part ")}
+    named = {f"ingestion, {len(parts)} parts": together} | {name: found for name, found in stages.items() if not name.startswith(("part ", "copies"))}
     lines = []
     for name, found in named.items():
         publish = found["seconds"]["publish"][0] if "publish" in found.get("seconds", {}) else None
@@ -183,9 +200,11 @@ def markdown(figures: dict[str, Any]) -> str:
     models = [[model, *(f"{found['models'][model][which]:,.1f}" for found in built.values() for which in (0, 1))] for model in stages["full"]["models"]]
     models.append(["identity", *(f"{found['seconds']['identity'][which]:,.1f}" for found in built.values() for which in (0, 1))])
     about = figures["about"]
+    times = f", each {figures['asked']['copies']} times" if figures["asked"]["copies"] > 1 else ""
     said = (
-        f"{together['rows_accepted']:,} events, then {stages['last per cent']['rows_accepted']:,}; seed {figures['asked']['seed']}; {about['cores']} cores, "
-        f"{about['memory_gib']} GiB, DuckDB's memory limit {figures['asked']['memory_limit']}, DuckDB {about['duckdb']}, waymark {about['waymark']}."
+        f"{together['rows_accepted']:,} events, then {stages['last per cent']['rows_accepted']:,}{times}; seed {figures['asked']['seed']}; "
+        f"{about['cores']} cores, {about['memory_gib']} GiB, DuckDB's memory limit {figures['asked']['memory_limit']}, DuckDB {about['duckdb']}, "
+        f"waymark {about['waymark']}."
     )
     heading = ["", *(f"{name} {what}" for name in built for what in ("s", "CPU s"))]
     return "\n\n".join([said, table(head, lines), table(heading, models)])
@@ -220,12 +239,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.size", description="Take in, build and increment a world that is delivered in parts.")
     parser.add_argument("--events", type=int, default=100_000_000, help="about so many events; default: %(default)s")
     parser.add_argument("--part-events", type=int, default=5_000_000, help="made, delivered and taken in at a time; default: %(default)s")
+    parser.add_argument("--copies", type=int, default=1, help="take in a world of so many times fewer events, and copy what was taken in; default: %(default)s")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "waymark-size", help="where all lies; default: %(default)s")
     parser.add_argument("--memory-limit", default="4GB", help="of DuckDB; default: %(default)s, the product's default")
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run of this size has done")
     given = parser.parse_args()
-    size = Size(given.work / f"size-{given.events}-{given.seed}", given.events, given.part_events, given.seed, given.memory_limit)
+    folder = given.work / f"size-{given.events}-{given.seed}{f'-times-{given.copies}' * (given.copies > 1)}"
+    size = Size(folder, given.events, given.part_events, given.seed, given.memory_limit, given.copies)
     if given.fresh:
         shutil.rmtree(size.folder, ignore_errors=True)
     print(markdown(run_size(size)))
