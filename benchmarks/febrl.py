@@ -28,8 +28,9 @@ from waymark.core.warehouse import Connection, connect, rows
 from waymark.identity.linkage import Estimation, Part, estimate, facts_sql, link_records, records_sql
 from waymark.identity.linkage.comparisons import EXACT, LEVELS, OTHER, comparisons_of, keys_sql, overlap_sql
 from waymark.identity.linkage.estimator import FIRST_MATCHES, SEED, EstimateReport
-from waymark.identity.linkage.links import KEYS, LINKS, RECORDS
+from waymark.identity.linkage.links import KEYS, LINKS
 from waymark.identity.linkage.mixture import Floats, Pairs, fit, responsibilities
+from waymark.identity.linkage.records import RECORDS
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
 from waymark.ingestion.tables import comparables_sql
 from waymark.privacy import Secret

@@ -29,8 +29,9 @@ from waymark.core.shipped import shipped
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.identity.linkage import EstimateReport, Part, estimate, facts_sql, link_records, records_sql
 from waymark.identity.linkage.calibration import IDENTITY, SIMULATED, Knots
-from waymark.identity.linkage.links import LINKS, RECORDS
+from waymark.identity.linkage.links import LINKS
 from waymark.identity.linkage.mixture import CLASSES
+from waymark.identity.linkage.records import RECORDS
 from waymark.ingestion import ingest_source, load_mapping, prepare_raw
 from waymark.ingestion.tables import comparables_sql
 from waymark.privacy import Secret
