@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import packaging.specifiers  # noqa: F401  # the check imports it late, and then it must find the true version
 import pytest
 
 from tests.conftest import REPOSITORY

@@ -8,11 +8,13 @@ figure is a lower bound. Rounded, so that it is the same on every machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array  # type: ignore[import-untyped, unused-ignore]
-from scipy.sparse.csgraph import connected_components, dijkstra  # type: ignore[import-untyped, unused-ignore]
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array  # type: ignore[import-untyped, unused-ignore]
 
 Integers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -62,6 +64,9 @@ def surety(intervals: Memberships, links: WeighedLinks) -> Surety:
 
     An interval's cluster at its end is made of the intervals of the same label that hold at that instant.
     """
+    from scipy.sparse import csr_array  # late: see history.linked_clusters
+    from scipy.sparse.csgraph import connected_components, dijkstra  # type: ignore[import-untyped, unused-ignore]
+
     node, label, valid_from, valid_to = intervals.node, intervals.label, intervals.valid_from, intervals.valid_to
     confidence, method = np.ones(len(node)), np.full(len(node), _OWN, dtype=np.int64)
     if not len(links.node):
@@ -169,6 +174,8 @@ def _links_of_vertices(
 
 def _shortest(one: Integers, other: Integers, weights: Doubles, size: int) -> csr_array:
     """A sparse matrix with the least weight of parallel links: its constructor would add them up."""
+    from scipy.sparse import csr_array
+
     low, high = np.minimum(one, other), np.maximum(one, other)
     order = np.lexsort((weights, high, low))
     low, high, weights = low[order], high[order], weights[order]

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.sparse import coo_array  # type: ignore[import-untyped, unused-ignore]
-from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped, unused-ignore]
 
 from waymark.identity.confidence import Doubles, Flags, Integers, Memberships, Surety, WeighedLinks, surety
 from waymark.identity.constrained import Forbidden, Link, replay_constrained
@@ -93,6 +91,10 @@ class Relabelled:
 
 def linked_clusters(graph: LinkGraph) -> Integers:
     """Cluster number of each node: connected components over all links that were ever in force."""
+    # Imported late: half a second that Dagster's code location and most commands have no use for.
+    from scipy.sparse import coo_array  # type: ignore[import-untyped, unused-ignore]
+    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped, unused-ignore]
+
     size = len(graph.first_seen)
     links = coo_array((np.ones(len(graph.link_a), dtype=np.int8), (graph.link_a, graph.link_b)), shape=(size, size))
     _, cluster = connected_components(links, directed=False)
