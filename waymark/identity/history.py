@@ -91,7 +91,7 @@ class Relabelled:
 
 def linked_clusters(graph: LinkGraph) -> Integers:
     """Cluster number of each node: connected components over all links that were ever in force."""
-    # Imported late: half a second that Dagster's code location and most commands have no use for.
+    # Imported late: a third of a second that Dagster's code location and most commands have no use for.
     from scipy.sparse import coo_array  # type: ignore[import-untyped, unused-ignore]
     from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped, unused-ignore]
 
