@@ -117,7 +117,7 @@ class Size:
         return taken
 
     def copy(self, after: int) -> dict[str, Any]:
-        """The batches after this one so many times; their last number, and how many rows that makes."""
+        """The batches after this one so many times: the number of the last one, and the seconds that it took."""
         started = perf_counter()
         last = copy_batches(load_project(self.folder), SOURCE, self.copies, after=after)
         return {"last_batch": last, "wall": perf_counter() - started}

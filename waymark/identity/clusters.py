@@ -73,6 +73,7 @@ def restate_memberships(connection: Connection, rules: JoinRules) -> None:
         select {_HISTORY} from identity.membership_history where node_id in (select node_id from temp.affected_nodes)
         """
     )
+    # Intervals of a node do not overlap, so a node and a beginning name one: a join finds what differs for a third of what two EXCEPTs cost.
     connection.execute(
         """
         create or replace temp table changed_nodes as
