@@ -12,6 +12,7 @@ from pathlib import Path
 from waymark.core.quoting import file_list, literal
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, connect, rows
+from waymark.ingestion.lake import COMPARES
 from waymark.ingestion.tables import build_views
 
 _MARK = "'~' || copy"
@@ -45,7 +46,7 @@ def copy_batches(project: Project, source: str, copies: int, *, after: int) -> i
         replaced = ", ".join(f"{text} as {name}" for name, text in copied.items())
         found = [(home.root / str(path), int(str(batch))) for path, batch in rows(
             connection, "select path, batch_id from raw.lake_files where source = ? and batch_id > ? order by path", [source, after])]  # fmt: skip
-        assert not any("_compares" in path.name for path, _ in found), "what is compared would make copies of a person one person"
+        assert not any(path.stem.endswith(COMPARES) for path, _ in found), "what is compared would make copies of a person one person"
         for stray in home.raw_lake.rglob("b*.parquet"):
             if int(stray.name[1:9]) > last:
                 stray.unlink()
@@ -63,9 +64,11 @@ def copy_batches(project: Project, source: str, copies: int, *, after: int) -> i
             written = [list(pool.map(lambda file, copy=copy: write(file, copy), found)) for copy in range(1, copies)]
         listed = file_list(str(path) for path, _ in found)
         connection.begin()
+        of_batches = f"source = {literal(source)} and batch_id > {after} and batch_id <= {last}"
         for copy, targets in enumerate(written, start=1):
-            sizes = [(str(path.relative_to(home.root)), path.stat().st_size) for path in targets]
-            of_batches = f"source = {literal(source)} and batch_id > {after} and batch_id <= {last}"
+            sizes = [
+                (str(old.relative_to(home.root)), str(new.relative_to(home.root)), new.stat().st_size) for (old, _), new in zip(found, targets, strict=True)
+            ]
             _register(connection, of_batches, copy, batches=copy * batches, files=copy * files, sizes=sizes, listed=listed)
         connection.execute("update raw.run_clock set data_now = data_now + to_microseconds(?)", [copies - 1])
         build_views(connection, [source])
@@ -73,17 +76,15 @@ def copy_batches(project: Project, source: str, copies: int, *, after: int) -> i
     return last + (copies - 1) * batches
 
 
-def _register(connection: Connection, of_batches: str, copy: int, *, batches: int, files: int, sizes: list[tuple[str, int]], listed: str) -> None:
-    """of_batches: SQL, the rows of the registry that are copied; batches, files: what is added to their numbers; sizes: path and bytes of each file that was
-    written; listed: SQL, the files that they are copies of."""
-    told = ", ".join(f"({literal(path)}, {size})" for path, size in sizes)
+def _register(connection: Connection, of_batches: str, copy: int, *, batches: int, files: int, sizes: list[tuple[str, str, int]], listed: str) -> None:
+    """of_batches: SQL, the rows of the registry that are copied; batches, files: what is added to their numbers; sizes: of each file that was written the path
+    of the one that it is a copy of, its own, and its bytes; listed: SQL, the files that were copied."""
+    told = ", ".join(f"({literal(old)}, {literal(new)}, {size})" for old, new, size in sizes)
     connection.execute(f"""
         insert into raw.lake_files by name
         select l.* replace (t.path as path, l.batch_id + {batches} as batch_id, t.bytes as bytes)
         from raw.lake_files l
-        join (values {told}) as t (path, bytes)
-            on t.path = regexp_replace(l.path, 'b[0-9]{{8}}_', 'b' || lpad(cast(l.batch_id + {batches} as varchar), 8, '0') || '_')
-        where {of_batches}""")
+        join (values {told}) as t (old, path, bytes) on t.old = l.path""")
     connection.execute(f"""
         insert into raw.ingestion_log by name
         select * replace (
@@ -91,11 +92,13 @@ def _register(connection: Connection, of_batches: str, copy: int, *, batches: in
             last_received_at + to_microseconds({copy}) as last_received_at)
         from raw.ingestion_log where {of_batches} and status = 'ingested'""")
     conflicts = f"from raw.event_conflicts where event_id in (select event_id from read_parquet({listed}, hive_partitioning = false))"
-    connection.execute(f"delete from raw.event_conflicts where event_id in (select md5(event_id || '~{copy}') {conflicts})")
+    of_copy = f"(select {copy} as copy)"
+    connection.execute(f"delete from raw.event_conflicts where event_id in (select {_COPIED['event_id']} from (select * {conflicts}), {of_copy})")
     connection.execute(f"""
         insert into raw.event_conflicts by name
         select * exclude (copy) replace ({", ".join(f"{_COPIED[column]} as {column}" for column in ("event_id", "content_digest", "occurred_at"))})
-        from (select * {conflicts}), (select {copy} as copy)""")
+        from (select * {conflicts}), {of_copy}""")
     connection.execute(f"""
         insert into raw.event_index
-        select md5_number(event_id || '~{copy}'), md5_number_upper(md5(content_digest || '~{copy}')) from read_parquet({listed}, hive_partitioning = false)""")
+        select md5_number(event_id || {_MARK}), md5_number_upper({_COPIED["content_digest"]})
+        from read_parquet({listed}, hive_partitioning = false), {of_copy}""")
