@@ -245,3 +245,31 @@ def test_who_is_shared_by_many_is_nobody_and_unknown_ones_need_a_whole_name(eras
             ask(project, [alone], because=" ")
         with pytest.raises(StorageError, match="must not lie in the home"):
             export(project, alone, project.home.root / "out")
+
+
+def test_what_has_the_id_of_something_that_stays_is_no_trace(tmp_path: Path) -> None:
+    """An event with a content of hers and one of somebody else's, and a session that she joined on a device of all: both stay, under the ids that they had."""
+    logins = [event(number, number, visitor="kiosk-cookie", user=f"customer-number-{number}") for number in (1, 2, 3, 4)]
+    kiosk = {**event(20, 9), "visitor": "kiosk-cookie"}
+    hers_at_kiosk = {**event(21, 9), "at": "2026-03-09T10:05:00Z", "visitor": "kiosk-cookie", "user": "ann-the-customer"}
+    hers = [event(30, 11, "order_completed", mail=ANN, order="O-30"), event(31, 14, "order_completed", mail=ANN, order="O-31")]
+    bobs = [event(30, 12, "order_completed", mail=BOB, order="O-40"), event(31, 13, "order_completed", mail=BOB, order="O-41")]
+    stays = [*logins, kiosk, event(40, 20, "order_shipped", order="O-40"), event(41, 20, "order_shipped", order="O-41")]
+    her_login = event(50, 10, user="ann-the-customer", mail=ANN)
+    project, without = project_in(tmp_path / "project"), project_in(tmp_path / "without")
+    land(project, "web/a", [*stays, *bobs])
+    land(project, "web/b", [hers_at_kiosk, her_login, *hers, event(51, 16, "order_shipped", order="O-30"), event(52, 16, "order_shipped", order="O-31")])
+    land(without, "web/a", [*stays, *bobs])
+    project.run(checks=False)
+    without.run(checks=False)
+    assert project.rows("select count(*) from raw.event_conflicts") == [(4,)]
+    (session,) = project.rows("select session_id, customer_id from marts.fct_sessions where started_at = '2026-03-09 10:00:00'")
+    assert session[1] is not None, "the session counts as hers, as nobody else in it is known"
+    with project.project.home.writer_lock():
+        (subject,) = subjects_of(project.project, [f"email:{ANN}"])
+        request = go_on(project.project, ask(project.project, [subject], because="request 18", clear=[ANN]))
+    assert request.is_done
+    assert_equal(project, without)
+    assert project.rows(f"select customer_id from marts.fct_sessions where session_id = '{session[0]}'") == [(None,)]
+    words = (ANN, "ann-the-customer", *subject.customers, *(value for _, value in subject.identifiers))
+    assert {word: where for word, where in places(project.home, words).items() if where} == {}

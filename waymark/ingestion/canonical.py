@@ -219,9 +219,10 @@ class Canonical:
               {"coalesce(try_cast(t_internal as boolean), false)" if self.mapping.is_internal else "false"} as is_internal,
                 {self._comparables()} as comparables
             from ({good})"""
-        emails = {column: redact_emails_sql(column) for column in _TEXTS if column in suspects}
-        phones = {column: redact_phones_sql(column, free_text=column == "text") for column in _TEXTS}
-        shown = _replacing({column: redact_accounts_sql(column) for column in _TEXTS}, _replacing(phones, _replacing(emails, shielded)))
+        texts = [column for column in _TEXTS if self._is_mapped(column)]
+        emails = {column: redact_emails_sql(column) for column in texts if column in suspects}
+        phones = {column: redact_phones_sql(column, free_text=column == "text") for column in texts}
+        shown = _replacing({column: redact_accounts_sql(column) for column in texts}, _replacing(phones, _replacing(emails, shielded)))
         located = f"""
             select *, {_usual_address("page_url")} as page, {_usual_address("referrer")} as origin, contains(page_url, 'utm_') as has_campaign,
               {_click_pair(self.mapping)} as click

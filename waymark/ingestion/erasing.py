@@ -62,13 +62,18 @@ class Copy:
     is_read: bool = True
 
 
+def contents_sql(connection: Connection, source: str) -> str:
+    """A relation of all that a source's lake files hold: every content of each event, also those that another one hides."""
+    paths = [str(path) for (path,) in rows(connection, "select path from raw.lake_files where source = ? order by path", [source])]
+    return f"({lake_sql(connection, paths)})"
+
+
 def going_sql(connection: Connection, source: str, erased: Erased, words: Collection[str] = ()) -> str:
     """Collects the events of erased persons that a source's lake files hold, all contents of each, in `_wm_going`; returns SQL of them.
 
     words: ids of events that go, whoever they name (an operator's words about identifiers of erased persons).
     """
-    paths = [str(path) for (path,) in rows(connection, "select path from raw.lake_files where source = ? order by path", [source])]
-    scan = f"({lake_sql(connection, paths)})"
+    scan = contents_sql(connection, source)
     before = before_erasure("e", "h")
     erased.keep_hits(f"select distinct unnest(identifiers) as i from {scan}", f"select distinct order_id from {scan} where {NOBODY}")
     listed = ", ".join(map(literal, sorted(words))) or "NULL"
@@ -86,16 +91,17 @@ def going_sql(connection: Connection, source: str, erased: Erased, words: Collec
 
 
 def orders_of(connection: Connection, sources: Iterable[str], events: str) -> list[str]:
-    """Order ids that these events (a relation of event_ids) name, and no other event that names somebody: one that names nobody is theirs by them.
+    """Order ids that these events (a relation of event_id, content_digest) name, and nothing else that names somebody: an event that names nobody is theirs
+    by them. Contents that another one of the same event hides count, too.
 
     None where no event names an order and nobody.
     """
-    told = " union all ".join(f"select event_id, order_id, identifiers from raw.{name(source + '_events')}" for source in sources)
+    told = " union all ".join(f"select event_id, content_digest, order_id, identifiers from {contents_sql(connection, source)}" for source in sources)
     if not told or not rows(connection, f"select 1 from ({told}) where order_id is not null and {NOBODY} limit 1"):
         return []
     found = rows(connection, f"""
         select order_id from ({told}) where order_id is not null and len(identifiers) > 0
-        group by order_id having bool_and(event_id in (select event_id from {events})) order by order_id
+        group by order_id having bool_and((event_id, content_digest) in (select event_id, content_digest from {events})) order by order_id
     """)  # fmt: skip
     return [str(order) for (order,) in found]
 

@@ -168,16 +168,16 @@ class _Erasure:
                 self._set_tombstones(connection)
                 events = self._events(connection)
             self.working.customers = sorted(with_older(connection, self.working.customers))
-            found = rows(connection, f"select event_id, {EVENT_KEY}, occurred_at from erased_events order by occurred_at, event_id")
-            self.working.keys = sorted({*self.working.keys, *(int(str(key)) for _, key, _ in found)})
-            marts = ids_in_marts(connection, self.working.customers)
-            self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, _ in found)})
+            found = rows(connection, f"select event_id, {EVENT_KEY}, is_whole, occurred_at from erased_events order by occurred_at, event_id")
+            self.working.keys = sorted({*self.working.keys, *(int(str(key)) for _, key, is_whole, _ in found if is_whole)})
+            marts = ids_in_marts(connection, self.working.customers, "select event_id from erased_events where is_whole")
+            self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, is_whole, _ in found if is_whole)})
             # Of what retention removed nobody can tell any more whose it was, nor which model knew it.
             aged = rows(connection, "select 1 from raw.removals where reason <> 'erasure' limit 1")
-            self.working.since = _BEGINNING if aged else str(found[0][2]) if found else ""
+            self.working.since = _BEGINNING if aged else str(found[0][3]) if found else ""
             latest = rows(connection, f"select max(occurred_at) from erased_events where not ({to_come('occurred_at')})")[0][0]
             self.working.until = max(self.request.requested_at.replace("T", " "), str(latest or ""))
-            self.working.compared = compares(connection, "erased_events")
+            self.working.compared = bool(aged) or compares(connection, "erased_events")
             connection.execute("drop table erased_events")
         self._champion()
         return f"{events:,} events"
@@ -201,12 +201,16 @@ class _Erasure:
         self.working.word_files = [f"{ordinal:06d}.ndjson" for _, ordinal in said]
 
     def _events(self, connection: Connection) -> int:
-        """Collects, over all sources, what leaves the lake."""
+        """Collects, over all sources, what leaves the lake. is_whole: no content of the event stays, as one of somebody else's may, whose id it is then."""
         erased = self._erased(connection)
-        connection.execute("create or replace temp table erased_events (source varchar, event_id varchar, content_digest varchar, occurred_at timestamp)")
+        columns = "source varchar, event_id varchar, content_digest varchar, occurred_at timestamp, is_whole boolean"
+        connection.execute(f"create or replace temp table erased_events ({columns})")
         for source in self._sources(connection):
             going_sql(connection, source, erased, self.working.words)
-            connection.execute(f"insert into erased_events select ?, event_id, content_digest, occurred_at from {GOING}", [source])
+            stays = f"(event_id, content_digest) not in (select event_id, content_digest from {GOING})"
+            staying = f"select event_id from raw.event_conflicts where source = ? and {stays}"
+            told = f"select ?, event_id, content_digest, occurred_at, event_id not in ({staying}) from {GOING}"
+            connection.execute(f"insert into erased_events {told}", [source, source])
         connection.execute(f"drop table if exists {GOING}")
         erased.forget()
         return int(str(rows(connection, "select count(distinct event_id) from erased_events")[0][0]))

@@ -18,11 +18,10 @@ from pathlib import Path
 from waymark.core.clock import wall_now
 from waymark.core.errors import StorageError
 from waymark.core.home import write_atomically
-from waymark.core.quoting import name
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.erased import Erased
-from waymark.ingestion.erasing import GOING, LandingCopies, going_sql, orders_of
+from waymark.ingestion.erasing import GOING, LandingCopies, contents_sql, going_sql, orders_of
 from waymark.ingestion.quarantine import quarantined_of
 from waymark.ingestion.tables import build_views, comparables_sql
 from waymark.pipeline.anchors import logs
@@ -122,7 +121,7 @@ def _events(connection: Connection, sources: Sequence[str], erased: Erased, word
     for source in sources:
         going_sql(connection, source, erased, words)
         found += _records(connection, f"""
-            select e.*, l.file from raw.{name(f"{source}_events")} e left join raw.ingestion_log l on l.file_id = e.ingest_file_id
+            select e.*, l.file from {contents_sql(connection, source)} e left join raw.ingestion_log l on l.file_id = e.ingest_file_id
             where (e.event_id, e.content_digest) in (select event_id, content_digest from {GOING}) order by e.occurred_at, e.event_id
         """)  # fmt: skip
     connection.execute(f"drop table if exists {GOING}")
@@ -131,7 +130,10 @@ def _events(connection: Connection, sources: Sequence[str], erased: Erased, word
 
 
 def _keep(connection: Connection, events: Sequence[dict[str, object]]) -> None:
-    connection.execute("create or replace temp table exported_events as select unnest(?::varchar[]) as event_id", [[event["event_id"] for event in events]])
+    connection.execute(
+        "create or replace temp table exported_events as select unnest(?::varchar[]) as event_id, unnest(?::varchar[]) as content_digest",
+        [[event["event_id"] for event in events], [event["content_digest"] for event in events]],
+    )
 
 
 def _links(connection: Connection, nodes: Sequence[int]) -> dict[str, list[dict[str, object]]]:
@@ -220,9 +222,7 @@ def _table(heads: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
     numeric = [all(isinstance(line[place], int) for line in lines) for place in range(len(heads))]
     marks = [' class="n"' if is_number else "" for is_number in numeric]
     head = "".join(f"<th{mark}>{html.escape(text)}</th>" for text, mark in zip(heads, marks, strict=True))
-    body = "".join(
-        f"<tr>{''.join(f'<td{mark}>{html.escape(str(value))}</td>' for value, mark in zip(line, marks, strict=True))}</tr>" for line in lines
-    )
+    body = "".join(f"<tr>{''.join(f'<td{mark}>{html.escape(str(value))}</td>' for value, mark in zip(line, marks, strict=True))}</tr>" for line in lines)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 

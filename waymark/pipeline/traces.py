@@ -12,8 +12,6 @@ from waymark.core.warehouse import Connection, has_table, rows
 from waymark.privacy.needles import Needles
 from waymark.privacy.requests import Working
 
-_IDS = {"fct_sessions": "session_id", "fct_journeys": "journey_id", "fct_conversions": "conversion_id"}
-
 
 def needles_of(working: Working) -> Needles:
     return Needles(frozenset(working.made), frozenset(working.texts), frozenset([*working.nodes, *working.keys]))
@@ -51,14 +49,23 @@ def with_older(connection: Connection, customers: Collection[str]) -> set[str]:
     return known
 
 
-def ids_in_marts(connection: Connection, customers: Collection[str]) -> set[str]:
-    """Ids of what the marts hold of these customers."""
+def ids_in_marts(connection: Connection, customers: Collection[str], events: str) -> set[str]:
+    """Ids of what the marts hold of these customers, and will hold no longer once these events (a SELECT of event_ids) are gone.
+
+    A session and a conversion are called after their first event, whoever they are of: what begins with somebody else's event keeps its id, and is no trace.
+    """
     there = {str(table) for (table,) in rows(connection, "select table_name from information_schema.tables where table_schema = 'marts'")}
-    told = " union all ".join(
-        f"select {column} as id from marts.{table} where customer_id in (select unnest($customers::varchar[]))"
-        for table, column in _IDS.items() if table in there
-    )
-    return {str(found) for (found,) in rows(connection, told, {"customers": list(customers)}) if found} if told else set()
+    theirs = "customer_id in (select unnest($customers::varchar[]))"
+    begun = f"""
+        select session_id from marts.fct_events where session_id in (select session_id from marts.fct_sessions where {theirs})
+        group by session_id having min_by(event_id, (occurred_at, event_id)) in ({events})"""
+    told = {
+        "fct_sessions": begun,
+        "fct_conversions": f"select conversion_id from marts.fct_conversions where {theirs} and event_id in ({events})",
+        "fct_journeys": f"select journey_id from marts.fct_journeys where {theirs}",  # has the customer in it
+    }
+    asked = " union all ".join(sql for table, sql in told.items() if table in there)
+    return {str(found) for (found,) in rows(connection, asked, {"customers": list(customers)}) if found} if asked else set()
 
 
 def landed_since(home: Home, instant: str, digests: Collection[str]) -> list[Path]:
