@@ -2,4 +2,4 @@
 -- No rule names a place that nobody declared, so what holds elsewhere decides there: a misspelling, most likely. Where no place is declared, none matters.
 select distinct jurisdiction
 from {{ ref('int_event_jurisdictions') }}
-where jurisdiction not in ({{ sql_text_list(var('consent_jurisdictions') | list) }})
+where jurisdiction not in ({{ sql_text_list(var('consent_jurisdictions') | list) }}, 'default')

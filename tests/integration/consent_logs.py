@@ -17,7 +17,7 @@ from tests.integration.feature_logs import FIRST_MONDAY, LAST, WEEKS, cell_of, s
 from tests.integration.stepwise import Stepwise
 
 SCOPES = ("profiling", "email", "push")
-RULES = {"profiling": {"EU": "denied", "US-CA": "granted"}, "email": "denied"}
+RULES = {"profiling": {"EU": "denied", "US-CA": "granted"}, "email": {"US-CA": "granted", "default": "denied"}}
 CONSENT = {"scopes": ["push"], "when_absent": RULES, "jurisdictions": {"EU": ["DE", "FR"], "US-CA": []}}
 LETTERS: dict[str, Any] = {
     "format": "ndjson",

@@ -27,7 +27,7 @@ SEED, CELLS, BATCHES = 20250411, 70, 2
 SCOPE = "profiling"
 _EVENTS = "staging.stg_events join (select event_id, node_ids from intermediate.int_events) using (event_id)"
 _ACTS = f"select event_id, source, occurred_at, node_ids, consent_act from {_EVENTS} where consent_act is not null"
-_COUNTRIES = f"select case country when 'US' then null else 'EU' end, occurred_at, node_ids from {_EVENTS} where country is not null"
+_COUNTRIES = f"select case country when 'US' then 'default' else 'EU' end, occurred_at, node_ids from {_EVENTS} where country is not null"
 
 
 @dataclass
@@ -73,8 +73,7 @@ def read_history(project: Stepwise) -> History:
             sightings.append(Sighting(told_place(act["jurisdiction"], consent.jurisdictions), at, named))
     for place, at, nodes in project.rows(_COUNTRIES):
         assert isinstance(at, datetime)
-        if place:
-            sightings.append(Sighting(str(place), at, frozenset(nodes or ())))  # type: ignore[arg-type, call-overload]
+        sightings.append(Sighting(str(place), at, frozenset(nodes or ())))  # type: ignore[arg-type, call-overload]
     return History(read_log(project), Ledger(acts, sightings, consent.denials()))
 
 
@@ -82,6 +81,18 @@ def keys_of(project: Stepwise, table: str) -> set[Key]:
     found = project.rows(f"select customer_id, as_of_at from {table}")
     assert len(set(found)) == len(found), f"{table}: a key stands twice"
     return set(found)  # type: ignore[arg-type]
+
+
+def rows_of_denials(project: Stepwise, scope: str) -> dict[str, list[tuple[datetime, datetime | None]]]:
+    """By customer, from when until when; no two of a customer's touch."""
+    found: dict[str, list[tuple[datetime, datetime | None]]] = {}
+    asked = "select customer_id, valid_from, valid_to from intermediate.int_consent_denials where scope = '{}' order by customer_id, valid_from"
+    for customer, since, until in project.rows(asked.format(scope)):
+        assert isinstance(since, datetime) and (until is None or isinstance(until, datetime))
+        own = found.setdefault(str(customer), [])
+        assert not own or (own[-1][1] is not None and own[-1][1] < since), f"{customer}: two denials touch at {since}"
+        own.append((since, until))
+    return found
 
 
 def compare(project: Stepwise, history: History) -> dict[str, int]:
@@ -95,6 +106,11 @@ def compare(project: Stepwise, history: History) -> dict[str, int]:
         found = keys_of(project, table)
         assert not found - allowed, f"{table} holds who did not consent: {sorted(found - allowed)[:3]}"
         assert not allowed - found, f"{table} lacks who consented: {sorted(allowed - found)[:3]}"
+    # The e-mail scope, which absence denies but in one place; by it no table is masked.
+    denials = rows_of_denials(project, "email")
+    for customer, at in sorted(active):
+        is_denied = any(since < at and (until is None or at <= until) for since, until in denials.get(customer, ()))
+        assert is_denied != history.ledger.is_allowed(history.nodes(customer, at), "email", at), (customer, at)
     ripe = {key for key in allowed if key[1] + history.log.horizon <= history.log.data_now}
     assert keys_of(project, "features.label_conversion") == ripe
     today = {key for key in allowed if history.is_allowed_today(key)}

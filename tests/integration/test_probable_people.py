@@ -12,7 +12,9 @@ import pytest
 
 from tests.integration.stepwise import Stepwise
 from tests.unit.identity.linkage.people import PARTS, Form, forms_of
+from waymark.pipeline.erasure import ask, go_on
 from waymark.pipeline.linkage import estimate_links
+from waymark.pipeline.subjects import named_by_others, subjects_of
 
 PEOPLE = 400
 MAPPING = {
@@ -65,3 +67,33 @@ def test_an_estimation_links_people_at_the_next_run_and_increments_give_what_a_r
     give(at_once, "all", numbered)
     at_once.run(checks=False)
     assert at_once.digests() == by_steps.digests()
+
+    # A guess is enough to analyse, and not to hand a stranger's data out, or to erase them.
+    edges = by_steps.rows("""
+        select a.identifier_value, b.identifier_value, probability from identity.edges e
+        join identity.nodes a on a.node_id = e.node_a join identity.nodes b on b.node_id = e.node_b join identity.memberships m on m.node_id = e.node_a
+        where estimation_version > 0 and m.customer_id in (select customer_id from identity.memberships group by all having count(*) = 2)
+    """)
+    guesses, sure = ([pair for *pair, probability in edges if (float(str(probability)) >= 0.99) == is_sure] for is_sure in (False, True))
+    assert guesses and sure
+    with by_steps.project.home.writer_lock():
+        for one, other in guesses[:3]:
+            for asked, left in ((one, other), (other, one)):
+                (alone,) = subjects_of(by_steps.project, [f"user_id:{asked}"])
+                assert alone.identifiers == (("user_id", str(asked)),) and alone.left_out == 1 and "not taken for theirs" in alone.line()
+                assert not set(alone.customers) & set(subjects_of(by_steps.project, [f"user_id:{left}"])[0].customers)
+                held = by_steps.rows(f"select count(*) from marts.fct_events where user_id = '{str(asked).partition(':')[2]}'")[0][0]
+                assert sum(alone.events.values()) == held
+                assert named_by_others(by_steps.project, [alone]) == (0, 0)
+            (whole,) = subjects_of(by_steps.project, [f"user_id:{one}"], probable=True)
+            assert {value for _, value in whole.identifiers} == {one, other} and whole.left_out == 0
+            assert subjects_of(by_steps.project, [f"user_id:{one}", f"user_id:{other}"])[0].identifiers == whole.identifiers
+        for one, other in sure[:3]:
+            (both,) = subjects_of(by_steps.project, [f"user_id:{one}"])
+            assert {value for _, value in both.identifiers} == {one, other} and both.left_out == 0
+        one, other = guesses[0]
+        (alone,) = subjects_of(by_steps.project, [f"user_id:{one}"])
+        request = go_on(by_steps.project, ask(by_steps.project, [alone], because="request 19"))
+    assert request.is_done
+    left = {str(user) for (user,) in by_steps.rows("select user_id from marts.fct_events")}
+    assert str(one).partition(":")[2] not in left and str(other).partition(":")[2] in left

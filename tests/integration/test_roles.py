@@ -133,6 +133,28 @@ def test_a_role_has_the_columns_and_the_rows_that_its_masks_leave(role: str, hom
             assert counts[0] == counts[1]
 
 
+@pytest.mark.parametrize("role", sorted(set(ROLES) - {"service"}))
+def test_no_digest_without_a_key_tells_a_role_whose_cookie_or_login_it_is(role: str, homes: Home) -> None:
+    """Whoever guesses a login can make its md5, too: a column that holds it tells who is behind a row."""
+    with connect() as connection:
+        connection.execute(f"attach '{homes.published}' as whole (read_only); attach '{homes.role_file(role)}' as role_file (read_only)")
+        connection.execute("""
+            create table guessed as select distinct md5_number_lower(text) >> 1 as digest from (
+                select identifier_type || '|' || identifier as text from whole.marts.dim_identity_clusters
+                union all select session_key from whole.marts.fct_events where session_key is not null
+            )
+        """)
+        known = "select count(*) from whole.marts.{} semi join guessed on digest = {}"
+        assert all(
+            int(str(rows(connection, known.format(*where))[0][0])) > 100 for where in (("dim_identity_clusters", "node_id"), ("fct_sessions", "session_key_id"))
+        )
+        for table, column, kind in rows(connection, COLUMNS.format("role_file")):
+            if kind in ("BIGINT", "UBIGINT", "HUGEINT", "VARCHAR"):
+                whole = f"""cast(regexp_extract(cast("{column}" as varchar), '^[0-9]{{10,20}}') as varchar)"""
+                found = f"select 1 from role_file.{table} where {whole} in (select cast(digest as varchar) from guessed) limit 1"
+                assert rows(connection, found) == [], (table, column)
+
+
 def test_digests_join_within_a_role_and_not_between_roles(homes: Home) -> None:
     joined = "select count(*) from marts.fct_sessions s join marts.fct_events e using (session_id) where s.customer_id is not null"
     with open_published(homes) as whole, open_published(homes, "analyst") as analyst, open_published(homes, "auditor") as auditor:

@@ -22,7 +22,7 @@ FAILS = "**FAILS**"
 HEAD = """# What was proven
 
 Written by `make prove`. One line a test marked `prove`, with the day and the commit of its last run; a failure is never retried: its line stays until another
-commit is tried. "+" after a commit says that files differed from it. Seconds are of that machine, beside whatever else ran on it.
+commit is tried. A tree that differs from its commit proves nothing and writes nothing. Seconds are of that machine, beside whatever else ran on it.
 "exact" means that every case tried must hold; an interval is a binomial band at 1e-4, that is, a true claim fails it once in ten thousand runs.
 
 | claim | n | seed | interval | result | seconds | run | test |
@@ -45,7 +45,8 @@ class ProofReport:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         asked = session.config
         chosen = asked.option.keyword or asked.option.deselect or getattr(asked.option, "lf", False) or any("::" in part for part in asked.args)
-        self.run = "" if chosen or asked.option.collectonly else f"{datetime.now(UTC).date().isoformat()} {_commit()}"
+        commit = "" if chosen or asked.option.collectonly else _commit()
+        self.run = f"{datetime.now(UTC).date().isoformat()} {commit}" if commit else ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if "prove" not in report.keywords:
@@ -121,14 +122,12 @@ def read_report(path: Path) -> list[list[str]]:
 
 
 def _commit_of(row: list[str]) -> str:
-    return row[-2].rpartition(" ")[2].rstrip("+")
+    return row[-2].rpartition(" ")[2]
 
 
 def _commit() -> str:
-    """The commit that the files are of, with a "+" where any but the report itself differs from it; "-" outside git."""
+    """The commit that the files are of; "" where any but the report itself differs from it, and outside git."""
     git = ["git", "-C", str(REPOSITORY)]
     found = subprocess.run([*git, "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True, check=False)
-    if found.returncode:
-        return "-"
-    changed = subprocess.run([*git, "status", "--porcelain", "--", ".", ":!benchmarks/PROOF.md"], capture_output=True, text=True, check=False).stdout
-    return found.stdout.strip() + ("+" if changed.strip() else "")
+    changed = subprocess.run([*git, "status", "--porcelain", "--", ".", ":!benchmarks/PROOF.md"], capture_output=True, text=True, check=False)
+    return "" if found.returncode or changed.returncode or changed.stdout.strip() else found.stdout.strip()

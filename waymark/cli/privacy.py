@@ -10,6 +10,7 @@ import typer
 from waymark.cli.project import ProjectOption
 
 app = typer.Typer(no_args_is_help=True)
+_PROBABLE = "Also what only names or addresses join to the person, less surely than `identity.thresholds.sending` asks."
 _WHO = "An identifier TYPE:VALUE, plain or keyed, or a customer_id; a plain e-mail is hashed at once."
 
 
@@ -17,6 +18,8 @@ _WHO = "An identifier TYPE:VALUE, plain or keyed, or a customer_id; a plain e-ma
 def export(
     who: Annotated[str, typer.Argument(metavar="ID", help=_WHO, show_default=False)],
     to: Annotated[Path, typer.Option("--to", help="The folder to write person.json and person.html into, outside of the home.", show_default=False)],
+    *,
+    probable: Annotated[bool, typer.Option("--probable", help=_PROBABLE)] = False,
     project: ProjectOption = Path("."),
 ) -> None:
     """Write everything that is held about a person, as JSON and as a short page."""
@@ -28,10 +31,12 @@ def export(
 
     opened = load_project(project)
     with opened.home.writer_lock(timeout_seconds=opened.settings.ingestion.lock_timeout_seconds, on_wait=tell_wait):
-        subject = subjects_of(opened, [who])[0]
+        subject = subjects_of(opened, [who], probable=probable)[0]
         log_read(opened, "person_exported", subjects=subject.customers)
         done = exported(opened, subject, to)
     typer.echo(f"{', '.join(f'{count:,} {what}' for what, count in done.counts.items())}: {done.document}, {done.page}")
+    if subject.left_out:
+        typer.echo(f"Not taken for theirs: {subject.left_out} identifiers that only names or addresses join to them. See docs/erasure.md.")
     typer.echo("Both are yours to hand out, and to delete.")
 
 
@@ -42,6 +47,7 @@ def erase(
     because: Annotated[str, typer.Option("--because", help="Why, such as a request's number; it is kept in the certificate.", show_default=False)] = "",
     listed: Annotated[Path | None, typer.Option("--from", help="A file with one identifier a line.", show_default=False)] = None,
     shared: Annotated[bool, typer.Option("--shared", help="Also erase all events of an identifier that too many share.")] = False,
+    probable: Annotated[bool, typer.Option("--probable", help=_PROBABLE)] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who is meant.")] = False,
     continue_: Annotated[bool, typer.Option("--continue", help="Go on with the erasure that was cut short.")] = False,
@@ -70,7 +76,7 @@ def erase(
                 raise WaymarkError("nobody is named", remedy="Name identifiers, or a file of them with --from.")
             if not dry_run:
                 refuse_open(opened)
-            subjects = subjects_of(opened, named, shared=shared)
+            subjects = subjects_of(opened, named, shared=shared, probable=probable)
             named_customers = {customer for subject in subjects for customer in subject.customers}
             log_read(opened, "preview", subjects=named_customers, details={"erasure_of": len(subjects)})
             for subject in subjects[:20]:

@@ -75,9 +75,15 @@ class ConsentSettings(Strict):
         return found
 
     def telling_places(self) -> dict[str, str]:
-        """The jurisdiction of each country, where absence does not mean the same everywhere; else empty."""
-        is_told_apart = any(len(set(rules.values())) > 1 for rules in self.denials().values())
-        return {country: place for place, countries in self.jurisdictions.items() for country in countries} if is_told_apart else {}
+        """The jurisdiction of each country, where absence does not mean the same everywhere; else empty.
+
+        `default` stands for all other countries, where it matters that somebody was seen in one: a scope that is denied there is granted elsewhere.
+        """
+        rules = self.denials().values()
+        if not any(len(set(answers.values())) > 1 for answers in rules):
+            return {}
+        elsewhere = {ANYWHERE: ANYWHERE} if any(answers[ANYWHERE] and not all(answers.values()) for answers in rules) else {}
+        return {country: place for place, countries in self.jurisdictions.items() for country in countries} | elsewhere
 
 
 class AccessSettings(Strict):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from waymark.core.people_settings import ANYWHERE
 from waymark.core.quoting import literal
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.tables import lake_sql
@@ -30,13 +31,15 @@ _NAMED = [f"select unnest(node_ids) as node from intermediate.{model}" for model
 def note_evidence(connection: Connection, sources: Iterable[str], old: Iterable[str], places: Mapping[str, str], *, is_modelled: bool) -> None:
     """Makes the table EVIDENCE (event_id) of the old events on which consent rests; it may hold others, too.
 
-    old: files of the lake, all of the days that are looked at and before. places: the jurisdiction of each country; empty where absence means the same
-    everywhere. is_modelled: the models hold all events that are not pending.
+    old: files of the lake, all of the days that are looked at and before. places: the jurisdiction of each country, as `ConsentSettings.telling_places` has
+    them; empty where absence means the same everywhere. is_modelled: the models hold all events that are not pending.
     """
     listed = sorted(sources)
     known = rows(connection, "select path, is_pending from raw.lake_files where list_contains(?, source) order by path", [listed])
     read = {str(path) for path, is_pending in known if is_pending or not is_modelled} | set(old)
-    place = f"case {' '.join(f'when country = {literal(country)} then {literal(law)}' for country, law in sorted(places.items()))} end" if places else "null"
+    cases = [f"when country = {literal(country)} then {literal(law)}" for country, law in sorted(places.items()) if country != ANYWHERE]
+    cases += [f"when country is not null then {literal(ANYWHERE)}"] * (ANYWHERE in places)
+    place = f"case {' '.join(cases)} end" if cases else "null"
     contents = f"(select *, {NODES} as nodes, {place} as place from ({lake_sql(connection, sorted(read))}))"
     contested = f"select event_id, content_digest from raw.event_conflicts where list_contains({listed}::varchar[], source)"
     events = f"(from {contents} where (event_id, content_digest) not in ({contested} and not is_survivor))"

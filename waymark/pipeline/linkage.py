@@ -20,6 +20,7 @@ from waymark.identity.linkage import (
     estimate,
     estimation_charts,
     facts_sql,
+    is_linked_by,
     keep_estimation,
     link_records,
     put_in_force,
@@ -112,6 +113,12 @@ def _record_charts(home: Home, report: EstimateReport) -> None:
 def compares(connection: Connection, events: str) -> bool:
     """Whether parts of names stand on any of these events (a relation of event_ids)."""
     return bool(rows(connection, f"select 1 from ({comparables_sql(connection)}) where event_id in (select event_id from {events}) limit 1"))
+
+
+def is_estimation_waiting(run: Run, connection: Connection) -> bool:
+    """Whether the next run links everybody anew, by an estimation that no run has linked by yet."""
+    estimation = current_estimation(run.project.home, run.secret.fingerprint) if compared_parts(run.mappings) else None
+    return estimation is not None and not is_linked_by(connection, estimation)
 
 
 def links_of(run: Run) -> Link:

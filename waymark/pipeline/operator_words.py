@@ -15,14 +15,14 @@ from datetime import datetime
 from pathlib import Path
 
 from waymark.core.clock import wall_now
-from waymark.core.errors import WaymarkError
+from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.home import write_atomically
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, rows
 from waymark.identity import CustomerChange, Word, preview_words
 from waymark.identity.words import EVENT_TYPES, node_letters, node_of_letters, read_words
 from waymark.pipeline.identifiers import Identifier, find_identifier, require_ended_run
-from waymark.pipeline.linkage import links_of
+from waymark.pipeline.linkage import is_estimation_waiting, links_of
 from waymark.privacy import redact_text
 
 _EVENTS = {word: event for event, word in EVENT_TYPES.items()}
@@ -63,10 +63,16 @@ class Announcement:
 def announce(project: Project, word: str, one: str, other: str) -> Announcement:
     """What saying `word` (operator_split or operator_merge) about two identifiers would change; changes nothing. Hold the writer lock.
 
-    Raises StorageError before the first run and after one that did not end, WaymarkError where an identifier is not known or both are one.
+    Raises StorageError before the first run, after one that did not end, and while an estimation of links waits for the next one; WaymarkError where an
+    identifier is not known or both are one.
     """
     run = require_ended_run(project)
     with run.open_warehouse() as connection:
+        if is_estimation_waiting(run, connection):
+            raise StorageError(
+                "a new estimation of links waits for the next run, so what the word alone would change cannot be told", where=str(project.home.root),
+                remedy="waymark run",
+            )  # fmt: skip
         first, second = (find_identifier(connection, run.secret, text) for text in (one, other))
         if first.node_id == second.node_id:
             raise WaymarkError(f"both are {first}", remedy="Name two identifiers.")

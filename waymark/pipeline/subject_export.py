@@ -97,7 +97,8 @@ def export(project: Project, subject: Subject, folder: Path) -> Export:
     document: dict[str, object] = {
         "asked": subject.named, "exported_at": wall_now().isoformat(timespec="seconds") + "Z", "project": project.settings.name,
         "customer_ids": list(subject.customers), "identifiers": [{"type": kind, "value": value} for kind, value in subject.identifiers],
-        "events": events, "compared": compared, "links": links, "tables": tables, "refused_rows": refused, "files": files, "audit": _audit(project, subject),
+        "events": events, "compared": compared, "links": links, "tables": tables, "not_taken_for_theirs": subject.left_out,
+        "refused_rows": refused, "files": files, "audit": _audit(project, subject),
         "kept": {"retention": project.settings.retention_as_published, "refused_rows_days": project.settings.ingestion.quarantine_days},
     }  # fmt: skip
     try:
@@ -153,8 +154,8 @@ def _links(connection: Connection, nodes: Sequence[int]) -> dict[str, list[dict[
 
 
 def _tables(project: Project, subject: Subject) -> dict[str, list[dict[str, object]]]:
-    """Rows of the published tables that name a customer, by table; those without a row are left out."""
-    if not subject.customers:
+    """Rows of the published tables that name a customer, by table; those without a row are left out. None where the customer is more than the person."""
+    if not subject.customers or subject.left_out:
         return {}
     with open_published(project.home) as connection:
         named = rows(connection, """

@@ -17,7 +17,8 @@ from waymark.pipeline.steps import Run
 @dataclass(frozen=True)
 class Subject:
     """Who is meant. named: as asked; identifiers: (type, value) of the person's, all that are theirs today; customers: ids of now and before; nodes: of
-    identity.nodes; events: by source; shared: identifiers that they were seen with and that too many share: these are not theirs, and stay."""
+    identity.nodes; events: by source; shared: identifiers that they were seen with and that too many share: these are not theirs, and stay; left_out: how
+    many of the customer's are joined to what was named by a guess alone that is not sure enough (see `subjects_of`)."""
 
     named: str
     identifiers: tuple[tuple[str, str], ...]
@@ -25,6 +26,7 @@ class Subject:
     nodes: tuple[int, ...] = ()
     events: dict[str, int] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
+    left_out: int = 0
 
     def line(self) -> str:
         """For people; no value of an identifier."""
@@ -32,11 +34,16 @@ class Subject:
         held = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         told = ", ".join(f"{count:,} events of {source}" for source, count in sorted(self.events.items())) or "no event that counts"
         stays = f"; seen with {', '.join(self.shared)}, which too many share: it stays" if self.shared else ""
-        return f"{held}; {told}{stays}"
+        guessed = f"; {self.left_out} that only names or addresses join to them, less surely than a letter needs: not taken for theirs" if self.left_out else ""
+        return f"{held}; {told}{stays}{guessed}"
 
 
-def subjects_of(project: Project, named: Sequence[str], *, shared: bool = False) -> list[Subject]:
+def subjects_of(project: Project, named: Sequence[str], *, shared: bool = False, probable: bool = False) -> list[Subject]:
     """The persons that these identifiers or customer ids name, each once. Hold the writer lock.
+
+    What only estimated links under `identity.thresholds.sending` join to the identifier that was named is left out: what is handed out or erased of a
+    stranger cannot be taken back, so it asks as much as a letter does. probable: it is taken for theirs, too. A customer id names the identifier that it is
+    made from.
 
     An identifier that no event names is a person of its own: it may stand in files and refused rows. shared: so is one that too many share, with all the
     events that name it; else it is refused, because they may be anybody's. Raises StorageError before the first run, after one that did not end, and while
@@ -50,7 +57,8 @@ def subjects_of(project: Project, named: Sequence[str], *, shared: bool = False)
                 where=str(project.home.landing / OPERATOR_SOURCE), remedy="waymark run",
             )  # fmt: skip
         nodes = keep_named(connection, run.secret, named)
-        return _persons(connection, [(text, _named(connection, run, text, nodes)) for text in named], shared=shared)
+        sure = 0.0 if probable else project.settings.identity.thresholds.sending
+        return _persons(connection, [(text, _named(connection, run, text, nodes)) for text in named], shared=shared, sure=sure)
 
 
 def _named(connection: Connection, run: Run, text: str, nodes: str) -> Identifier | tuple[str, str]:
@@ -64,8 +72,8 @@ def _named(connection: Connection, run: Run, text: str, nodes: str) -> Identifie
         return alone
 
 
-def _persons(connection: Connection, named: Sequence[tuple[str, Identifier | tuple[str, str]]], *, shared: bool) -> list[Subject]:
-    """Whose they are; each table is read once for all of them."""
+def _persons(connection: Connection, named: Sequence[tuple[str, Identifier | tuple[str, str]]], *, shared: bool, sure: float) -> list[Subject]:
+    """Whose they are; each table is read once for all of them. sure: how probable an estimated link must be."""
     known = [(place, one.node_id) for place, (_, one) in enumerate(named) if isinstance(one, Identifier)]
     connection.execute(
         """
@@ -80,6 +88,8 @@ def _persons(connection: Connection, named: Sequence[tuple[str, Identifier | tup
         select place, customer_id, node_id, identifier_type, identifier_value, node_customer_id
         from asked_persons join identity.memberships using (customer_id) join identity.nodes using (node_id)
     """)
+    guessed = _guessed(connection, {node for _, node in known}, sure)
+    connection.execute("delete from asked_members where list_contains(?::bigint[], node_id)", [sorted(guessed)])
     members = _by_place(connection, "select place, identifier_type, identifier_value, node_customer_id, node_id, customer_id from asked_members order by all")
     beside = _by_place(connection, """
         select distinct m.place, n.identifier_type || ':' || n.identifier_value as other
@@ -89,7 +99,19 @@ def _persons(connection: Connection, named: Sequence[tuple[str, Identifier | tup
         ) e using (node_id) join identity.nodes n on n.node_id = e.other
         where not exists (select 1 from identity.memberships o where o.node_id = e.other) order by all
     """)  # fmt: skip
-    counted = _by_place(connection, "select place, source, count(*) from marts.fct_events join asked_persons using (customer_id) group by all order by all")
+    left_out = {place: int(str(count)) for place, ((count,),) in _by_place(connection, """
+        select place, count(*) - (select count(*) from asked_members held where held.place = asked_persons.place)
+        from asked_persons join identity.memberships using (customer_id) group by place
+    """).items()}  # fmt: skip
+    counted = _by_place(connection, """
+        select place, source, count(*) from marts.fct_events join asked_persons using (customer_id)
+        where place not in (select unnest($partly::bigint[])) group by all
+        union all
+        select place, source, count(distinct event_id) from (
+            select event_id, source, unnest(node_ids) as node_id from intermediate.int_events_sessionized where is_counted
+        ) join asked_members using (node_id) where place in (select unnest($partly::bigint[])) group by all
+        order by all
+    """, {"partly": [place for place, count in left_out.items() if count]})  # fmt: skip
     mine = {node for (node,) in rows(connection, "select node_id from asked_members")}
     for table in ("asked_persons", "asked_members"):
         connection.execute(f"drop table temp.{table}")
@@ -99,10 +121,12 @@ def _persons(connection: Connection, named: Sequence[tuple[str, Identifier | tup
             subject = Subject(text, (one,))
         elif place in members:
             held = members[place]
+            # A customer is called after one of the identifiers: where that one is left out, the id is not theirs.
+            customers = {str(own) for _, _, own, *_ in held} | {str(now) for *_, now in held if not left_out[place]}
             subject = Subject(
-                text, tuple((str(kind), str(value)) for kind, value, *_ in held),
-                tuple(sorted({str(customer) for _, _, own, _, now in held for customer in (own, now)})), tuple(int(str(node)) for *_, node, _ in held),
+                text, tuple((str(kind), str(value)) for kind, value, *_ in held), tuple(sorted(customers)), tuple(int(str(node)) for *_, node, _ in held),
                 {str(source): int(str(count)) for source, count in counted.get(place, [])}, tuple(str(other) for (other,) in beside.get(place, [])),
+                left_out[place],
             )  # fmt: skip
         elif one.node_id in mine:  # named before by another identifier
             continue
@@ -117,10 +141,37 @@ def _persons(connection: Connection, named: Sequence[tuple[str, Identifier | tup
     return list(found.values())
 
 
-def _by_place(connection: Connection, sql: str) -> dict[int, list[tuple[object, ...]]]:
+def _guessed(connection: Connection, named: Collection[int], sure: float) -> set[int]:
+    """The members (`asked_members`) that no way leads to from one that was named but over an estimated link of less than `sure`."""
+    links = rows(connection, """
+        select node_a, node_b, estimation_version = 0 or probability >= ? from identity.edges
+        where node_a in (select node_id from asked_members) and node_b in (select node_id from asked_members)
+    """, [sure])  # fmt: skip
+    if all(is_sure for *_, is_sure in links):
+        return set()
+    beside: dict[int, list[int]] = {}
+    for one, other, is_sure in links:
+        if is_sure:
+            beside.setdefault(int(str(one)), []).append(int(str(other)))
+            beside.setdefault(int(str(other)), []).append(int(str(one)))
+    reached, ahead = set(named), list(named)
+    while ahead:
+        new = [node for node in beside.get(ahead.pop(), ()) if node not in reached]
+        reached.update(new)
+        ahead += new
+    doubtful = {customer for (customer,) in rows(connection, """
+        select distinct customer_id from asked_members join (
+            select unnest([node_a, node_b]) as node_id from identity.edges where estimation_version > 0 and probability < ?
+        ) using (node_id)
+    """, [sure])}  # fmt: skip
+    members = rows(connection, "select node_id, customer_id from asked_members")
+    return {int(str(node)) for node, customer in members if customer in doubtful and node not in reached}
+
+
+def _by_place(connection: Connection, sql: str, parameters: dict[str, object] | None = None) -> dict[int, list[tuple[object, ...]]]:
     """Rows by their first column, without it."""
     found: dict[int, list[tuple[object, ...]]] = {}
-    for place, *values in rows(connection, sql):
+    for place, *values in rows(connection, sql, parameters):
         found.setdefault(int(str(place)), []).append(tuple(values))
     return found
 
@@ -146,5 +197,6 @@ def named_by_others(project: Project, subjects: Sequence[Subject]) -> tuple[int,
             from (select event_id, customer_id, unnest(node_ids) as node_id from intermediate.int_events_sessionized) e
             join (select unnest($nodes::bigint[]) as node_id) theirs using (node_id)
             where customer_id is not null and customer_id not in (select unnest($customers::varchar[]))
+                and customer_id not in (select customer_id from identity.memberships where node_id in (select unnest($nodes::bigint[])))
         """, given)  # fmt: skip
     return int(str(found[0][0])), int(str(found[0][1]))

@@ -74,7 +74,10 @@ def test_retention_is_in_days_by_type_and_by_scope(tmp_path: Path) -> None:
 
 def test_countries_tell_places_only_where_absence_differs_between_them(tmp_path: Path) -> None:
     places = "jurisdictions: {EU: [DE, FR], US: [US]}"
-    for absent, told in (("granted", {}), ("denied", {}), ("{email: {EU: denied}}", {"DE": "EU", "FR": "EU", "US": "US"})):
+    listed = {"DE": "EU", "FR": "EU", "US": "US"}
+    for absent, told in (
+        ("granted", {}), ("denied", {}), ("{email: {EU: denied}}", listed), ("{email: {US: granted, default: denied}}", listed | {"default": "default"}),
+    ):  # fmt: skip
         assert load_project(_project(tmp_path, f"{GOOD}consent: {{when_absent: {absent}, {places}}}\n")).settings.consent.telling_places() == told
 
 

@@ -57,7 +57,7 @@ def link_records(connection: Connection, estimation: Estimation, facts: str, *, 
     """
     prepare_links(connection, anew=False)
     compared = touched = 0
-    if touched_events is None or not _is_current(connection, estimation):
+    if touched_events is None or not is_linked_by(connection, estimation):
         compared, touched = _link_anew(connection, estimation, facts)
     elif rows(connection, f"select 1 from {touched_events} limit 1"):
         compared, touched = _link_touched(connection, estimation, facts, touched_events)
@@ -126,7 +126,8 @@ def _is_asked(connection: Connection, table: str) -> bool:
     return bool(rows(connection, "select 1 from duckdb_tables() where schema_name = 'main' and temporary and table_name = ?", [table]))
 
 
-def _is_current(connection: Connection, estimation: Estimation) -> bool:
+def is_linked_by(connection: Connection, estimation: Estimation) -> bool:
+    """Whether the links that stand were made by this estimation."""
     return has_table(connection, STATE) and rows(connection, f"select estimation_version from {STATE}") == [(estimation.number,)]
 
 

@@ -115,20 +115,44 @@ absent as (
     group by spans.customer_id, spans.scope, spans.valid_from
 ),
 
-denials as (
+answered as (
     select
-        standing.customer_id || '_' || standing.scope || '_' || cast({{ x_epoch_us('standing.valid_from') }} as varchar) as denial_id,
         standing.customer_id,
         standing.scope,
         standing.valid_from,
-        standing.valid_to
+        standing.valid_to,
+        case
+            when standing.granted_until is not null then standing.granted_until <= standing.valid_from
+            else coalesce(absent.is_denied, anywhere.is_denied, false)
+        end as is_denied
     from standing
     left join absent on absent.customer_id = standing.customer_id and absent.scope = standing.scope and absent.valid_from = standing.valid_from
     left join anywhere on anywhere.scope = standing.scope
-    where case
-            when standing.granted_until is not null then standing.granted_until <= standing.valid_from
-            else coalesce(absent.is_denied, anywhere.is_denied, false)
-        end
+),
+
+-- Spans that follow each other and say the same are one: an instant at which nothing changed, which turns on what a run looks at, leaves no mark.
+numbered as (
+    select
+        customer_id,
+        scope,
+        valid_from,
+        valid_to,
+        is_denied,
+        row_number() over (partition by customer_id, scope order by valid_from asc nulls first)
+        - row_number() over (partition by customer_id, scope, is_denied order by valid_from asc nulls first) as stretch
+    from answered
+),
+
+denials as (
+    select
+        customer_id || '_' || scope || '_' || cast({{ x_epoch_us('min(valid_from)') }} as varchar) as denial_id,
+        customer_id,
+        scope,
+        min(valid_from) as valid_from,
+        case when count(valid_to) = count(*) then max(valid_to) end as valid_to
+    from numbered
+    where is_denied
+    group by customer_id, scope, stretch
 )
 
 select * from denials
