@@ -42,11 +42,11 @@ def sql(
     from waymark.cli.audit import log_read
     from waymark.core.warehouse import QueryError
     from waymark.pipeline.published import open_published
-    from waymark.privacy.sql_shape import without_literals
+    from waymark.privacy.sql_shape import known_words, without_literals
 
     opened = load_project(project)
     with open_published(opened.home, role) as connection:
-        log_read(opened, "sql", role=role, details={"query": without_literals(query)})
+        log_read(opened, "sql", role=role, details={"query": without_literals(query, known_words(connection, query))})
         try:
             cursor = connection.execute(query)
         except QueryError as error:

@@ -13,6 +13,8 @@ from waymark.core.home import Home
 from waymark.core.warehouse import connect
 from waymark.pipeline import subjects
 from waymark.privacy.audit import AuditLog
+from waymark.privacy.needles import Needles
+from waymark.privacy.scanner import scan
 from waymark.privacy.subjects import SubjectReferences
 
 RUN = CliRunner()
@@ -40,12 +42,24 @@ def test_a_query_is_listed_without_its_literals_and_the_log_verifies(project: Pa
     with pytest.raises(WaymarkError):  # also one that fails was asked
         called(project, "sql", "select nothing from nowhere where mail = 'anna@example.org'")
     listed = called(project, "audit", "list", "--action", "sql")
-    assert "select ? as who, ? as phone" in listed and "select nothing from nowhere where mail = ?" in listed
+    assert "select ? as ?, ? as ?" in listed and "select nothing from ? where ? = ?" in listed
     assert "anna" not in listed and "4179" not in listed
     assert "2 entries" in called(project, "audit", "verify")
     assert "no such entry" in called(project, "audit", "list", "--since", "2200-01-01")
     with pytest.raises(WaymarkError, match="no action"):
         called(project, "audit", "list", "--action", "peek")
+
+
+@pytest.mark.parametrize("named", ["{}", '"{}"', "'{}'", "marts.{}", "shop:{}"])
+def test_whoever_a_query_names_however_it_is_quoted_no_scan_finds_in_the_log(project: Path, named: str) -> None:
+    """Else nothing could ever erase that person: the log is not altered."""
+    sought = {"c_9e2ab34a65a7f7dc950e5be0", "jane_doe_berlin", "Smith-Hansen"}
+    for who in sorted(sought):
+        with pytest.raises(WaymarkError):
+            called(project, "sql", f"select count(*) from marts.dim_customers where customer_id = {named.format(who)}")
+    home = Home(project / ".waymark")
+    assert scan(home, Needles(frozenset(sought), frozenset(sought))).found == {}
+    assert AuditLog(home).head().entries == 3 and "select count(*)" in AuditLog(home).path.read_text()
 
 
 def test_a_log_that_was_altered_fails_verification(project: Path) -> None:
