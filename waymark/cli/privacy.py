@@ -71,12 +71,13 @@ def erase(
             typer.echo("No erasure was cut short.")
             return
         if not continue_:
-            named = [*(who or []), *(_lines(listed) if listed else [])]
+            from_file = _lines(listed) if listed else {}
+            named = [*(who or []), *from_file]
             if not named:
                 raise WaymarkError("nobody is named", remedy="Name identifiers, or a file of them with --from.")
             if not dry_run:
                 refuse_open(opened)
-            subjects = subjects_of(opened, named, shared=shared, probable=probable)
+            subjects = subjects_of(opened, named, shared=shared, probable=probable, listed=from_file)
             named_customers = {customer for subject in subjects for customer in subject.customers}
             log_read(opened, "preview", subjects=named_customers, details={"erasure_of": len(subjects)})
             for subject in subjects[:20]:
@@ -137,10 +138,16 @@ def status(
     typer.echo("The certificate holds: as it was signed, and as the audit log knows it.")
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> dict[str, str]:
+    """Each identifier of a list, with the file and line that name it first."""
     from waymark.core.errors import WaymarkError
 
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise WaymarkError("the list cannot be read", where=str(path), remedy="Name a text file with one identifier a line.") from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if text := line.strip():
+            found.setdefault(text, f"{path}:{number}")
+    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from waymark.core.errors import StorageError, WaymarkError
@@ -38,7 +39,9 @@ class Subject:
         return f"{held}; {told}{stays}{guessed}"
 
 
-def subjects_of(project: Project, named: Sequence[str], *, shared: bool = False, probable: bool = False) -> list[Subject]:
+def subjects_of(
+    project: Project, named: Sequence[str], *, shared: bool = False, probable: bool = False, listed: Mapping[str, str] | None = None
+) -> list[Subject]:
     """The persons that these identifiers or customer ids name, each once. Hold the writer lock.
 
     What only estimated links under `identity.thresholds.sending` join to the identifier that was named is left out: what is handed out or erased of a
@@ -46,8 +49,9 @@ def subjects_of(project: Project, named: Sequence[str], *, shared: bool = False,
     made from.
 
     An identifier that no event names is a person of its own: it may stand in files and refused rows. shared: so is one that too many share, with all the
-    events that name it; else it is refused, because they may be anybody's. Raises StorageError before the first run, after one that did not end, and while
-    an operator's words wait for the next one; WaymarkError where several are meant.
+    events that name it; else it is refused, because they may be anybody's. listed: where a text stands that a file gave, for what is said of it. Raises
+    StorageError before the first run, after one that did not end, and while an operator's words wait for the next one; WaymarkError where nobody or several
+    are meant.
     """
     run = require_ended_run(project)
     with run.open_warehouse() as connection:
@@ -57,8 +61,24 @@ def subjects_of(project: Project, named: Sequence[str], *, shared: bool = False,
                 where=str(project.home.landing / OPERATOR_SOURCE), remedy="waymark run",
             )  # fmt: skip
         nodes = keep_named(connection, run.secret, named)
+        told = []
+        for text in named:
+            with _told_where(listed, text):
+                told.append((text, _named(connection, run, text, nodes)))
         sure = 0.0 if probable else project.settings.identity.thresholds.sending
-        return _persons(connection, [(text, _named(connection, run, text, nodes)) for text in named], shared=shared, sure=sure)
+        return _persons(connection, told, shared=shared, sure=sure, listed=listed)
+
+
+@contextmanager
+def _told_where(listed: Mapping[str, str] | None, text: str) -> Iterator[None]:
+    """What is wrong with an identifier is said with the file and line that named it: of a thousand, one could not be found by the message alone."""
+    try:
+        yield
+    except WaymarkError as error:
+        if not listed or text not in listed:
+            raise
+        where = f"{listed[text]}: {error.where}" if error.where else listed[text]
+        raise WaymarkError(error.what, where=where, remedy=error.remedy) from error
 
 
 def _named(connection: Connection, run: Run, text: str, nodes: str) -> Identifier | tuple[str, str]:
@@ -72,7 +92,9 @@ def _named(connection: Connection, run: Run, text: str, nodes: str) -> Identifie
         return alone
 
 
-def _persons(connection: Connection, named: Sequence[tuple[str, Identifier | tuple[str, str]]], *, shared: bool, sure: float) -> list[Subject]:
+def _persons(
+    connection: Connection, named: Sequence[tuple[str, Identifier | tuple[str, str]]], *, shared: bool, sure: float, listed: Mapping[str, str] | None
+) -> list[Subject]:
     """Whose they are; each table is read once for all of them. sure: how probable an estimated link must be."""
     known = [(place, one.node_id) for place, (_, one) in enumerate(named) if isinstance(one, Identifier)]
     connection.execute(
@@ -133,10 +155,11 @@ def _persons(connection: Connection, named: Sequence[tuple[str, Identifier | tup
         elif shared:
             subject = Subject(text, ((one.kind, one.value),), nodes=(one.node_id,))
         else:
-            raise WaymarkError(
-                f"{one} is shared by too many to be one person's",
-                remedy="Name an identifier that is the person's own, such as the e-mail address; or, if all of its events are theirs, add --shared.",
-            )
+            with _told_where(listed, text):
+                raise WaymarkError(
+                    f"{one} is shared by too many to be one person's",
+                    remedy="Name an identifier that is the person's own, such as the e-mail address; or, if all of its events are theirs, add --shared.",
+                )
         found.setdefault(subject.identifiers, subject)
     return list(found.values())
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
+from waymark.cli.main import app
 from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.settings import OPERATOR_SOURCE, Project, load_project
 from waymark.core.warehouse import Connection, connect
@@ -111,6 +113,22 @@ def test_what_is_not_one_persons_is_refused_among_many_as_alone(project: Project
     for text in ("user_id:nobody", "nothing", f"c_{9:024x}"):
         with pytest.raises(WaymarkError):
             subjects_of(project, [text])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("user_id:ann", "no event that counts names this user_id"), ("ann", "an identifier is named TYPE:VALUE"), ("user_id:77", "several sources"),
+        ("c_" + "f" * 24, "no customer ever had this id"), ("anonymous_id:kiosk", "shared by too many"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_list_is_told_with_its_file_and_line(project: Project, tmp_path: Path, wrong: str, said: str) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"email:ann@example.org\n\n  {wrong}\nuser_id:shop:77\n{wrong}\n")
+    done = CliRunner().invoke(app, ["privacy", "erase", "--from", str(listed), "--dry-run", "--project", str(project.directory)])
+    assert isinstance(done.exception, WaymarkError) and str(done.exception).startswith(f"{listed}:3: ") and said in str(done.exception), done.output
+    done = CliRunner().invoke(app, ["privacy", "erase", wrong, "--from", str(tmp_path / "none.txt"), "--dry-run", "--project", str(project.directory)])
+    assert isinstance(done.exception, WaymarkError) and str(tmp_path / "none.txt") in str(done.exception)
 
 
 def test_links_of_a_person_name_nobody_else(warehouse: Connection) -> None:
