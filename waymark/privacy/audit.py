@@ -78,9 +78,9 @@ class Head:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A head that was written down, and where."""
+    """A head that was written down, and where; None where what is written there is no head (any more)."""
 
-    head: Head
+    head: Head | None
     where: str
 
 
@@ -225,7 +225,7 @@ class AuditLog:
         """Reads the whole log and says what does not hold: of each entry by itself, of each beside the one before, of the log beside the anchors."""
         problems: list[str] = []
         notes: list[str] = []
-        wanted = {anchor.head.entries for anchor in anchors}
+        wanted = {anchor.head.entries for anchor in anchors if anchor.head}
         digests = {0: NOTHING}
         last: Entry | None = None
         fragment: tuple[int, bytes] | None = None
@@ -249,6 +249,9 @@ class AuditLog:
         if fragment:
             problems.append(f"line {fragment[0]}, the last, is cut short: by a crash while it was written, or by hand")
         for anchor in anchors:
+            if anchor.head is None:
+                problems.append(f"{anchor.where} does not tell any more how long the log was: it was altered or damaged")
+                continue
             found = digests.get(anchor.head.entries)
             if found is None:
                 there = last.sequence if last else 0

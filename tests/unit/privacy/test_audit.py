@@ -15,7 +15,7 @@ import pytest
 
 from waymark.core.errors import StorageError
 from waymark.core.home import Home
-from waymark.pipeline.anchors import anchored
+from waymark.pipeline.anchors import anchored, known_anchors, logs
 from waymark.privacy import audit
 from waymark.privacy.audit import NOTHING, Anchor, AuditLog, Head
 from waymark.privacy.subjects import SubjectReferences
@@ -239,3 +239,46 @@ def test_no_entry_holds_what_it_should_not(tmp_path: Path) -> None:
     entry = log.append("why", role="analyst", subjects=SubjectReferences(Home(tmp_path)).of(["c_3fa"]))
     assert "c_3fa" not in log.path.read_text() and json.loads(log.path.read_text())["role"] == "analyst"
     assert entry.actor and entry.at.endswith("Z")
+
+
+HEAD: dict[str, object] = {"role": "analyst", "entries": 1, "digest": "0" * 64, "bytes": 1}
+ALTERED: dict[str, object] = {
+    **{f"no {field}": {name: value for name, value in HEAD.items() if name != field} for field in HEAD},
+    "a text for a number": {**HEAD, "entries": "three"}, "a share of a byte": {**HEAD, "bytes": 0.5}, "a number for a digest": {**HEAD, "digest": 7},
+    "fewer than none": {**HEAD, "entries": -1}, "more than any file": {**HEAD, "bytes": 1 << 80}, "a role that there is not": {**HEAD, "role": ["analyst"]},
+    "no object": "a head", "nothing": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ALTERED)
+@pytest.mark.parametrize("key", ["audit", "audit_lost"])
+def test_a_head_that_was_altered_in_the_manifest_is_told_and_stops_no_publication(tmp_path: Path, kind: str, key: str) -> None:
+    home = Home(tmp_path)
+    home.published_dir.mkdir()
+    for role in ("", "analyst"):
+        AuditLog(home, role).append("sql", role=role)
+    manifest = anchored(home, {})
+    assert _problems_of(home) == [], "no manifest yet"
+    home.manifest.write_text(json.dumps({"snapshot_id": "s1", **manifest, key: [*cast("list[object]", manifest["audit"]), ALTERED[kind]]}))
+    (told,) = _problems_of(home)
+    assert "snapshot s1 does not tell any more how long the log was" in told
+    second = anchored(home, {})
+    assert second["audit"] == [{"role": role, **asdict(AuditLog(home, role).head())} for role in ("", "analyst")]
+    for snapshot in ("s2", "s3"):  # the first manifest is gone; that it was altered is handed on
+        home.manifest.write_text(json.dumps({"snapshot_id": snapshot, **second}))
+        assert _problems_of(home) == [f"a manifest before that of snapshot {snapshot} does not tell any more how long the log was: it was altered or damaged"]
+        second = anchored(home, {})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"snapshot_id": "s1", "audit": 7}', '{"snapshot_id": "s1", "audit": {"": 1}}'])
+def test_a_manifest_that_was_altered_as_a_whole_is_told_and_stops_no_publication(tmp_path: Path, text: str) -> None:
+    home = Home(tmp_path)
+    home.published_dir.mkdir()
+    AuditLog(home).append("sql")
+    home.manifest.write_text(text)
+    assert len(_problems_of(home)) == 1
+    assert anchored(home, {})["audit"] == [{"role": "", **asdict(AuditLog(home).head())}]
+
+
+def _problems_of(home: Home) -> list[str]:
+    return [problem for role, log in logs(home).items() for problem in log.verify(known_anchors(home, role)).problems]
