@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from waymark.ingestion.files import known_files, new_files, source_files
 
 if TYPE_CHECKING:
+    from waymark.ingestion.acts import log_acts
     from waymark.ingestion.event import CANONICAL_COLUMNS, CONTENT_COLUMNS
     from waymark.ingestion.ingest import ingest_source, mark_pending, mark_transformed, open_raw, prepare_raw, restate_clock
     from waymark.ingestion.lake import recover
@@ -28,6 +29,7 @@ __all__ = [
     "ingest_source",
     "known_files",
     "load_mapping",
+    "log_acts",
     "mark_pending",
     "mark_transformed",
     "new_files",
@@ -46,7 +48,7 @@ __all__ = [
 
 _LATE = {
     "CANONICAL_COLUMNS": "event", "CONTENT_COLUMNS": "event", "FileOutcome": "report", "IngestReport": "report", "Refusal": "report", "Mapping": "mapping",
-    "load_mapping": "mapping",
+    "load_mapping": "mapping", "log_acts": "acts",
     "ingest_source": "ingest", "mark_transformed": "ingest", "open_raw": "ingest", "prepare_raw": "ingest", "restate_clock": "ingest", "recover": "lake",
     "mark_pending": "ingest", "remove_expired": "retention", "removed_rows": "removal", "purge_expired": "quarantine",
     "owe_checks": "unchecked", "owed_checks": "unchecked", "settle_checks": "unchecked",

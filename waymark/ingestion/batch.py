@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
@@ -11,6 +11,7 @@ from waymark.core.home import Home
 from waymark.core.quoting import file_list, literal, name
 from waymark.core.warehouse import Connection, rows, storage_problem
 from waymark.ingestion import log
+from waymark.ingestion.acts import note_acts
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.erased import RULE as ERASED
 from waymark.ingestion.event import CANONICAL_COLUMNS, reason_sql
@@ -49,11 +50,14 @@ class Batch:
     """Collects events and refused rows in temporary tables; `commit` makes them part of the lake, wholly or not at all.
 
     mapping_digest: of the mapping that read them, where the same rows may have been read by another before; None where they were never accepted.
-    compares: the mapping compares parts of names, so the files get the column `comparables` as well (lake.COMPARES).
+    compares: the mapping compares parts of names, so the files get the column `comparables` as well (lake.COMPARES). scopes: those of consent that the audit
+    log may name.
     """
 
-    def __init__(self, connection: Connection, home: Home, source: str, mapping_digest: str | None = None, *, compares: bool = False) -> None:
-        self.connection, self.home, self.source, self.mapping_digest = connection, home, source, mapping_digest
+    def __init__(
+        self, connection: Connection, home: Home, source: str, mapping_digest: str | None = None, *, compares: bool = False, scopes: Collection[str]
+    ) -> None:
+        self.connection, self.home, self.source, self.mapping_digest, self.scopes = connection, home, source, mapping_digest, scopes
         self.rows, self.compares = 0, compares
         self.columns = {**CANONICAL_COLUMNS, **({"comparables": COMPARABLES} if compares else {})}
         columns = ", ".join(f"{name(column)} {kind}" for column, kind in self.columns.items())
@@ -128,6 +132,7 @@ class Batch:
                     values = ", ".join(f"({literal(self.source)}, {literal(path)}, {batch_id}, {count}, true, {size})" for path, count, size in written)
                     connection.execute(f"insert into raw.lake_files values {values}")
                     owe_checks(connection, ["raw"])
+                    note_acts(connection, self.source, batch_id, f"select consent_act from {EVENTS} e where {_IS_KEPT}", self.scopes)
                 for path in replaced:
                     connection.execute("delete from raw.quarantine_files where path = ?", [path])
                 for path, count, size in quarantined:

@@ -283,7 +283,8 @@ class _Ingestion:
         )  # fmt: skip
 
     def _new_batch(self) -> Batch:
-        return Batch(self.connection, self.home, self.source, self.mapping.digest, compares=bool(self.mapping.compare))
+        compares, scopes = bool(self.mapping.compare), self.project.settings.consent.all_scopes
+        return Batch(self.connection, self.home, self.source, self.mapping.digest, compares=compares, scopes=scopes)
 
     def _flush(self) -> None:
         if not self.outcomes:

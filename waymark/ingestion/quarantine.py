@@ -178,7 +178,7 @@ class _Replay:
         stored = f"read_parquet({file_list(home.root / path for path in paths)}, hive_partitioning = false)"
         connection.execute(f"create or replace temp table {STORED} as select * from {stored}")
         self.report.rows_tried = int(str(rows(connection, f"select count(*) from {STORED} where rule <> '{ERASED}'")[0][0]))
-        batch = Batch(connection, home, source, compares=bool(self.mapping.compare))
+        batch = Batch(connection, home, source, compares=bool(self.mapping.compare), scopes=self.project.settings.consent.all_scopes)
         for header in _headers(connection):
             self._try(batch, header)
         if not batch.rows:

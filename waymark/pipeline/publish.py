@@ -17,6 +17,7 @@ from waymark.core.clock import wall_now
 from waymark.core.home import Home, copy_file, read_json, rename_durably, sync_file, write_atomically
 from waymark.core.quoting import literal
 from waymark.core.warehouse import OUTPUT_SCHEMAS, OUTPUTS, Connection, connect, has_table, outputs_of, rows
+from waymark.ingestion import log_acts
 from waymark.pipeline.anchors import anchored
 from waymark.pipeline.kept_digests import digests_of
 from waymark.pipeline.progress import Stage, tell
@@ -81,6 +82,7 @@ def _swap_in(connection: Connection, run: Run, run_id: str, digests: dict[str, s
     sync_file(building)
     size = building.stat().st_size
     manifest["identity_thresholds"] = _thresholds(run)
+    log_acts(connection, home, run_id)
     # From here on everything is on the disk but under its own name: what cannot be logged is not put out, for no reader.
     manifest |= anchored(home, {"snapshot_id": snapshot_id, "run_id": run_id, "roles": role_files.roles})
     manifest |= {"access": access.as_published, "retention": run.project.settings.retention_as_published, "newest_removal": newest_removal(connection)}

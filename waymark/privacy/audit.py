@@ -35,7 +35,7 @@ ACTIONS = {
     "override": "an operator said that two identifiers are, or are not, of one person",
     "thresholds_changed": "how sure a link must be, for analysis, scoring or sending, was changed in the settings",
     "links_estimated": "how alike records of one person are was estimated anew; the next run links people by it",
-    "consent_changed": "consent was recorded by an operator",
+    "consent_changed": "acts of consent were taken in; how many by source, scope and action",
     "person_exported": "what is held about a person was handed out",
     "person_erased": "a person was erased",
     "retention": "events older than their retention were removed",

@@ -36,8 +36,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     os.umask(old)
 
 
-def put_out(run: Any) -> None:
+def put_out(run: Any, before: str = "") -> None:
     with connect() as connection, Stage("publish", quiet=True) as stage:
+        connection.execute(before)
         publish._swap_in(connection, run, "", {}, stage)
 
 
@@ -81,3 +82,11 @@ def test_the_log_knows_of_a_publication_before_any_reader(run: Any, monkeypatch:
     monkeypatch.setattr(os, "replace", telling)
     put_out(run)
     assert seen == [("analyst/waymark.duckdb", 1), ("waymark.duckdb", 1), ("manifest.json", 1)]
+
+
+def test_acts_of_consent_are_told_before_what_they_changed_is_put_out(run: Any) -> None:
+    noted = "create schema raw; create table raw.unlogged_acts as select 'web' as source, 4 as batch_id, 'email' as scope, 'grant' as action, 2 as acts"
+    put_out(run, f"{noted}, null::integer as entry")
+    (told, put) = (entry for _, entry in AuditLog(run.project.home).lines() if entry)
+    assert (told.action, put.action) == ("consent_changed", "publish")
+    assert told.details == {"run_id": "", "through_batch": 4, "acts": {"web": {"email": {"grant": 2}}}}
