@@ -51,7 +51,7 @@ def list_(
     from waymark.cli.query import print_table
     from waymark.core.errors import WaymarkError
     from waymark.pipeline.anchors import logs
-    from waymark.privacy.audit import ACTIONS
+    from waymark.privacy.audit import ACTIONS, is_struck
 
     if action is not None and action not in ACTIONS:
         raise WaymarkError(f"'{action}' is no action of the audit log", remedy=f"One of: {', '.join(sorted(ACTIONS))}.")
@@ -63,9 +63,9 @@ def list_(
         reference = SubjectReferences(home).known(customer) or "nobody"
     unreadable = 0
     found: list[tuple[object, ...]] = []
-    for _, entry in (line for log in logs(home).values() for line in log.lines()):
+    for line, entry in (line for log in logs(home).values() for line in log.lines()):
         if entry is None:
-            unreadable += 1
+            unreadable += not is_struck(line)
         elif (since is None or entry.at >= since.isoformat()) and action in (None, entry.action) and (not reference or reference in entry.subjects):
             said = json.dumps(entry.details, ensure_ascii=False) if entry.details else ""
             found.append((entry.at, entry.actor, entry.role, entry.action, " ".join(entry.subjects), said))
@@ -83,12 +83,13 @@ def verify(project: ProjectOption = Path(".")) -> None:
     """Read the whole log, and hold it against what the manifests know of it. Exit code 1 where an entry was altered, removed or cut off."""
     from waymark.core.errors import AuditError
     from waymark.pipeline.anchors import known_anchors, logs
+    from waymark.privacy.struck import struck
 
     home = load_project(project).home
     problems: list[tuple[Path, str]] = []
     for role, log in logs(home).items():
         anchors = known_anchors(home, role)
-        verdict = log.verify(anchors)
+        verdict = log.verify(anchors, struck(home, role))
         problems += [(log.path, problem) for problem in verdict.problems]
         for note in verdict.notes:
             typer.echo(f"note: {note}")

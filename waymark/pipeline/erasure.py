@@ -54,7 +54,9 @@ from waymark.privacy.requests import (
     unfinished,
     working_path,
 )
-from waymark.privacy.scanner import ScanReport, scan, scrub_stores
+from waymark.privacy.roles import ROLES
+from waymark.privacy.scanner import ScanReport, finder, scan, scrub_stores
+from waymark.privacy.struck import strike
 from waymark.privacy.subjects import SubjectReferences
 from waymark.privacy.tombstones import FOR_EVER, erasure_key, first_erasure_key, has_tombstones, tombstone
 
@@ -247,9 +249,7 @@ class _Erasure:
         save_working(self.home, self.request, self.working)
         journal.forget()
         struck = sum(int(str(copy["struck"])) for copy in copies)
-        return (
-            f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them; {len(unread):,} cannot be read"
-        )
+        return f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them; {len(unread):,} cannot be read"
 
     def quarantine(self) -> str:
         with self.run.open_warehouse() as connection:
@@ -366,6 +366,7 @@ class _Erasure:
 
     def certify(self) -> str:
         """Looks everywhere, and says what was found: nothing, or there is no certificate."""
+        self._strike()
         found = self._scan()
         if found.total:
             places = "; ".join(f"{where} ({count})" for where, count in sorted(found.found.items())[:5])
@@ -385,6 +386,16 @@ class _Erasure:
             details = {"request_id": self.request.request_id, "persons": self.request.persons, "certificate": self.request.certificate["digest"]}
             AuditLog(self.home).append("person_erased", details=details)
         return f"{found.files:,} files and {found.columns:,} columns looked at: nothing of them is left"
+
+    def _strike(self) -> None:
+        """Whoever has a role can have written anything to the log of who read its file, and nothing else takes it out."""
+        holds = finder(needles_of(self.working))
+        for role in ROLES:
+            if count := strike(self.home, role, holds, request_id=self.request.request_id):
+                notice(f"{count} lines of the log of who read the file of role {role} named them, and are struck")
+                done: dict[str, int] = self.found.setdefault("lines_struck", {})  # type: ignore[assignment]
+                done[role] = done.get(role, 0) + count
+                save_working(self.home, self.request, self.working)
 
     def _scan(self) -> ScanReport:
         copies: list[dict[str, str]] = self.found.get("landing", [])  # type: ignore[assignment]

@@ -17,7 +17,7 @@ import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 
 from waymark.core.clock import wall_now
@@ -40,6 +40,7 @@ ACTIONS = {
     "person_erased": "a person was erased",
     "retention": "events older than their retention were removed",
     "publish": "a snapshot, and a file for each role, was put out",
+    "lines_struck": "lines that named an erased person were struck from the log of who read a role's file",
     "torn_line": "a line that a crash cut short was found before the next entry was written",
 }
 NOTHING = "0" * 64  # what the first entry has before it
@@ -85,6 +86,20 @@ class Anchor:
 
 
 @dataclass(frozen=True)
+class Struck:
+    """What erasures struck from a role's log (waymark.privacy.struck): numbers of lines, and digests by number of those that were entries."""
+
+    lines: frozenset[int] = frozenset()
+    entries: Mapping[int, str] = field(default_factory=dict)
+
+    def passed(self, at: tuple[int, str], entry: Entry | None) -> tuple[int, str]:
+        """The number and digest before this entry, where those in between were struck."""
+        while entry and at[0] + 1 < entry.sequence and at[0] + 1 in self.entries:
+            at = (at[0] + 1, self.entries[at[0] + 1])
+        return at
+
+
+@dataclass(frozen=True)
 class Verdict:
     """entries: that could be read; digest: of the last; problems: what does not hold, in words; notes: torn lines that a later entry tells of."""
 
@@ -99,7 +114,7 @@ class AuditLog:
 
     def __init__(self, home: Home, role: str = "") -> None:
         self.path = home.role_file(role).with_name("reads.jsonl") if role else home.audit / "log.jsonl"
-        self.folder, self.role = self.path.parent, role
+        self.home, self.folder, self.role = home, self.path.parent, role
 
     def append(self, action: str, *, role: str = "", subjects: Sequence[str] = (), details: Mapping[str, object] | None = None) -> Entry:
         """Writes an entry; all of it, or none.
@@ -110,20 +125,20 @@ class AuditLog:
         if action not in ACTIONS:
             raise ValueError(f"'{action}' is no action of the audit log")
         try:
-            with self._locked() as handle:
+            with self.locked() as handle:
                 size = os.fstat(handle).st_size
                 last, end = _tail(handle, size)
                 lines = [b""] if end < size else []
                 torn = _read(handle, size - end, end) if size - end <= LONGEST_LINE else b""
-                if torn and (whole := _parsed(torn)):  # it lacks nothing but its end of line
+                if torn and (whole := parsed(torn)):  # it lacks nothing but its end of line
                     last = whole
                 elif end < size:  # the fragment stays where it is, on a line of its own, and the next entry tells of it
                     last = _entry(last, "torn_line", "", (), {"bytes": size - end, "sha256": hashlib.sha256(torn).hexdigest()})
-                    lines.append(_line(last))
+                    lines.append(line_of(last))
                 entry = _entry(last, action, role, subjects, dict(details or {}))
-                if (length := len(_line(entry))) > LONGEST_LINE:
+                if (length := len(line_of(entry))) > LONGEST_LINE:
                     entry = _entry(last, action, role, subjects, {"left_out_bytes": length})
-                self._write(handle, size, b"\n".join([*lines, _line(entry), b""]))
+                self._write(handle, size, b"\n".join([*lines, line_of(entry), b""]))
                 return entry
         except OSError as error:
             raise StorageError(
@@ -132,7 +147,8 @@ class AuditLog:
             ) from error  # fmt: skip
 
     @contextmanager
-    def _locked(self) -> Iterator[int]:
+    def locked(self) -> Iterator[int]:
+        """The open log, while no other process writes to it. Raises OSError."""
         is_new = not self.path.exists()
         if is_new:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -213,7 +229,7 @@ class AuditLog:
                     more = line
                     while more and not more.endswith(b"\n"):
                         more = file.readline(_CHUNK)
-                    yield line, _parsed(line)
+                    yield line, parsed(line)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -221,15 +237,19 @@ class AuditLog:
                 f"the audit log cannot be read ({error.strerror})", where=str(self.path), remedy="Only the home's owner can: run as that user."
             ) from error
 
-    def verify(self, anchors: Sequence[Anchor] = ()) -> Verdict:
+    def verify(self, anchors: Sequence[Anchor] = (), struck: Struck | None = None) -> Verdict:
         """Reads the whole log and says what does not hold: of each entry by itself, of each beside the one before, of the log beside the anchors."""
+        struck, blank = struck or Struck(), 0
         problems: list[str] = []
         notes: list[str] = []
         wanted = {anchor.head.entries for anchor in anchors if anchor.head}
         digests = {0: NOTHING}
-        last: Entry | None = None
+        at = (0, NOTHING)
         fragment: tuple[int, bytes] | None = None
         for number, (line, entry) in enumerate(self.lines(), 1):
+            if number in struck.lines and is_struck(line):
+                blank += 1
+                continue
             if entry is None:
                 if fragment:
                     problems.append(f"line {fragment[0]} is no entry")
@@ -242,8 +262,10 @@ class AuditLog:
                     f"line {fragment[0]} was cut short by a crash; entry {entry.sequence} tells of it" if is_told else f"line {fragment[0]} is no entry"
                 )
                 fragment = None
-            problems += [f"line {number}: {problem}" for problem in _problems(line, entry, last)]
-            last = entry
+            before, at = at, struck.passed(at, entry)
+            digests |= {sequence: struck.entries[sequence] for sequence in range(before[0] + 1, at[0] + 1)}
+            problems += [f"line {number}: {problem}" for problem in problems_of(line, entry, at)]
+            at = (entry.sequence, entry.digest)
             if entry.sequence in wanted:
                 digests[entry.sequence] = entry.digest
         if fragment:
@@ -254,11 +276,12 @@ class AuditLog:
                 continue
             found = digests.get(anchor.head.entries)
             if found is None:
-                there = last.sequence if last else 0
-                problems.append(f"{anchor.where} knows {anchor.head.entries} entries, the log has {there}: its end was cut, or entries were removed")
+                problems.append(f"{anchor.where} knows {anchor.head.entries} entries, the log has {at[0]}: its end was cut, or entries were removed")
             elif found != anchor.head.digest:
                 problems.append(f"entry {anchor.head.entries} is not the one that {anchor.where} knows: the log was written anew")
-        return Verdict(last.sequence if last else 0, last.digest if last else NOTHING, tuple(problems), tuple(notes))
+        if blank:
+            notes.append(f"{blank} lines named persons who were erased, and were struck; the home's own log tells of them")
+        return Verdict(*at, tuple(problems), tuple(notes))
 
 
 def actor() -> str:
@@ -280,7 +303,7 @@ def _canonical(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _line(entry: Entry) -> bytes:
+def line_of(entry: Entry) -> bytes:
     return _canonical(vars(entry))
 
 
@@ -295,7 +318,7 @@ def _is_whole(entry: Entry) -> bool:
 _KINDS = {"sequence": int, "subjects": list, "details": dict}
 
 
-def _parsed(line: bytes) -> Entry | None:
+def parsed(line: bytes) -> Entry | None:
     if len(line) > LONGEST_LINE:
         return None
     try:
@@ -316,15 +339,21 @@ def _is_deep(value: object, left: int = _DEEPEST) -> bool:
     return left == 0 or any(_is_deep(item, left - 1) for item in inner if isinstance(item, dict | list))
 
 
-def _problems(line: bytes, entry: Entry, last: Entry | None) -> Iterator[str]:
-    if not _is_whole(entry) or line.removesuffix(b"\n") != _line(entry):
+def is_struck(line: bytes) -> bool:
+    """Whether nothing of a line is left."""
+    return not line.strip(b"-\n")
+
+
+def problems_of(line: bytes, entry: Entry, at: tuple[int, str]) -> Iterator[str]:
+    """What does not hold of an entry. at: the number and digest of the one before."""
+    if not _is_whole(entry) or line.removesuffix(b"\n") != line_of(entry):
         yield f"entry {entry.sequence} was altered"
-    expected = last.sequence + 1 if last else 1
+    expected = at[0] + 1
     if entry.sequence > expected:
         yield f"entries {expected} to {entry.sequence - 1} are missing" if entry.sequence > expected + 1 else f"entry {expected} is missing"
     elif entry.sequence < expected:
         yield f"entry {entry.sequence} stands after entry {expected - 1}"
-    elif entry.previous != (last.digest if last else NOTHING):
+    elif entry.previous != at[1]:
         yield f"entry {entry.sequence} does not follow from the one before it, which was altered or put in its place"
 
 
@@ -343,12 +372,12 @@ def _tail(handle: int, size: int) -> tuple[Entry | None, int]:
                 end = start + data.rindex(b"\n") + 1
                 lines.pop()  # cut short, or nothing
             for line in reversed(lines):
-                if entry := _parsed(line):
+                if entry := parsed(line):
                     return entry, end
         rest = (first if lines else first + rest)[: LONGEST_LINE + 1]
     if end is None:
         return None, start
-    return (_parsed(rest) if start == 0 else None), end
+    return (parsed(rest) if start == 0 else None), end
 
 
 def _read(handle: int, length: int, offset: int) -> bytes:

@@ -10,6 +10,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -86,6 +87,12 @@ class _Search:
         keyed = [(key, needle.text) for key, sharing in needles.by_key.items() for needle in sharing]
         columns = [[key for key, _ in keyed], [text for _, text in keyed]]
         connection.execute(f"create table {table} as select unnest(?::varchar[]) as key, unnest(?::varchar[]) as text", columns)
+
+
+def finder(needles: Needles) -> Callable[[bytes], bool]:
+    """Whether some bytes hold a needle, as `scan` finds them in a file."""
+    search = _Bytes(needles.all)
+    return lambda data: search.count(BytesIO(data)) > 0
 
 
 class _Bytes:

@@ -11,6 +11,7 @@ from dagster_project.lib.policies import RETRIES
 from dagster_project.lib.project_resource import ProjectResource
 from waymark.pipeline.anchors import known_anchors, logs
 from waymark.privacy.requests import audited_digests, problems, requests
+from waymark.privacy.struck import struck
 
 _KEY = dg.AssetKey(["privacy", "erasures"])
 
@@ -26,7 +27,7 @@ _KEY = dg.AssetKey(["privacy", "erasures"])
 def erasures(project: ProjectResource) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     with project.step() as run:
         home = run.project.home
-        found = {role or "home": log.verify(known_anchors(home, role)) for role, log in logs(home).items()}
+        found = {role or "home": log.verify(known_anchors(home, role), struck(home, role)) for role, log in logs(home).items()}
         known = requests(home)
         audited = audited_digests(home)
         broken = {request.request_id: problems(home, request, audited.get(request.request_id)) for request in known}

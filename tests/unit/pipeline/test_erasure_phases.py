@@ -26,7 +26,9 @@ from waymark.pipeline.erasure import PHASES, ask, go_on, refuse_open
 from waymark.pipeline.subjects import Subject
 from waymark.pipeline.traces import landed_since, needles_of
 from waymark.privacy import identifier_message
+from waymark.privacy.audit import AuditLog
 from waymark.privacy.requests import Request, Working, load_working, new_request, requests, save, save_working, unfinished, working_path
+from waymark.privacy.struck import struck
 
 MAPPING: dict[str, Any] = {
     "format": "ndjson",
@@ -249,6 +251,20 @@ def test_keys_in_results_of_checks_and_in_logs_are_found_inside_longer_ones_and_
     assert store.done(request, "forgotten", "forgotten").found["log_rows"] == 1
     with closing(sqlite3.connect(log)) as told:
         assert told.execute("select body from event_logs").fetchall() == [(looks_alike,)]
+
+
+def test_what_a_reader_wrote_into_the_log_of_a_role_stops_no_certificate(store: Shop) -> None:
+    log = AuditLog(store.home, "analyst")
+    for query in ("from t", f"from t where who = {OLD}", "from t"):
+        log.append("sql", role="analyst", details={"query": query})
+    with log.path.open("a") as handle:
+        handle.write(f"{ANN} was here\n")
+    request = store.ask()
+    working = store.done(request, "collected", "landing", "quarantine", "lake", "records", "forgotten", "certified")
+    assert working.found["lines_struck"] == {"analyst": 2} and OLD not in log.path.read_text() and ANN not in log.path.read_text()
+    assert load_working(store.home, request) == working and log.verify(struck=struck(store.home, "analyst")).problems == ()
+    (certified,) = [json.loads(path.read_text())["certificate"] for path in (store.home.privacy / "requests").glob("*.json")]
+    assert certified["lines_struck"] == {"analyst": 2} and certified["scan"]["found"] == 0
 
 
 def test_versions_are_written_down_before_they_go(store: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
