@@ -1,6 +1,7 @@
 """Events that are older than their kind is kept, or than those of persons are who do not grant a scope, leave the lake.
 
-Whole days leave (UTC), so that few runs remove anything. What a person said of consent must not leave: those events stay (waymark.ingestion.evidence).
+Whole days leave (UTC), so that few runs remove anything. What a person said of consent must not leave: those events stay (waymark.ingestion.evidence). Nor
+must an operator's words: without them who was told apart would be joined again.
 
 Decision: the id of a removed event is forgotten, not kept as a tombstone. Context: a tombstone would be one more thing that is held about a person, for ever.
 Consequence: an old event that comes again in a new file is accepted again, and removed again in the same run; the tally holds, and nothing is published of it.
@@ -15,7 +16,7 @@ from datetime import date, timedelta
 from waymark.core.clock import wall_now
 from waymark.core.home import Home
 from waymark.core.quoting import literal
-from waymark.core.settings import EVERY_TYPE
+from waymark.core.settings import EVERY_TYPE, OPERATOR_SOURCE
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.evidence import EVIDENCE, NODES, note_evidence
 from waymark.ingestion.removal import Leaving, Removal, Remover, day_of
@@ -50,7 +51,8 @@ def remove_expired(
     connection: Connection, home: Home, sources: Iterable[str], days: Mapping[str, int], *, without: Mapping[str, Mapping[str, int]] | None = None,
     places: Mapping[str, str] | None = None, is_modelled: bool = False, and_then: Callable[[], object],
 ) -> list[Removal]:  # fmt: skip
-    """Removes what is too old as of data_now. days: by event type, how many days it is kept; other types stay, and so do events on which consent rests.
+    """Removes what is too old as of data_now. days: by event type, how many days it is kept; other types stay, and so do events on which consent rests, and
+    all that an operator said.
 
     without: by scope and event type, how many days events of persons are kept who do not grant the scope by what the last run knew; nothing where not
     is_modelled. places, is_modelled: see `note_evidence`. and_then: called in each source's transaction. Logs each removal in `raw.removals` and in the audit
@@ -60,7 +62,7 @@ def remove_expired(
     asked = {"": days, **(without or {} if is_modelled else {})}
     if now is None or not any(asked.values()):
         return []
-    today, listed = date.fromisoformat(str(now)), sorted(sources)
+    today, listed = date.fromisoformat(str(now)), sorted(set(sources) - {OPERATOR_SOURCE})
     rules = [_Rule({kind: today - timedelta(days=kept) for kind, kept in sorted(kinds.items())}, scope) for scope, kinds in sorted(asked.items()) if kinds]
     before = max(day for rule in rules for day in rule.cutoffs.values())
     found = rows(connection, "select path from raw.lake_files where list_contains(?, source) order by path", [listed])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from tests.unit.ingestion.conftest import MakeSource, Source
-from waymark.ingestion import removal, remove_expired, restate_clock
+from tests.unit.ingestion.conftest import SECRET, MakeSource, Source
+from waymark.core.settings import EVERY_TYPE, OPERATOR_SOURCE, load_project
+from waymark.ingestion import ingest_source, load_mapping, prepare_raw, removal, remove_expired, restate_clock
 from waymark.privacy.audit import AuditLog
 
 HEADER = "id,at,what,visitor,note"
@@ -94,6 +96,23 @@ def test_an_old_event_that_comes_again_leaves_again(source: Source) -> None:
     assert remove(source) == 1
     assert source.events("source_event_id") == [("e2",), ("e3",)]
     source.assert_conserved()
+
+
+def test_an_operators_words_stay_whatever_their_age(source: Source) -> None:
+    """A word that left would count as one that waits for the next run, for ever: nobody could be exported or erased any more."""
+    folder = source.home.landing / OPERATOR_SOURCE
+    folder.mkdir(parents=True)
+    details = {"node_a": "a" * 16, "node_b": "b" * 16, "ordinal": 1}
+    word = {"word_id": "word-000001", "said": "identity_split_declared", "at": START.isoformat(), "details": details}
+    (folder / "000001.ndjson").write_text(json.dumps(word) + "\n")
+    project = load_project(source.folder)
+    mapping = load_mapping(project.settings.sources[OPERATOR_SOURCE].mapping)
+    prepare_raw(source.connection, {OPERATOR_SOURCE: mapping, "shop": load_mapping(source.folder / "shop.yml")}, source.home)
+    ingest_source(project, OPERATOR_SOURCE, source.connection, SECRET)
+    put(source, "a.csv", [line(1, 0), line(2, 20)])
+    (gone,) = remove_expired(source.connection, source.home, ["shop", OPERATOR_SOURCE], {EVERY_TYPE: 10}, and_then=nothing)
+    assert (gone.source, gone.rows) == ("shop", 1)
+    assert source.rows(f"select event_type from raw.{OPERATOR_SOURCE}_events") == [("identity_split_declared",)]
 
 
 def expected(contents: list[tuple[int, int, str]], today: int) -> dict[str, tuple[int, str]]:
