@@ -23,6 +23,8 @@ _STATED, _PAIRS, _PERSONS = "_wm_stated", "_wm_pairs", "_wm_persons"
 # As dbt/macros/engine/x_visitor_key.sql makes ids of identifiers.
 NODES = """list_transform(identifiers, lambda one: cast(md5_number_lower(one."type" || '|' || one."value") >> 1 as bigint))"""
 _IS_ACT = "consent_act is not null and not coalesce(consent_act.is_statement, false)"
+# What decides, beside consent_act, whether the models count an event.
+_SENDER = "coalesce(is_internal, false) as is_internal, user_agent"
 # Where the models of the last run say who was linked, and of whom something was said.
 _LINKS = "select node_a, node_b from identity.edges"
 _NAMED = [f"select unnest(node_ids) as node from intermediate.{model}" for model in ("int_consent_events", "int_event_jurisdictions")]
@@ -77,16 +79,20 @@ def _note_statements(connection: Connection, events: str) -> None:
 
 
 def _note_links(connection: Connection, events: str, *, is_modelled: bool) -> None:
-    """Adds the first event of each pair of identifiers of persons of whom something was said, however many links lie between."""
+    """Adds the first event of each pair of identifiers of persons of whom something was said, however many links lie between.
+
+    Whether an event links anybody hangs on who sent it: crawlers and staff may not count (dbt/macros/definitions/counts_toward_journeys.sql). So it is the first
+    of each user agent, of staff and of others, and whatever the models take for a crawler, the first that counts is among them.
+    """
     if not rows(connection, f"select 1 from {_PERSONS} limit 1"):
         connection.execute(f"create or replace temp table {_PAIRS} (one bigint, other bigint, event_id varchar)")
         return
-    first = "select event_id, occurred_at, coalesce(is_internal, false) as is_internal, nodes, unnest(nodes) as one"
+    first = f"select event_id, occurred_at, {_SENDER}, nodes, unnest(nodes) as one"
     connection.execute(f"""
         create or replace temp table {_PAIRS} as
         select one, other, arg_min(event_id, (occurred_at, event_id)) as event_id
         from (select * exclude (nodes), unnest(nodes) as other from ({first} from {events} where len(nodes) > 1 and not ({_IS_ACT})))
-        where one < other group by one, other, is_internal
+        where one < other group by one, other, is_internal, user_agent
     """).fetchall()
     links = f"select one, other from {_PAIRS}" + (f" union all {_LINKS}" if is_modelled else "")
     both_ways = f"select one, other from ({links}) union all select other, one from ({links})"

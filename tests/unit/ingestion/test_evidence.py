@@ -12,7 +12,8 @@ from tests.integration.consent_reference import Act, Ledger, Sighting
 from tests.unit.ingestion.conftest import CSV_MAPPING, MakeSource, Source
 from waymark.ingestion import remove_expired
 
-MAPPING = CSV_MAPPING.replace("  referrer:", "  country: {column: country, optional: true}\n  referrer:") + """
+OPTIONAL = "".join(f"  {name}: {{column: {column}, optional: true}}\n" for name, column in (("country", "country"), ("user_agent", "agent")))
+MAPPING = CSV_MAPPING.replace("  referrer:", f"{OPTIONAL}  referrer:") + """
 consent:
   scopes: {column: stated, optional: true}
   separator: "+"
@@ -21,7 +22,7 @@ consent:
     types: {consent_granted: grant, consent_withdrawn: withdraw}
     scopes: scopes
 """
-HEADER = "id,at,what,visitor,login,country,stated,scopes"
+HEADER = "id,at,what,visitor,login,country,stated,scopes,agent"
 START = datetime(2026, 3, 1, 10)
 # Acts of consent by name, too: whoever asks for that is not heeded.
 KEPT = {"page_viewed": 10, "searched": 3, "consent_withdrawn": 5, "consent_granted": 5}
@@ -29,7 +30,8 @@ FAR = "time: {max_future_skew_days: 3650}\n"
 COUNTRIES = {"DE": "EU", "FR": "EU", "US": "US"}
 RULES = {"profiling": {"EU": True, "default": False}, "email": {"US": False, "default": True}}
 IDS = "list_transform(identifiers, lambda i: cast(md5_number_lower(i.type || '|' || i.value) >> 1 as bigint))"
-Line = tuple[int, float, str, str, str, str, str, str]  # event, day, type, visitor, login, country, stated, scopes
+Line = tuple[int, float, str, str, str, str, str, str, str]  # event, day, type, visitor, login, country, stated, scopes, user agent
+FIREFOX, CRAWLER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "python-requests/2.31"
 
 
 def put(source: Source, name: str, lines: Iterable[Line]) -> None:
@@ -55,7 +57,7 @@ class History:
         acts, sightings = [], []
         self.links: list[tuple[datetime, frozenset[int]]] = []
         self.seen: dict[int, datetime] = {}
-        for event_id, at, identifiers, act, country in source.events("event_id, occurred_at, identifiers, consent_act, country"):
+        for event_id, at, identifiers, act, country, agent in source.events("event_id, occurred_at, identifiers, consent_act, country, user_agent"):
             assert isinstance(at, datetime) and isinstance(act, dict | None)
             nodes = frozenset(hash((one["type"], one["value"])) for one in identifiers or ())  # type: ignore[attr-defined]
             for action, listed in (("grant", "granted"), ("withdraw", "withdrawn")) if act else ():
@@ -63,7 +65,8 @@ class History:
             if country:
                 sightings.append(Sighting(COUNTRIES[str(country)], at, nodes))
             if not act or act["is_statement"]:
-                self.links.append((at, nodes))
+                if agent != CRAWLER:
+                    self.links.append((at, nodes))
                 for node in nodes:
                     self.seen[node] = min(at, self.seen.get(node, at))
         self.ledger = Ledger(acts, sightings, RULES)
@@ -97,8 +100,9 @@ def drawn(chance: random.Random) -> list[Line]:
         is_act = kind.startswith("consent_")
         stated = chance.choice(["profiling", "email", "profiling+email"]) if not is_act and chance.random() < states else ""
         scopes = chance.choice(["profiling", "email"]) if is_act else ""
-        found.append((event, chance.randrange(58) / 2, kind, visitor, login, chance.choice(["", "", "DE", "FR", "US"]), stated, scopes))
-    return [*found, (99, 29.5, "order_completed", "v0", "", "", "", "")]
+        country, agent = chance.choice(["", "", "DE", "FR", "US"]), chance.choice(["", FIREFOX, CRAWLER])
+        found.append((event, chance.randrange(58) / 2, kind, visitor, login, country, stated, scopes, agent))
+    return [*found, (99, 29.5, "order_completed", "v0", "", "", "", "", "")]
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(1, 40))])
@@ -124,8 +128,8 @@ def test_what_was_said_holds_after_its_events_are_too_old(seed: int, make_source
 
 def test_acts_changes_first_sightings_and_the_links_between_them_stay_and_what_repeats_leaves(make_source: MakeSource) -> None:
     def history(*lines: tuple[str, str, str, str, str, str]) -> list[str]:
-        made, last = make_source(MAPPING, extra=FAR), (99, 60.0, "order_completed", "z", "", "", "", "")
-        put(made, "a.csv", [*((n, n / 24, *rest) for n, rest in enumerate(lines)), last])
+        made, last = make_source(MAPPING, extra=FAR), (99, 60.0, "order_completed", "z", "", "", "", "", "")
+        put(made, "a.csv", [*((n, n / 24, *rest, "") for n, rest in enumerate(lines)), last])
         remove(made)
         return [event for event in left(made) if event != "e99"]
 
@@ -144,19 +148,27 @@ def test_acts_changes_first_sightings_and_the_links_between_them_stay_and_what_r
     assert history(*((kind, visitor, login, "", "", "profiling" if "consent" in kind else "") for kind, visitor, login in linked)) == ["e0", "e2", "e3"]
 
 
+def test_a_crawlers_event_that_is_the_first_of_a_pair_does_not_stand_for_one_that_links(make_source: MakeSource) -> None:
+    """A crawler's event links nobody. b withdraws, and that holds for ann by the second event alone; the third says nothing new."""
+    source = make_source(MAPPING, extra=FAR)
+    pages: list[Line] = [(n, n / 24, "page_viewed", "b", "ann", "", "", "", agent) for n, agent in enumerate((CRAWLER, FIREFOX, FIREFOX))]
+    put(source, "a.csv", [*pages, (3, 1, "consent_withdrawn", "b", "", "", "", "profiling", ""), (99, 60, "order_completed", "z", "", "", "", "", "")])
+    assert remove(source) == 1 and left(source) == ["e0", "e1", "e3", "e99"]
+
+
 def test_where_absence_means_the_same_everywhere_no_country_keeps_an_event(make_source: MakeSource) -> None:
     source = make_source(MAPPING, extra=FAR)
-    put(source, "a.csv", [(0, 0, "page_viewed", "a", "", "FR", "", ""), (99, 60, "order_completed", "z", "", "", "", "")])
+    put(source, "a.csv", [(0, 0, "page_viewed", "a", "", "FR", "", "", ""), (99, 60, "order_completed", "z", "", "", "", "", "")])
     assert [removal.rows for removal in remove_expired(source.connection, source.home, ["shop"], KEPT, and_then=lambda: None)] == [1]
 
 
 def test_links_that_are_neither_old_nor_new_are_those_of_the_last_run(make_source: MakeSource) -> None:
     """b is c by an old event, c is a by one that is kept, and a withdrew: the models know the latter two, and of the lake only the old files are read."""
     source = make_source(MAPPING, extra=FAR)
-    put(source, "a.csv", [(0, 0, "page_viewed", "b", "c", "", "", ""), (1, 0.1, "page_viewed", "x", "y", "", "", "")])
-    new: list[Line] = [(2, 55, "page_viewed", "a", "c", "", "", ""), (3, 55, "consent_withdrawn", "a", "", "", "", "profiling")]
+    put(source, "a.csv", [(0, 0, "page_viewed", "b", "c", "", "", "", ""), (1, 0.1, "page_viewed", "x", "y", "", "", "", "")])
+    new: list[Line] = [(2, 55, "page_viewed", "a", "c", "", "", "", ""), (3, 55, "consent_withdrawn", "a", "", "", "", "profiling", "")]
     put(source, "b.csv", new)
-    put(source, "c.csv", [(99, 60, "order_completed", "z", "", "", "", "")])
+    put(source, "c.csv", [(99, 60, "order_completed", "z", "", "", "", "", "")])
     nodes = f"(select event_id, {IDS} as node_ids from raw.shop_events where source_event_id = 'e{{}}')"
     source.connection.execute(f"""
         create schema identity; create schema intermediate;
@@ -187,8 +199,8 @@ def test_events_of_who_does_not_grant_a_scope_leave_sooner_by_what_the_last_run_
     """a withdrew and is c_a; b is c_b, whom c_a was merged with once; of c nothing is known yet. Days 0 and 1 are old, whatever is young."""
     source = make_source(MAPPING, extra=FAR)
     kinds = [("page_viewed", "a"), ("order_completed", "a"), ("consent_withdrawn", "a"), ("page_viewed", "b"), ("page_viewed", "c")]
-    lines: list[Line] = [(n, n / 24, kind, visitor, "", "", "", "email" if "consent" in kind else "") for n, (kind, visitor) in enumerate(kinds)]
-    put(source, "a.csv", [*lines, (5, 55, "page_viewed", "a", "", "", "", ""), (99, 60, "order_completed", "z", "", "", "", "")])
+    lines: list[Line] = [(n, n / 24, kind, visitor, "", "", "", "email" if "consent" in kind else "", "") for n, (kind, visitor) in enumerate(kinds)]
+    put(source, "a.csv", [*lines, (5, 55, "page_viewed", "a", "", "", "", "", ""), (99, 60, "order_completed", "z", "", "", "", "", "")])
     source.connection.execute(f"""
         create schema identity; create schema intermediate;
         create table identity.edges (node_a bigint, node_b bigint);
