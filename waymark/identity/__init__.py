@@ -4,7 +4,7 @@ from waymark.identity.changes import CustomerChange, restated_rows
 from waymark.identity.report import IdentityReport, OverShared, over_shared
 from waymark.identity.resolve import preview_words, resolve_identities
 from waymark.identity.tables import clear_restatements, is_restating, prepare_identity, request_days
-from waymark.identity.words import Word, node_letters
+from waymark.identity.words import Word
 
 __all__ = [
     "CustomerChange",
@@ -13,7 +13,6 @@ __all__ = [
     "Word",
     "clear_restatements",
     "is_restating",
-    "node_letters",
     "over_shared",
     "prepare_identity",
     "preview_words",

@@ -1,7 +1,7 @@
 """An operator's words: events of the built-in source `waymark_operator`, which say that two identifiers are one person's, or are not.
 
-An event names its two identifiers by their node ids, in letters: neither a reader nor the pattern pass at the door can take them for a number, and the
-identifier itself stands nowhere. It belongs to no session, names no person, and counts in no funnel.
+An event names its two identifiers by their node ids, in letters (waymark.core.node_letters). It belongs to no session, names no person, and counts in no
+funnel.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from waymark.core.node_letters import named_node_sql
 from waymark.core.settings import OPERATOR_SOURCE
 from waymark.core.warehouse import Connection, rows
 from waymark.identity.probabilities import OPERATOR_MERGE, OPERATOR_SPLIT
 
 EVENT_TYPES = {"identity_merge_declared": OPERATOR_MERGE, "identity_split_declared": OPERATOR_SPLIT}
-_DIGITS, _LETTERS = "0123456789abcdef", "abcdefghijklmnop"
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,6 @@ class Word:
     event_id: str
 
 
-def node_letters(node_id: int) -> str:
-    """A node id as sixteen letters from a to p."""
-    return f"{node_id:016x}".translate(str.maketrans(_DIGITS, _LETTERS))
-
-
-def node_of_letters(letters: str) -> int:
-    """The node id of sixteen letters."""
-    return int(letters.translate(str.maketrans(_LETTERS, _DIGITS)), 16)
-
-
 def read_words(connection: Connection, *, and_also: Sequence[Word] = ()) -> None:
     """Makes temp table operator_words (word, node_a < node_b, occurred_at, ordinal, event_id): all that were ever said, and those of `and_also`."""
     connection.execute(
@@ -51,13 +41,12 @@ def read_words(connection: Connection, *, and_also: Sequence[Word] = ()) -> None
     table = f"{OPERATOR_SOURCE}_events"
     if rows(connection, "select 1 from information_schema.tables where table_schema = 'raw' and table_name = ?", [table]):
         cases = " ".join(f"when '{event}' then '{word}'" for event, word in EVENT_TYPES.items())
-        node = f"cast('0x' || translate(json_extract_string(properties, '$.{{}}'), '{_LETTERS}', '{_DIGITS}') as bigint)"
         connection.execute(
             f"""
             insert into temp.operator_words
             select word, least(node, other), greatest(node, other), occurred_at, ordinal, event_id
             from (
-                select case event_type {cases} end as word, {node.format("node_a")} as node, {node.format("node_b")} as other, occurred_at,
+                select case event_type {cases} end as word, {named_node_sql("node_a")} as node, {named_node_sql("node_b")} as other, occurred_at,
                     cast(json_extract_string(properties, '$.ordinal') as bigint) as ordinal, event_id
                 from raw."{table}"
             )

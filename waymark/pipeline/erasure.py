@@ -18,12 +18,12 @@ from pathlib import Path
 from ml.models.propensity import MODEL
 from waymark.core.clock import wall_now
 from waymark.core.errors import WaymarkError
+from waymark.core.node_letters import node_letters
 from waymark.core.quoting import name
 from waymark.core.services import noted_services
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, has_table, outputs_of, rows
 from waymark.identity.linkage import NothingToEstimateError, has_estimation, remove_estimations, remove_other_estimations
-from waymark.identity.words import node_letters
 from waymark.ingestion.erased import Erased, to_come
 from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
 from waymark.ingestion.quarantine import erase_quarantined

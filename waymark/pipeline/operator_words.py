@@ -17,10 +17,11 @@ from pathlib import Path
 from waymark.core.clock import wall_now
 from waymark.core.errors import StorageError, WaymarkError
 from waymark.core.home import write_atomically
+from waymark.core.node_letters import node_letters, node_of_letters
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, rows
 from waymark.identity import CustomerChange, Word, preview_words
-from waymark.identity.words import EVENT_TYPES, node_letters, node_of_letters, read_words
+from waymark.identity.words import EVENT_TYPES, read_words
 from waymark.pipeline.identifiers import Identifier, find_identifier, require_ended_run
 from waymark.pipeline.linkage import is_estimation_waiting, links_of
 from waymark.privacy import redact_text

@@ -26,6 +26,16 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 _SOUNDS = "01230129022455012623019202"  # American Soundex: 0 (a vowel) parts two equal sounds, 9 (h, w) does not
 
 
+def subject_sql(identifiers: str, nodes: str) -> str:
+    """SQL: whom an event's parts are about, one of `nodes`, which are those of `identifiers` in their order; a form is about one person.
+
+    It is the account, else the first other identifier by type, else the device.
+    """
+    order = "case i.type when 'user_id' then 0 when 'anonymous_id' then 2 else 1 end"
+    ranked = f"list_transform({identifiers}, lambda i, n: {{'rank': {order}, 'type': i.type, 'value': i.value, 'place': n}})"
+    return f"{nodes}[list_sort({ranked})[1].place]"
+
+
 def compared_sql(values: str, column: str, part: str, kind: str) -> str:
     """SELECT of each row of `values` (a relation of distinct texts): its column, and `told`, a COMPARABLE, NULL where it holds nothing to compare.
 

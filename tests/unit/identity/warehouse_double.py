@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import reference
 from reference import PADS, Event, Supposed
 
+from waymark.core.node_letters import node_letters
 from waymark.core.settings import Settings
 from waymark.core.warehouse import Connection, connect
-from waymark.identity import IdentityReport, clear_restatements, node_letters, prepare_identity, resolve_identities
+from waymark.identity import IdentityReport, clear_restatements, prepare_identity, resolve_identities
 from waymark.identity.linkage.links import LINKS, MOVED
 
 IDENTITY_TABLES = (

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from waymark.cli.main import app
 from waymark.core.errors import StorageError, WaymarkError
+from waymark.core.node_letters import node_letters
 from waymark.core.settings import OPERATOR_SOURCE, Project, load_project
 from waymark.core.warehouse import Connection, connect
-from waymark.identity import node_letters
 from waymark.pipeline import operator_words, subject_export, subjects
 from waymark.pipeline.subjects import Subject, named_by_others, subjects_of
 from waymark.privacy import Secret, identifier_message

@@ -1,13 +1,13 @@
 """What is known of whom, and since when: one record an identifier and interval, from events that carry comparables.
 
-A form is about one person, so it is put to one of its event's identifiers: the account, else the first other one by type, else the device. Of each part the
-latest value holds (people move, marry, and mend what they mistyped), from its event on; so a record at T follows from events up to T alone.
+A form is about one person, so it is put to one of its event's identifiers (`comparables.subject_sql`). Of each part the latest value holds (people move, marry,
+and mend what they mistyped), from its event on; so a record at T follows from events up to T alone.
 """
 
 from __future__ import annotations
 
 from waymark.core.warehouse import Connection
-from waymark.privacy.comparables import COMPARABLE, COMPARABLES
+from waymark.privacy.comparables import COMPARABLE, COMPARABLES, subject_sql
 
 FACTS, RECORDS = "identity.comparable_facts", "identity.comparable_records"
 TABLES = {
@@ -20,10 +20,8 @@ TABLES = {
 
 def facts_sql(comparables: str, events: str = "intermediate.int_events") -> str:
     """SELECT of the facts (see TABLES) in `comparables` (event_id, comparables), given the events' narrow table."""
-    order = "case i.type when 'user_id' then 0 when 'anonymous_id' then 2 else 1 end"
-    ranked = f"list_transform(identifiers, lambda i, n: {{'rank': {order}, 'type': i.type, 'value': i.value, 'place': n}})"
     return f"""
-        select event_id, node_ids[list_sort({ranked})[1].place] as node_id, occurred_at, comparables
+        select event_id, {subject_sql("identifiers", "node_ids")} as node_id, occurred_at, comparables
         from ({comparables}) c join {events} e using (event_id)
         where is_counted and len(identifiers) > 0
     """
