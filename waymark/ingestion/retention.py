@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from waymark.core.clock import wall_now
 from waymark.core.home import Home
 from waymark.core.quoting import literal
-from waymark.core.settings import EVERY_TYPE, OPERATOR_SOURCE
+from waymark.core.settings import EVERY_TYPE, OPERATOR_SOURCE, TimeSettings
 from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.evidence import EVIDENCE, NODES, note_evidence
 from waymark.ingestion.removal import Leaving, Removal, Remover, day_of
@@ -24,6 +24,7 @@ from waymark.ingestion.tables import lake_sql
 
 # Events of persons who do not grant a scope.
 _WITHOUT = "_wm_without_consent"
+_SESSION_GAP = timedelta(minutes=TimeSettings().session_gap_minutes)
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ class _Rule:
 
 def remove_expired(
     connection: Connection, home: Home, sources: Iterable[str], days: Mapping[str, int], *, without: Mapping[str, Mapping[str, int]] | None = None,
-    places: Mapping[str, str] | None = None, is_modelled: bool = False, and_then: Callable[[], object],
+    places: Mapping[str, str] | None = None, is_modelled: bool = False, session_gap: timedelta = _SESSION_GAP, and_then: Callable[[], object],
 ) -> list[Removal]:  # fmt: skip
     """Removes what is too old as of data_now. days: by event type, how many days it is kept; other types stay, and so do events on which consent rests, and
     all that an operator said.
 
     without: by scope and event type, how many days events of persons are kept who do not grant the scope by what the last run knew; nothing where not
-    is_modelled. places, is_modelled: see `note_evidence`. and_then: called in each source's transaction. Logs each removal in `raw.removals` and in the audit
-    log; raises StorageError where the disk refuses.
+    is_modelled. places, is_modelled, session_gap: see `note_evidence`. and_then: called in each source's transaction. Logs each removal in `raw.removals` and
+    in the audit log; raises StorageError where the disk refuses.
     """
     now = rows(connection, "select cast(data_now as date) from raw.run_clock")[0][0]
     asked = {"": days, **(without or {} if is_modelled else {})}
@@ -69,7 +70,7 @@ def remove_expired(
     old = [str(path) for (path,) in found if day_of(str(path)) < before]
     if not old or not rows(connection, f"select 1 from ({lake_sql(connection, old)}) where {' or '.join(rule.is_expired for rule in rules)} limit 1"):
         return []
-    note_evidence(connection, listed, old, places or {}, is_modelled=is_modelled)
+    note_evidence(connection, listed, old, places or {}, is_modelled=is_modelled, session_gap=session_gap)
     _note_events_without(connection, old, [rule.scope for rule in rules if rule.scope])
     removals = [Remover(connection, home, source, _leaving(source, rule)).run(before=before, and_then=and_then) for source in listed for rule in rules]
     for table in (EVIDENCE, _WITHOUT):

@@ -6,6 +6,7 @@ days leave, so at most one run a day removes anything. Consequence: that run cos
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from waymark.core.home import Home, read_json
@@ -32,7 +33,7 @@ def apply_retention(run: Run) -> int:
         removals = remove_expired(
             connection, home, run.mappings, settings.retention_days, without=settings.retention_days_without_consent,
             places=settings.consent.telling_places(), is_modelled=is_modelled,
-            and_then=rebuild_all,
+            session_gap=timedelta(minutes=settings.time.session_gap_minutes), and_then=rebuild_all,
         )  # fmt: skip
         stage.rows, files = sum(removal.rows for removal in removals), sum(removal.files for removal in removals)
         stage.detail = f"{stage.rows:,} events removed, {files:,} files of the lake written anew" if removals else "nothing is too old"

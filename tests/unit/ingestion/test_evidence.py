@@ -13,7 +13,9 @@ from tests.unit.ingestion.conftest import CSV_MAPPING, MakeSource, Source
 from waymark.ingestion import remove_expired
 
 OPTIONAL = "".join(f"  {name}: {{column: {column}, optional: true}}\n" for name, column in (("country", "country"), ("user_agent", "agent")))
-MAPPING = CSV_MAPPING.replace("  referrer:", f"{OPTIONAL}  referrer:") + """
+MAPPING = (
+    CSV_MAPPING.replace("  referrer:", f"{OPTIONAL}  referrer:")
+    + """
 consent:
   scopes: {column: stated, optional: true}
   separator: "+"
@@ -22,6 +24,7 @@ consent:
     types: {consent_granted: grant, consent_withdrawn: withdraw}
     scopes: scopes
 """
+)
 HEADER = "id,at,what,visitor,login,country,stated,scopes,agent"
 START = datetime(2026, 3, 1, 10)
 # Acts of consent by name, too: whoever asks for that is not heeded.
@@ -30,6 +33,7 @@ FAR = "time: {max_future_skew_days: 3650}\n"
 COUNTRIES = {"DE": "EU", "FR": "EU", "US": "US"}
 RULES = {"profiling": {"EU": True, "default": False}, "email": {"US": False, "default": True}}
 IDS = "list_transform(identifiers, lambda i: cast(md5_number_lower(i.type || '|' || i.value) >> 1 as bigint))"
+NO_DISPUTES = "create table identity.negative_evidence (node_a bigint, node_b bigint, kind varchar, since timestamp, source_event_id varchar)"
 Line = tuple[int, float, str, str, str, str, str, str, str]  # event, day, type, visitor, login, country, stated, scopes, user agent
 FIREFOX, CRAWLER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "python-requests/2.31"
 
@@ -172,7 +176,8 @@ def test_links_that_are_neither_old_nor_new_are_those_of_the_last_run(make_sourc
     nodes = f"(select event_id, {IDS} as node_ids from raw.shop_events where source_event_id = 'e{{}}')"
     source.connection.execute(f"""
         create schema identity; create schema intermediate;
-        create table identity.edges as select list_min(node_ids) as node_a, list_max(node_ids) as node_b from {nodes.format(2)};
+        create table identity.edges as select list_min(node_ids) as node_a, list_max(node_ids) as node_b, 0 as estimation_version from {nodes.format(2)};
+        {NO_DISPUTES};
         create table intermediate.int_consent_events as from {nodes.format(3)};
         create table intermediate.int_event_jurisdictions as from {nodes.format(3)} where false;
         update raw.lake_files set is_pending = false
@@ -203,7 +208,7 @@ def test_events_of_who_does_not_grant_a_scope_leave_sooner_by_what_the_last_run_
     put(source, "a.csv", [*lines, (5, 55, "page_viewed", "a", "", "", "", "", ""), (99, 60, "order_completed", "z", "", "", "", "", "")])
     source.connection.execute(f"""
         create schema identity; create schema intermediate;
-        create table identity.edges (node_a bigint, node_b bigint);
+        create table identity.edges (node_a bigint, node_b bigint, estimation_version integer); {NO_DISPUTES};
         create table intermediate.int_consent_events as select {IDS} as node_ids from raw.shop_events where source_event_id = 'e2';
         create table intermediate.int_event_jurisdictions (node_ids bigint[]);
         create table identity.memberships as select unnest({IDS}) as node_id, 'c_' || right(anonymous_id, 1) as customer_id from raw.shop_events
