@@ -84,8 +84,8 @@ class IdentityThresholds(_Strict):
     """How sure an estimated link must be for each use: a probability, 0.5 to 1. Other links are not asked."""
 
     analysis: float = Field(0.95, ge=0.5, le=1, description="a probable link of less joins nobody")
-    scoring: float = Field(0.95, ge=0.5, le=1, description="an identifier that needs estimated links and is less sure counts for no feature and no score")
-    sending: float = Field(0.99, ge=0.5, le=1, description="an identifier that needs estimated links and is less sure is not written to in its customer's name")
+    scoring: float = Field(0.95, ge=0.5, le=1, description="an identifier that needs an estimated link of less counts for no feature and no score")
+    sending: float = Field(0.99, ge=0.5, le=1, description="an identifier that needs an estimated link of less is not written to in its customer's name")
 
     @model_validator(mode="after")
     def _in_order(self) -> IdentityThresholds:
@@ -103,7 +103,7 @@ class IdentitySettings(_Strict):
     )
     thresholds: IdentityThresholds = Field(
         IdentityThresholds(), description="how sure an estimated link must be, 0.5 to 1: for `analysis` (one of less joins nobody), for `scoring` (an "
-        "identifier that needs estimated links and is less sure counts for no feature and no score), for `sending` (likewise: it is not written to in its "
+        "identifier that needs an estimated link of less counts for no feature and no score), for `sending` (likewise: it is not written to in its "
         "customer's name). Other links are not asked",
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
 
 from waymark.core.warehouse import Connection
-from waymark.identity.confidence import METHODS, Integers
+from waymark.identity.confidence import METHODS, Doubles, Integers
 from waymark.identity.evidence import IS_OBSERVED
 from waymark.identity.history import NEVER, Constraints, Evidence, LinkGraph, linked_clusters, membership_intervals, weigh_intervals
 from waymark.identity.linkage.links import LINKS
@@ -24,7 +24,7 @@ class JoinRules:
     one_account: bool
 
 
-_HISTORY = "node_id, customer_id, valid_from, valid_to, method, confidence"
+_HISTORY = "node_id, customer_id, valid_from, valid_to, method, confidence, weakest_estimated_link"
 
 
 def find_affected(connection: Connection) -> None:
@@ -79,8 +79,8 @@ def restate_memberships(connection: Connection, rules: JoinRules) -> None:
         create or replace temp table changed_nodes as
         select distinct node_id
         from temp.fresh_history fresh full join temp.stale_history stale using (node_id, valid_from)
-        where (fresh.customer_id, fresh.valid_to, fresh.method, fresh.confidence)
-            is distinct from (stale.customer_id, stale.valid_to, stale.method, stale.confidence)
+        where (fresh.customer_id, fresh.valid_to, fresh.method, fresh.confidence, fresh.weakest_estimated_link)
+            is distinct from (stale.customer_id, stale.valid_to, stale.method, stale.confidence, stale.weakest_estimated_link)
         """
     )
     connection.execute(
@@ -172,7 +172,7 @@ def _compute_history(connection: Connection, rules: JoinRules, *, affected_only:
     connection.execute(
         f"""
         insert into temp.fresh_history
-        select node_id, node_customer_id, first_seen_at, over_shared_from, '{METHODS[0]}', 1.0
+        select node_id, node_customer_id, first_seen_at, over_shared_from, '{METHODS[0]}', 1.0, null
         from {nodes} left join identity.over_shared_since using (node_id)
         where node_id not in (select node_id from temp.linked_nodes) and (over_shared_from is null or first_seen_at < over_shared_from)
         """
@@ -183,7 +183,8 @@ def _compute_history(connection: Connection, rules: JoinRules, *, affected_only:
 def _compute_linked_history(connection: Connection, rules: JoinRules, all_nodes: str) -> None:
     nodes = connection.execute(
         """
-        select node_id, epoch_us(first_seen_at) as first_seen, coalesce(epoch_us(over_shared_from), $never) as dropped
+        select node_id, epoch_us(first_seen_at) as first_seen, coalesce(epoch_us(over_shared_from), $never) as dropped,
+            account_of is not null as is_account
         from temp.linked_nodes order by position
         """,
         {"never": NEVER},
@@ -209,6 +210,7 @@ def _compute_linked_history(connection: Connection, rules: JoinRules, all_nodes:
             probability=np.asarray(links["probability"], dtype=np.float64),
             is_operators=np.asarray(links["is_operators"], dtype=np.bool_),
             is_estimated=np.asarray(links["is_estimated"], dtype=np.bool_),
+            is_account=np.asarray(nodes["is_account"], dtype=np.bool_),
         ),
     )
     cluster = linked_clusters(graph)
@@ -223,7 +225,8 @@ def _compute_linked_history(connection: Connection, rules: JoinRules, all_nodes:
         "waymark_intervals",
         _table(node_id=node_id[intervals.node], label=intervals.label, valid_from=intervals.valid_from, valid_to=intervals.valid_to)
         .append_column("method", pa.array(METHODS).take(_integers(sure.method)))
-        .append_column("confidence", pa.Array.from_buffers(pa.float64(), len(sure.confidence), [None, pa.py_buffer(sure.confidence)])),
+        .append_column("confidence", _doubles(sure.confidence))
+        .append_column("weakest", _doubles(sure.weakest)),
     )
     try:
         connection.execute("create or replace temp table fresh_clusters as select node_id, cluster_id from waymark_clusters")
@@ -231,7 +234,8 @@ def _compute_linked_history(connection: Connection, rules: JoinRules, all_nodes:
             """
             create or replace temp table fresh_history as
             select intervals.node_id, earliest.node_customer_id as customer_id, make_timestamp(intervals.valid_from) as valid_from,
-                case when intervals.valid_to <> $never then make_timestamp(intervals.valid_to) end as valid_to, intervals.method, intervals.confidence
+                case when intervals.valid_to <> $never then make_timestamp(intervals.valid_to) end as valid_to, intervals.method, intervals.confidence,
+                case when intervals.weakest <= 1 then intervals.weakest end as weakest_estimated_link
             from waymark_intervals intervals
             join temp.linked_nodes earliest on earliest.position = intervals.label
             """,
@@ -303,3 +307,7 @@ def _table(**columns: Integers) -> pa.Table:
 def _integers(values: Integers) -> pa.Array:
     """`pa.array` would import pandas first for an array of NumPy, where it is installed: a second of nothing."""
     return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def _doubles(values: Doubles) -> pa.Array:
+    return pa.Array.from_buffers(pa.float64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])

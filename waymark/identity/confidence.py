@@ -3,6 +3,12 @@
 A chain of links holds if all of them do, and they are taken as independent, so a chain's probability is the product, and the surest way is a shortest path by
 -log p (Dijkstra, 1959). Two ways side by side make a membership surer than either; to say by how much is #P-hard (network reliability; Valiant, 1979), so the
 figure is a lower bound. Rounded, so that it is the same on every machine.
+
+Whether a membership is sure enough for a use is another question: stated probabilities rank kinds of evidence, no threshold asks them, and a chain of sure
+links would fall below any threshold by its length alone. What is asked is the weakest estimated link on the way on which that is strongest (a path of maximum
+capacity; Hu, 1961). The way leads from the customer's earliest account, or from the earliest identifier where there is none: else one form of long ago, joined
+by one doubtful link, would put all in doubt that an account has done. The largest part would do as well, but two that grow in turn would change places with
+each identifier, and what counted yesterday would not today.
 """
 
 from __future__ import annotations
@@ -53,14 +59,15 @@ class Memberships:
 
 @dataclass(frozen=True)
 class Surety:
-    """One row per interval. method: index of METHODS."""
+    """One row per interval. method: index of METHODS; weakest: probability of the weakest estimated link on the way, inf where none is needed."""
 
     confidence: Doubles
     method: Integers
+    weakest: Doubles
 
 
-def surety(intervals: Memberships, links: WeighedLinks) -> Surety:
-    """Of each interval, by the links in force at its end, or now where it lasts.
+def surety(intervals: Memberships, links: WeighedLinks, is_account: Flags) -> Surety:
+    """Of each interval, by the links in force at its end, or now where it lasts. is_account: of each node.
 
     An interval's cluster at its end is made of the intervals of the same label that hold at that instant.
     """
@@ -68,9 +75,9 @@ def surety(intervals: Memberships, links: WeighedLinks) -> Surety:
     from scipy.sparse.csgraph import connected_components, dijkstra  # type: ignore[import-untyped, unused-ignore]
 
     node, label, valid_from, valid_to = intervals.node, intervals.label, intervals.valid_from, intervals.valid_to
-    confidence, method = np.ones(len(node)), np.full(len(node), _OWN, dtype=np.int64)
+    confidence, method, weakest = np.ones(len(node)), np.full(len(node), _OWN, dtype=np.int64), np.full(len(node), np.inf)
     if not len(links.node):
-        return Surety(confidence, method)
+        return Surety(confidence, method, weakest)
     vertices, group = _vertices(label, valid_from, valid_to)
     of_vertex = _positions(group, node[vertices])
     kept = _links_of_vertices(of_vertex, group, node[vertices], valid_to[vertices], links)
@@ -95,7 +102,46 @@ def surety(intervals: Memberships, links: WeighedLinks) -> Surety:
     is_ending = _is_ending(group, valid_to, vertices)
     confidence[vertices[is_ending]] = np.round(np.exp(-distance[is_ending]), DIGITS)
     method[vertices[is_ending]] = found[is_ending]
-    return Surety(confidence, method)
+    if links.is_estimated[link].any():
+        weakest[vertices[is_ending]] = _weakest(kept, links, _starts(group, node[vertices], is_account), size)[is_ending]
+    return Surety(confidence, method, weakest)
+
+
+def _starts(group: Integers, node: Integers, is_account: Flags) -> Integers:
+    """The vertex of each group from which its weakest links are asked: its earliest account, else its earliest node."""
+    rank = np.where(is_account[node], node, node + len(is_account))
+    least = np.full(int(group.max()) + 1, np.iinfo(np.int64).max, dtype=np.int64)
+    np.minimum.at(least, group, rank)
+    return np.flatnonzero(rank == least[group])
+
+
+def _weakest(kept: tuple[Integers, Integers, Integers], links: WeighedLinks, starts: Integers, size: int) -> Doubles:
+    """Of each vertex the weakest estimated link on the best way from a start; inf where none is needed. One spanning tree holds the best ways of all."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree  # type: ignore[import-untyped, unused-ignore]
+
+    one, other, link = kept
+    strength, grade = grades(links)
+    tree = minimum_spanning_tree(_shortest(one, other, (grade[link] + 1).astype(np.float64), size)).tocoo()
+    # One more vertex is joined to all starts, so that one search finds every vertex's way back.
+    low, high = np.concatenate((tree.row, np.full(len(starts), size))), np.concatenate((tree.col, starts))
+    rooted = csr_array((np.ones(len(low), dtype=np.int8), (low, high)), shape=(size + 1, size + 1))
+    _, back = breadth_first_order(rooted, size, directed=False)
+    back = np.where(back < 0, size, back)
+    worst = np.zeros(size + 1, dtype=np.int64)
+    worst[np.where(back[tree.col] == tree.row, tree.col, tree.row)] = tree.data.astype(np.int64) - 1
+    # Each turn doubles the steps that are looked back.
+    while (back[:-1] != size).any():
+        worst, back = np.maximum(worst, worst[back]), back[back]
+    return strength[worst[:-1]]
+
+
+def grades(links: WeighedLinks) -> tuple[Doubles, Integers]:
+    """(strength by grade, grade of each link): 0 for stated links, of strength inf; estimated ones from 1 on, the surest first, with their probabilities."""
+    chances, rank = np.unique(-links.probability[links.is_estimated], return_inverse=True)
+    grade = np.zeros(len(links.node), dtype=np.int64)
+    grade[links.is_estimated] = rank + 1
+    return np.concatenate(([np.inf], -chances)), grade
 
 
 def _vertices(label: Integers, valid_from: Integers, valid_to: Integers) -> tuple[Integers, Integers]:

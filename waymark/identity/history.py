@@ -40,11 +40,12 @@ class LinkGraph:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of each link: its probability, and whether it is an operator's word or an estimate."""
+    """Of each link: its probability, and whether it is an operator's word or an estimate. Of each node: whether it is an account."""
 
     probability: Doubles
     is_operators: Flags
     is_estimated: Flags
+    is_account: Flags
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def weigh_intervals(graph: LinkGraph, cluster: Integers, intervals: Intervals) -
     evidence = graph.evidence
     links = WeighedLinks(graph.link_a, graph.link_b, graph.link_first, end, evidence.probability, evidence.is_operators, evidence.is_estimated)
     cut = _cut_where_links_change(graph, cluster, end, intervals)
-    sure = surety(Memberships(cut.node, cut.label, cut.valid_from, cut.valid_to), links)
+    sure = surety(Memberships(cut.node, cut.label, cut.valid_from, cut.valid_to), links, evidence.is_account)
     return (intervals, sure) if cut is intervals else _joined(cut, sure)
 
 
@@ -176,12 +177,12 @@ def _joined(cut: Intervals, sure: Surety) -> tuple[Intervals, Surety]:
     is_head = np.ones(len(cut.node), dtype=np.bool_)
     is_head[1:] = (
         (cut.node[1:] != cut.node[:-1]) | (cut.label[1:] != cut.label[:-1]) | (cut.valid_from[1:] != cut.valid_to[:-1])
-        | (sure.confidence[1:] != sure.confidence[:-1]) | (sure.method[1:] != sure.method[:-1])
+        | (sure.confidence[1:] != sure.confidence[:-1]) | (sure.method[1:] != sure.method[:-1]) | (sure.weakest[1:] != sure.weakest[:-1])
     )  # fmt: skip
     heads = np.flatnonzero(is_head)
     tails = np.append(heads[1:], len(cut.node)) - 1
     joined = Intervals(cut.node[heads], cut.label[heads], cut.valid_from[heads], cut.valid_to[tails])
-    return joined, Surety(sure.confidence[heads], sure.method[heads])
+    return joined, Surety(sure.confidence[heads], sure.method[heads], sure.weakest[heads])
 
 
 def _constrained_clusters(graph: LinkGraph, cluster: Integers, count: int) -> Flags:

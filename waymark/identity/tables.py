@@ -19,7 +19,8 @@ RESULT_TABLES = {
         node_a BIGINT, node_b BIGINT, evidence_kind VARCHAR, first_seen_at TIMESTAMP, last_seen_at TIMESTAMP, event_count BIGINT,
         first_event_id VARCHAR, last_event_id VARCHAR, probability DOUBLE, estimation_version INTEGER""",
     "memberships": "node_id BIGINT, customer_id VARCHAR",
-    "membership_history": "node_id BIGINT, customer_id VARCHAR, valid_from TIMESTAMP, valid_to TIMESTAMP, method VARCHAR, confidence DOUBLE",
+    "membership_history": """
+        node_id BIGINT, customer_id VARCHAR, valid_from TIMESTAMP, valid_to TIMESTAMP, method VARCHAR, confidence DOUBLE, weakest_estimated_link DOUBLE""",
     # From `since` until `until` (NULL: for ever) the two are not one person.
     "negative_edges": "node_a BIGINT, node_b BIGINT, kind VARCHAR, since TIMESTAMP, until TIMESTAMP, source_event_id VARCHAR",
     # Nodes that were ever linked, by the least node id that they were ever linked with; a node without a row was always alone.

@@ -43,7 +43,7 @@ OF_TABLES: dict[str, dict[ColumnClass, str]] = {
     },
     "identity.negative_edges": {"pseudonymous": "node_a node_b", "internal": "kind since until", "personal": "source_event_id"},
     "identity.memberships": {"pseudonymous": "node_id customer_id"},
-    "identity.membership_history": {"pseudonymous": "node_id customer_id", "internal": "valid_from valid_to method confidence"},
+    "identity.membership_history": {"pseudonymous": "node_id customer_id", "internal": "valid_from valid_to method confidence weakest_estimated_link"},
     "identity.restatements": {
         "pseudonymous": "customer_before customer_after",
         "public": "data_now",

@@ -75,6 +75,7 @@ IDENTITY_COLUMNS: dict[str, dict[str, str]] = {
         "valid_to": "Up to this instant, UTC; NULL: to this day.",
         "method": "By what it is theirs: own, deterministic, operator or probabilistic (marts.dim_identity_clusters).",
         "confidence": "Product of the links' probabilities along the surest way from the person's earliest identifier; 1 for that one.",
+        "weakest_estimated_link": "The weakest estimated link between it and the person's earliest account, or else identifier: probability; NULL: none.",
     },
     "restatements": {
         "run_number": "Counts the runs that changed somebody, from 1.",

@@ -23,6 +23,7 @@ clusters as (
         memberships.valid_to,
         memberships.method,
         memberships.confidence,
+        memberships.weakest_estimated_link,
         {{ sure_enough('memberships', 'sending') }} as is_sure_for_sending
     from memberships
     inner join nodes on nodes.node_id = memberships.node_id

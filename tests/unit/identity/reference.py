@@ -145,18 +145,21 @@ def first_links(events: list[Event]) -> dict[frozenset[Identifier], datetime]:
 
 
 def graph_in_force(events: list[Event], limit: int, words: list[Said], supposed: list[Supposed]) -> nx.Graph:
-    """Identifiers and the links that join them, those in force between identifiers that are together anyway among them; `p` is an edge's probability."""
+    """Identifiers and the links that join them, those in force between identifiers that are together anyway among them; `p` is an edge's probability.
+
+    `strength` is what a threshold asks of the edge: the probability of an estimated link, infinity for others.
+    """
     seen, excluded = first_sights(events), over_shared(events, limit)
     graph = nx.Graph()
     graph.add_nodes_from(identifier for identifier in seen if identifier not in excluded)
     pairs = forbidden(events, words)
-    candidates = [(True, probability(link), at, link) for link, at in first_links(events).items()]
+    candidates = [(True, probability(link), at, link, math.inf) for link, at in first_links(events).items()]
     merges = [(pair, word) for pair, word in standing_words(words).items() if word.is_merge and pair <= set(seen)]
-    candidates += [(False, 1.0, max(word.at, *(seen[end] for end in pair)), pair) for pair, word in merges]
+    candidates += [(False, 1.0, max(word.at, *(seen[end] for end in pair)), pair, math.inf) for pair, word in merges]
     now = [link for link in supposed if link.valid_to is None and set(link.pair) <= set(seen)]
-    candidates += [(True, link.probability, max(link.valid_from, *(seen[end] for end in link.pair)), frozenset(link.pair)) for link in now]
+    candidates += [(True, link.probability, max(link.valid_from, *(seen[end] for end in link.pair)), frozenset(link.pair), link.probability) for link in now]
     candidates.sort(key=lambda item: (item[0], -item[1], item[2], sorted(item[3])))
-    for is_evidence, sure, _, link in candidates:
+    for is_evidence, sure, _, link, strength in candidates:
         one, other = sorted(link)
         if not {one, other} <= set(graph):
             continue
@@ -166,8 +169,9 @@ def graph_in_force(events: list[Event], limit: int, words: list[Said], supposed:
         sources = [{value.split(":")[0] for kind, value in side if kind == "user_id"} for side in (here, there)]
         shared_only = is_evidence and not are_accounts and bool(sources[0] & sources[1])
         is_in_force = one in there or not (shared_only or any(by_operator or is_evidence for by_operator in across))
-        if is_in_force and (not graph.has_edge(one, other) or graph[one][other]["p"] < sure):
-            graph.add_edge(one, other, p=sure)
+        if is_in_force:
+            told = graph.get_edge_data(one, other, {"p": 0.0, "strength": 0.0})
+            graph.add_edge(one, other, p=max(told["p"], sure), strength=max(told["strength"], strength))
     return graph
 
 
@@ -194,6 +198,22 @@ def confidences(events: list[Event], limit: int, words: list[Said] | None = None
     return result
 
 
+def weakest_links(events: list[Event], limit: int, words: list[Said] | None = None, supposed: list[Supposed] | None = None) -> dict[int, float]:
+    """By node, the greatest strength with which it is joined to its customer's earliest account, or earliest identifier, by links of at least that strength."""
+    seen = first_sights(events)
+    graph = graph_in_force(events, limit, words or [], supposed or [])
+    strengths = sorted({math.inf, *(edge["strength"] for *_, edge in graph.edges(data=True))}, reverse=True)
+    result: dict[int, float] = {}
+    for component in nx.connected_components(graph):
+        start = min(component, key=lambda identifier: (identifier[0] != "user_id", seen[identifier], *identifier))
+        for least in strengths:
+            strong = nx.Graph([(a, b) for a, b, edge in graph.subgraph(component).edges(data=True) if edge["strength"] >= least])
+            strong.add_node(start)
+            for identifier in nx.node_connected_component(strong, start):
+                result.setdefault(node_id(*identifier), least)
+    return result
+
+
 def known_before(
     events: list[Event], limit: int, at: datetime, words: list[Said] | None = None, supposed: list[Supposed] | None = None
 ) -> dict[int, str]:
@@ -204,6 +224,12 @@ def confidences_before(
     events: list[Event], limit: int, at: datetime, words: list[Said] | None = None, supposed: list[Supposed] | None = None
 ) -> dict[int, float]:
     return confidences(*_known(events, limit, at, words, supposed))
+
+
+def weakest_links_before(
+    events: list[Event], limit: int, at: datetime, words: list[Said] | None = None, supposed: list[Supposed] | None = None
+) -> dict[int, float]:
+    return weakest_links(*_known(events, limit, at, words, supposed))
 
 
 def _known(

@@ -87,6 +87,8 @@ def check_world(seed: int, *, limit: int, batches: int, events: int, words: int,
     assert joined(double.intervals()) == reference.history(log, limit, spoken, supposed)
     sure = dict(double.connection.execute("select node_id, confidence from identity.membership_history where valid_to is null").fetchall())
     assert sure == pytest.approx(reference.confidences(log, limit, spoken, supposed), abs=2e-6)
+    weakest = "select node_id, coalesce(weakest_estimated_link, 'infinity') from identity.membership_history where valid_to is null"
+    assert dict(double.connection.execute(weakest).fetchall()) == reference.weakest_links(log, limit, spoken, supposed)
     check_as_known_then(double, log, limit, spoken, supposed)
 
 
@@ -108,26 +110,33 @@ def check_as_known_then(double: WarehouseDouble, log: list[Event], limit: int, s
         ends = [link.valid_to, *(until.get(node) for node in link.nodes)]
         if set(link.pair) <= set(seen) and all(end is None or since < end for end in ends):
             concerned.add(clusters[link.nodes[0]])
-    told = double.connection.execute("select node_id, valid_from, valid_to, confidence from identity.membership_history").fetchall()
+    columns = "node_id, valid_from, valid_to, confidence, coalesce(weakest_estimated_link, 'infinity')"
+    told = double.connection.execute(f"select {columns} from identity.membership_history").fetchall()
     told = [row for row in told if clusters.get(row[0]) in concerned]
-    for at in sorted({at for _, since, until, _ in told for at in (since, until) if at}):
+    for at in sorted({at for _, since, until, *_ in told for at in (since, until) if at}):
         then = at + timedelta(microseconds=1)
         known = reference.confidences_before(log, limit, then, spoken, supposed)
-        found = {node: sure for node, since, until, sure in told if since < then and (until is None or then <= until)}
-        assert found == pytest.approx({node: known[node] for node in found}, abs=2e-6)
+        weakest = reference.weakest_links_before(log, limit, then, spoken, supposed)
+        found = {node: (sure, strength) for node, since, until, sure, strength in told if since < then and (until is None or then <= until)}
+        assert {node: sure for node, (sure, _) in found.items()} == pytest.approx({node: known[node] for node in found}, abs=2e-6)
+        assert {node: strength for node, (_, strength) in found.items()} == {node: weakest[node] for node in found}
 
 
 @settings(max_examples=3, deadline=None)
-@given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3, 6]), batches=st.integers(1, 4), events=st.integers(3, 40), words=st.integers(0, 6))
-def test_no_order_of_arrival_changes_what_is_refused(seed: int, limit: int, batches: int, events: int, words: int) -> None:
-    check_world(seed, limit=limit, batches=batches, events=events, words=words)
+@given(
+    seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3, 6]), batches=st.integers(1, 4), events=st.integers(3, 40), words=st.integers(0, 6),
+    links=st.integers(0, 6),
+)  # fmt: skip
+def test_no_order_of_arrival_changes_what_is_refused(*, seed: int, limit: int, batches: int, events: int, words: int, links: int) -> None:
+    check_world(seed, limit=limit, batches=batches, events=events, words=words, links=links)
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("seed", range(120))
 def test_no_order_of_arrival_changes_what_is_refused_at_length(seed: int) -> None:
     stream = random.Random(seed)
-    check_world(seed, limit=stream.choice([1, 2, 3, 6]), batches=stream.randrange(1, 7), events=stream.randrange(3, 90), words=stream.randrange(0, 12))
+    sizes = {"batches": stream.randrange(1, 7), "events": stream.randrange(3, 90), "words": stream.randrange(0, 12)}
+    check_world(seed, limit=stream.choice([1, 2, 3, 6]), **sizes, links=seed % 3 * 4)
 
 
 def test_of_two_log_ins_in_one_session_the_later_one_is_refused_the_device() -> None:
