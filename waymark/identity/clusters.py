@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
 
 from waymark.core.warehouse import Connection
-from waymark.identity.confidence import METHODS, Doubles, Integers
+from waymark.identity.confidence import METHODS, NEVER, Doubles, Integers
 from waymark.identity.evidence import IS_OBSERVED
-from waymark.identity.history import NEVER, Constraints, Evidence, LinkGraph, linked_clusters, membership_intervals, weigh_intervals
+from waymark.identity.history import Constraints, Evidence, LinkGraph, linked_clusters, membership_intervals, weigh_intervals
 from waymark.identity.linkage.links import LINKS
 from waymark.identity.probabilities import OPERATOR_PROBABILITY, OPERATOR_SPLIT
 from waymark.identity.tables import drop_temporary

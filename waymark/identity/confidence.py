@@ -26,10 +26,11 @@ Integers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+NEVER = int(np.iinfo(np.int64).max)
 DIGITS = 6
 # By what a membership holds, the strongest that is enough for it.
 METHODS = ("own", "deterministic", "operator", "probabilistic")
-_OWN, _DETERMINISTIC, _OPERATOR, _PROBABILISTIC = range(4)
+OWN, DETERMINISTIC, OPERATOR, PROBABILISTIC = range(4)
 # A link of probability 1 must not vanish from a sparse matrix.
 _LEAST_WEIGHT = 1e-12
 
@@ -48,8 +49,8 @@ class WeighedLinks:
 
 
 @dataclass(frozen=True)
-class Memberships:
-    """Intervals (valid_from, valid_to] in which `node` was in the cluster whose earliest node is `label`; the greatest integer as valid_to: still is."""
+class Intervals:
+    """One row per node and interval (valid_from, valid_to] in which the node's cluster had `label` as its earliest node; valid_to NEVER: still has."""
 
     node: Integers
     label: Integers
@@ -66,7 +67,7 @@ class Surety:
     weakest: Doubles
 
 
-def surety(intervals: Memberships, links: WeighedLinks, is_account: Flags) -> Surety:
+def surety(intervals: Intervals, links: WeighedLinks, is_account: Flags) -> Surety:
     """Of each interval, by the links in force at its end, or now where it lasts. is_account: of each node.
 
     An interval's cluster at its end is made of the intervals of the same label that hold at that instant.
@@ -75,29 +76,28 @@ def surety(intervals: Memberships, links: WeighedLinks, is_account: Flags) -> Su
     from scipy.sparse.csgraph import connected_components, dijkstra  # type: ignore[import-untyped, unused-ignore]
 
     node, label, valid_from, valid_to = intervals.node, intervals.label, intervals.valid_from, intervals.valid_to
-    confidence, method, weakest = np.ones(len(node)), np.full(len(node), _OWN, dtype=np.int64), np.full(len(node), np.inf)
+    confidence, method, weakest = np.ones(len(node)), np.full(len(node), OWN, dtype=np.int64), np.full(len(node), np.inf)
     if not len(links.node):
         return Surety(confidence, method, weakest)
     vertices, group = _vertices(label, valid_from, valid_to)
     of_vertex = _positions(group, node[vertices])
     kept = _links_of_vertices(of_vertex, group, node[vertices], valid_to[vertices], links)
     one, other, link = kept
-    weights = np.maximum(-np.log(links.probability[link]), _LEAST_WEIGHT)
     size = len(vertices)
     roots = np.flatnonzero(node[vertices] == label[vertices])
-    distance = dijkstra(_shortest(one, other, weights, size), directed=False, indices=roots, min_only=True)
+    distance = dijkstra(_shortest(one, other, weights(links)[link], size), directed=False, indices=roots, min_only=True)
     root_of = np.full(int(group.max()) + 1, -1, dtype=np.int64)
     root_of[group[roots]] = roots
-    found = np.full(size, _PROBABILISTIC, dtype=np.int64)
-    rank = np.where(links.is_estimated[link], _PROBABILISTIC, np.where(links.is_operators[link], _OPERATOR, _DETERMINISTIC))
-    for code in (_PROBABILISTIC, _OPERATOR, _DETERMINISTIC):
-        if code != _DETERMINISTIC and not (rank == code).any():
+    found = np.full(size, PROBABILISTIC, dtype=np.int64)
+    rank = ranks(links)[link]
+    for code in (PROBABILISTIC, OPERATOR, DETERMINISTIC):
+        if code != DETERMINISTIC and not (rank == code).any():
             continue
         part = rank <= code
         pairs = csr_array((np.ones(int(part.sum()), dtype=np.int8), (one[part], other[part])), shape=(size, size))
         piece = connected_components(pairs, directed=False)[1]
         found[piece == piece[root_of[group]]] = code
-    found[roots] = _OWN
+    found[roots] = OWN
     # A vertex stands for its interval only in the group that ends with it; in another it lends its links.
     is_ending = _is_ending(group, valid_to, vertices)
     confidence[vertices[is_ending]] = np.round(np.exp(-distance[is_ending]), DIGITS)
@@ -110,7 +110,7 @@ def surety(intervals: Memberships, links: WeighedLinks, is_account: Flags) -> Su
 def _starts(group: Integers, node: Integers, is_account: Flags) -> Integers:
     """The vertex of each group from which its weakest links are asked: its earliest account, else its earliest node."""
     rank = np.where(is_account[node], node, node + len(is_account))
-    least = np.full(int(group.max()) + 1, np.iinfo(np.int64).max, dtype=np.int64)
+    least = np.full(int(group.max()) + 1, NEVER, dtype=np.int64)
     np.minimum.at(least, group, rank)
     return np.flatnonzero(rank == least[group])
 
@@ -134,6 +134,16 @@ def _weakest(kept: tuple[Integers, Integers, Integers], links: WeighedLinks, sta
     while (back[:-1] != size).any():
         worst, back = np.maximum(worst, worst[back]), back[back]
     return strength[worst[:-1]]
+
+
+def weights(links: WeighedLinks) -> Doubles:
+    """Of each link its length: what adds up on a way whose probabilities are multiplied."""
+    return np.maximum(-np.log(links.probability), _LEAST_WEIGHT)
+
+
+def ranks(links: WeighedLinks) -> Integers:
+    """Of each link the kind of evidence, an index of METHODS."""
+    return np.where(links.is_estimated, PROBABILISTIC, np.where(links.is_operators, OPERATOR, DETERMINISTIC))
 
 
 def grades(links: WeighedLinks) -> tuple[Doubles, Integers]:
@@ -170,7 +180,7 @@ def _vertices(label: Integers, valid_from: Integers, valid_to: Integers) -> tupl
 
 def _is_ending(group: Integers, valid_to: Integers, vertices: Integers) -> Flags:
     """Whether a vertex's interval ends at its group's instant: the least end among the group's vertices."""
-    least = np.full(int(group.max()) + 1, np.iinfo(np.int64).max, dtype=np.int64)
+    least = np.full(int(group.max()) + 1, NEVER, dtype=np.int64)
     np.minimum.at(least, group, valid_to[vertices])
     return np.asarray(valid_to[vertices] == least[group])
 
@@ -201,7 +211,7 @@ def _links_of_vertices(
     of_vertex: _Positions, group: Integers, node: Integers, valid_to: Integers, links: WeighedLinks
 ) -> tuple[Integers, Integers, Integers]:
     """(vertex, vertex, link) for each link in force at a group's instant between two of its vertices."""
-    instant = np.full(int(group.max()) + 1, np.iinfo(np.int64).max, dtype=np.int64)
+    instant = np.full(int(group.max()) + 1, NEVER, dtype=np.int64)
     np.minimum.at(instant, group, valid_to)
     by_node = np.argsort(links.node, kind="stable")
     starts, stops = np.searchsorted(links.node[by_node], node, side="left"), np.searchsorted(links.node[by_node], node, side="right")

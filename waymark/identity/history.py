@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from waymark.identity.confidence import Doubles, Flags, Integers, Memberships, Surety, WeighedLinks, surety
+from waymark.identity.confidence import NEVER, Doubles, Flags, Integers, Intervals, Surety, WeighedLinks, surety
 from waymark.identity.constrained import Forbidden, Link, replay_constrained
 from waymark.identity.replay import ClusterReplay
+from waymark.identity.surety_replay import replay_surety
 
-NEVER = int(np.iinfo(np.int64).max)
 ABSENT = -1
 # Clusters of at most so many links, none of whose nodes drops out, are replayed all at once, link by link; the others one by one. Clusters with forbidden
 # pairs, or with links that end, have a replay of their own.
 LOCKSTEP_LINKS = 48
+# Clusters with an estimated link, and of at most so many links, are weighed as a whole at each change, all clusters at once; larger ones change by change.
+WHOLE_LINKS = 48
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,6 @@ class Constraints:
     pair_is_operators: Flags
     # Of each node the number of the source whose account it is, in clusters with several accounts of one source; 0 for all others.
     account_of: Integers
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """One row per node and interval: in (valid_from, valid_to] the node's cluster had `label` as its earliest node; valid_to NEVER = still has."""
-
-    node: Integers
-    label: Integers
-    valid_from: Integers
-    valid_to: Integers
 
 
 @dataclass
@@ -130,16 +122,41 @@ def weigh_intervals(graph: LinkGraph, cluster: Integers, intervals: Intervals) -
     """The intervals, and how sure each is (`confidence.surety`). The graph must have its evidence.
 
     In clusters with an estimated link an interval holds as long as it is as sure as that: whoever asks for a threshold asks as known then, and must not learn
-    of a link that came later.
+    of a link that came later. Rows stand in no order of clusters.
     """
     assert graph.evidence is not None
     until = graph.constraints.link_until if graph.constraints else np.full(len(graph.link_a), NEVER, dtype=np.int64)
     end = np.minimum(until, np.minimum(graph.dropped[graph.link_a], graph.dropped[graph.link_b]))
     evidence = graph.evidence
     links = WeighedLinks(graph.link_a, graph.link_b, graph.link_first, end, evidence.probability, evidence.is_operators, evidence.is_estimated)
-    cut = _cut_where_links_change(graph, cluster, end, intervals)
-    sure = surety(Memberships(cut.node, cut.label, cut.valid_from, cut.valid_to), links, evidence.is_account)
+    is_large = _large_estimated_clusters(graph, cluster)[cluster[intervals.node]]
+    if not is_large.any():
+        return _weighed_whole(graph, cluster, links, intervals)
+    parts = [_joined(*replay_surety(_part(intervals, is_large), links, cluster, evidence.is_account))]
+    if not is_large.all():
+        parts.append(_weighed_whole(graph, cluster, links, _part(intervals, ~is_large)))
+    found = Intervals(*(np.concatenate([getattr(part, name) for part, _ in parts]) for name in ("node", "label", "valid_from", "valid_to")))
+    return found, Surety(*(np.concatenate([getattr(sure, name) for _, sure in parts]) for name in ("confidence", "method", "weakest")))
+
+
+def _part(intervals: Intervals, chosen: Flags) -> Intervals:
+    return Intervals(intervals.node[chosen], intervals.label[chosen], intervals.valid_from[chosen], intervals.valid_to[chosen])
+
+
+def _weighed_whole(graph: LinkGraph, cluster: Integers, links: WeighedLinks, intervals: Intervals) -> tuple[Intervals, Surety]:
+    assert graph.evidence is not None
+    cut = _cut_where_links_change(graph, cluster, links.end, intervals)
+    sure = surety(cut, links, graph.evidence.is_account)
     return (intervals, sure) if cut is intervals else _joined(cut, sure)
+
+
+def _large_estimated_clusters(graph: LinkGraph, cluster: Integers) -> Flags:
+    """By cluster, whether it has an estimated link and more than WHOLE_LINKS."""
+    assert graph.evidence is not None
+    links = cluster[graph.link_a]
+    count = int(cluster.max()) + 1 if len(cluster) else 0
+    is_large = np.bincount(links, minlength=count) > WHOLE_LINKS
+    return is_large & (np.bincount(links[graph.evidence.is_estimated], minlength=count) > 0)
 
 
 def _cut_where_links_change(graph: LinkGraph, cluster: Integers, end: Integers, intervals: Intervals) -> Intervals:
