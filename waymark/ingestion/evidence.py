@@ -3,7 +3,7 @@
 These are acts of consent; events that state another thing than the same source stated before of the same identifier (dbt/macros/definitions/consent.sql: such a
 statement is an act); the first event of an identifier in a jurisdiction, where absence does not mean the same everywhere; and, of persons of whom any of these
 tell, what says who the person is, because what was said of one identifier holds for the others: the first event that names two of them together, the forms on
-which a probable link rests, and what keeps two of them apart.
+which probable links rest, and what keeps two of them apart.
 
 Decision: found from the lake. Context: retention comes after ingestion and before the models, which do not know the newest events yet. Consequence: only who is
 linked to whom in events that are neither old nor new is taken from the models of the last run; where all are made anew, the whole lake is read. Which links
@@ -34,7 +34,8 @@ _IS_ACT = "consent_act is not null and not coalesce(consent_act.is_statement, fa
 _SENDER = "coalesce(is_internal, false) as is_internal, user_agent"
 # Where the models of the last run say who was linked, and of whom something was said.
 _LINKS = "select node_a, node_b from identity.edges"
-_PROBABLE = "identity.edges where estimation_version <> 0"
+# Has a row where probable links are estimated.
+_ESTIMATED = "identity.linkage_state"
 _NAMED = [f"select unnest(node_ids) as node from intermediate.{model}" for model in ("int_consent_events", "int_event_jurisdictions")]
 # Whom an operator ever spoke of, to join them or to part them.
 _OPERATORS = f"{OPERATOR_SOURCE}_events"
@@ -77,9 +78,12 @@ def note_evidence(
     connection.execute(f"create or replace temp table {_PERSONS} as select distinct node from ({' union all '.join(named)})").fetchall()
     if rows(connection, f"select 1 from {_PERSONS} limit 1"):
         told = [path for path in sorted(read) if path.endswith(f"{COMPARES}.parquet")]
+        if is_modelled and told and not rows(connection, f"select 1 from {_ESTIMATED}"):
+            told = []
         _note_forms(connection, f"({lake_sql(connection, told, compares=True)})" if told else "", f"{contested} and not is_survivor")
         _note_links(connection, events, is_modelled=is_modelled)
-        _keep_forms(connection, is_modelled=is_modelled)
+        # Of every identifier, joined by a probable link or not: an older name that stays would hold again, and join whom it had not joined.
+        connection.execute(f"insert into {EVIDENCE} select event_id from {_FORMS} where node in (select node from {_PERSONS})").fetchall()
         if is_modelled:
             _keep_disputes(connection)
         if late := sorted(unseen & set(old)):
@@ -121,12 +125,6 @@ def _note_forms(connection: Connection, forms: str, losers: str) -> None:
         )
         where said is distinct from said_before
     """).fetchall()
-
-
-def _keep_forms(connection: Connection, *, is_modelled: bool) -> None:
-    """Of the persons' identifiers that a probable link joined: else it would be gone once the tables are made anew. Without models: of all of them."""
-    joined = f" and node in (select unnest([node_a, node_b]) from {_PROBABLE})" if is_modelled else ""
-    connection.execute(f"insert into {EVIDENCE} select event_id from {_FORMS} where node in (select node from {_PERSONS}){joined}").fetchall()
 
 
 def _keep_disputes(connection: Connection) -> None:
@@ -187,7 +185,10 @@ def _keep_what_may_be_disputed(connection: Connection, events: str, late: str, s
             select session_key, visit from (select session_key, visit, unnest(nodes) as node, unnest(identifiers) as identifier from visits)
             where identifier."type" = 'user_id' and node in (select node from {_PERSONS}) group by all having min(node) < max(node)
         ),
-        reported as (select source, order_id, nodes, unnest(nodes) as node from {events} where (source, order_id) in (select source, order_id from late)),
+        reported as (
+            select source, order_id, nodes, unnest(nodes) as node from {events}
+            where order_id is not null and (source, order_id) in (select source, order_id from late)
+        ),
         orders as (
             select source, order_id from reported where node in (select node from {_PERSONS}) group by all having min(nodes) < max(nodes)
         )

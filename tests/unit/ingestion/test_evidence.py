@@ -176,7 +176,7 @@ def test_links_that_are_neither_old_nor_new_are_those_of_the_last_run(make_sourc
     nodes = f"(select event_id, {IDS} as node_ids from raw.shop_events where source_event_id = 'e{{}}')"
     source.connection.execute(f"""
         create schema identity; create schema intermediate;
-        create table identity.edges as select list_min(node_ids) as node_a, list_max(node_ids) as node_b, 0 as estimation_version from {nodes.format(2)};
+        create table identity.edges as select list_min(node_ids) as node_a, list_max(node_ids) as node_b from {nodes.format(2)};
         {NO_DISPUTES};
         create table intermediate.int_consent_events as from {nodes.format(3)};
         create table intermediate.int_event_jurisdictions as from {nodes.format(3)} where false;
@@ -208,7 +208,7 @@ def test_events_of_who_does_not_grant_a_scope_leave_sooner_by_what_the_last_run_
     put(source, "a.csv", [*lines, (5, 55, "page_viewed", "a", "", "", "", "", ""), (99, 60, "order_completed", "z", "", "", "", "", "")])
     source.connection.execute(f"""
         create schema identity; create schema intermediate;
-        create table identity.edges (node_a bigint, node_b bigint, estimation_version integer); {NO_DISPUTES};
+        create table identity.edges (node_a bigint, node_b bigint); {NO_DISPUTES};
         create table intermediate.int_consent_events as select {IDS} as node_ids from raw.shop_events where source_event_id = 'e2';
         create table intermediate.int_event_jurisdictions (node_ids bigint[]);
         create table identity.memberships as select unnest({IDS}) as node_id, 'c_' || right(anonymous_id, 1) as customer_id from raw.shop_events
