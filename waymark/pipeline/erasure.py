@@ -25,7 +25,7 @@ from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, has_table, outputs_of, rows
 from waymark.identity.linkage import NothingToEstimateError, has_estimation, remove_estimations, remove_other_estimations
 from waymark.ingestion.erased import Erased, to_come
-from waymark.ingestion.erasing import GOING, Copy, LandingCopies, erase_from_lake, going_sql, orders_of
+from waymark.ingestion.erasing import Copy, LandingCopies, erase_from_lake, orders_of
 from waymark.ingestion.quarantine import erase_quarantined
 from waymark.ingestion.removal import EVENT_KEY
 from waymark.ingestion.tables import build_views, create_tables
@@ -35,7 +35,7 @@ from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
 from waymark.pipeline.subjects import Subject, words_about
-from waymark.pipeline.traces import ids_in_marts, landed_since, needles_of, of_others, with_older
+from waymark.pipeline.traces import collect_events, ids_in_marts, landed_since, needles_of, of_others, with_older
 from waymark.pipeline.upgrade import drop_derived, rebuild
 from waymark.privacy import identifier_message
 from waymark.privacy.audit import AuditLog
@@ -203,19 +203,11 @@ class _Erasure:
         self.working.word_files = [f"{ordinal:06d}.ndjson" for _, ordinal in said]
 
     def _events(self, connection: Connection) -> int:
-        """Collects, over all sources, what leaves the lake. is_whole: no content of the event stays, as one of somebody else's may, whose id it is then."""
+        """Collects, over all sources, what leaves the lake."""
         erased = self._erased(connection)
-        columns = "source varchar, event_id varchar, content_digest varchar, occurred_at timestamp, is_whole boolean"
-        connection.execute(f"create or replace temp table erased_events ({columns})")
-        for source in self._sources(connection):
-            going_sql(connection, source, erased, self.working.words)
-            stays = f"(event_id, content_digest) not in (select event_id, content_digest from {GOING})"
-            staying = f"select event_id from raw.event_conflicts where source = ? and {stays}"
-            told = f"select ?, event_id, content_digest, occurred_at, event_id not in ({staying}) from {GOING}"
-            connection.execute(f"insert into erased_events {told}", [source, source])
-        connection.execute(f"drop table if exists {GOING}")
+        count = collect_events(connection, self._sources(connection), erased, self.working.words)
         erased.forget()
-        return int(str(rows(connection, "select count(distinct event_id) from erased_events")[0][0]))
+        return count
 
     def _champion(self) -> None:
         from ml.registry import champion

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from waymark.core.digest import file_digest
 from waymark.core.home import Home
 from waymark.core.warehouse import Connection, has_table, rows
+from waymark.ingestion.erased import Erased
+from waymark.ingestion.erasing import GOING, going_sql
 from waymark.privacy.needles import Needles
 from waymark.privacy.requests import Working
 
@@ -47,6 +49,23 @@ def with_older(connection: Connection, customers: Collection[str]) -> set[str]:
             break
         known |= more
     return known
+
+
+def collect_events(connection: Connection, sources: Iterable[str], erased: Erased, words: Collection[str]) -> int:
+    """Makes the temp table erased_events (source, event_id, content_digest, occurred_at, is_whole) of what leaves the lake; how many events it has.
+
+    is_whole: no content of the event stays, as one of somebody else's may, whose id it is then. words: ids of operators' words about them.
+    """
+    columns = "source varchar, event_id varchar, content_digest varchar, occurred_at timestamp, is_whole boolean"
+    connection.execute(f"create or replace temp table erased_events ({columns})")
+    for source in sources:
+        going_sql(connection, source, erased, words)
+        stays = f"(event_id, content_digest) not in (select event_id, content_digest from {GOING})"
+        staying = f"select event_id from raw.event_conflicts where source = ? and {stays}"
+        told = f"select ?, event_id, content_digest, occurred_at, event_id not in ({staying}) from {GOING}"
+        connection.execute(f"insert into erased_events {told}", [source, source])
+    connection.execute(f"drop table if exists {GOING}")
+    return int(str(rows(connection, "select count(distinct event_id) from erased_events")[0][0]))
 
 
 def ids_in_marts(connection: Connection, customers: Collection[str], events: str) -> set[str]:
