@@ -159,7 +159,7 @@ def graph_in_force(events: list[Event], limit: int, words: list[Said], supposed:
     now = [link for link in supposed if link.valid_to is None and set(link.pair) <= set(seen)]
     candidates += [(True, link.probability, max(link.valid_from, *(seen[end] for end in link.pair)), frozenset(link.pair), link.probability) for link in now]
     candidates.sort(key=lambda item: (item[0], -item[1], item[2], sorted(item[3])))
-    for is_evidence, sure, _, link, strength in candidates:
+    for is_evidence, _, _, link, _ in candidates:
         one, other = sorted(link)
         if not {one, other} <= set(graph):
             continue
@@ -170,8 +170,14 @@ def graph_in_force(events: list[Event], limit: int, words: list[Said], supposed:
         shared_only = is_evidence and not are_accounts and bool(sources[0] & sources[1])
         is_in_force = one in there or not (shared_only or any(by_operator or is_evidence for by_operator in across))
         if is_in_force:
-            told = graph.get_edge_data(one, other, {"p": 0.0, "strength": 0.0})
-            graph.add_edge(one, other, p=max(told["p"], sure), strength=max(told["strength"], strength))
+            graph.add_edge(one, other)
+    # A link that was refused is in force all the same where later ones have joined its ends.
+    together = {identifier: number for number, component in enumerate(nx.connected_components(graph)) for identifier in component}
+    for _, sure, _, link, strength in candidates:
+        one, other = link
+        if one in together and together[one] == together.get(other):
+            told = graph.get_edge_data(one, other, {})
+            graph.add_edge(one, other, p=max(told.get("p", 0.0), sure), strength=max(told.get("strength", 0.0), strength))
     return graph
 
 
