@@ -22,7 +22,7 @@ def project_of(double: WarehouseDouble, folder: Path, monkeypatch: pytest.Monkey
     )
     project = load_project(folder)
     project.home.ensure()
-    run = SimpleNamespace(secret=Secret(b"identity test secret"), open_warehouse=lambda: nullcontext(double.connection))
+    run = SimpleNamespace(secret=Secret(b"identity test secret"), mappings={}, open_warehouse=lambda: nullcontext(double.connection))
     for module in (explain, operator_words):
         monkeypatch.setattr(module, "require_ended_run", lambda _: run)
     monkeypatch.setattr(operator_words, "links_of", lambda _: double._link)

@@ -36,7 +36,7 @@ def put(source: Source, file: str, *acts: tuple[str, str, object]) -> None:
 
 
 @pytest.fixture
-def shop(make_source: MakeSource) -> Source:
+def letters(make_source: MakeSource) -> Source:
     source = make_source(CSV_MAPPING + CONSENT, extra="consent: {scopes: [loyalty]}\n")
     put(source, "a.csv", *ACTS)
     source.ingest()
@@ -51,21 +51,21 @@ def acts_of(source: Source) -> list[object]:
     return [entry.details["acts"] for entry in entries(source)]
 
 
-def test_an_entry_counts_what_was_taken_in_since_the_one_before_and_names_nobody(shop: Source) -> None:
-    assert acts_of(shop) == [], "until it is to be published"
-    log_acts(shop.connection, shop.home, "run-1")
-    log_acts(shop.connection, shop.home, "run-2")
-    (entry,) = entries(shop)
+def test_an_entry_counts_what_was_taken_in_since_the_one_before_and_names_nobody(letters: Source) -> None:
+    assert acts_of(letters) == [], "until it is to be published"
+    log_acts(letters.connection, letters.home, "run-1")
+    log_acts(letters.connection, letters.home, "run-2")
+    (entry,) = entries(letters)
     assert (entry.action, entry.subjects, entry.details) == ("consent_changed", [], {"run_id": "run-1", "through_batch": 1, "acts": {"shop": TOLD}})
-    put(shop, "b.csv", ACTS[0], ("7", "consent_withdrawn", ["sms"]))
-    shop.ingest()
-    put(shop, "c.csv", ("8", "consent_withdrawn", ["sms"]), ("9", "page_viewed", []))
-    shop.ingest()
-    put(shop, "d.csv", ("10", "page_viewed", []))
-    shop.ingest()
-    log_acts(shop.connection, shop.home, "run-3")
-    assert acts_of(shop)[1:] == [{"shop": {"sms": {"withdraw": 2}}}], "what was there already is a duplicate, and no new act"
-    assert AuditLog(shop.home).verify().problems == ()
+    put(letters, "b.csv", ACTS[0], ("7", "consent_withdrawn", ["sms"]))
+    letters.ingest()
+    put(letters, "c.csv", ("8", "consent_withdrawn", ["sms"]), ("9", "page_viewed", []))
+    letters.ingest()
+    put(letters, "d.csv", ("10", "page_viewed", []))
+    letters.ingest()
+    log_acts(letters.connection, letters.home, "run-3")
+    assert acts_of(letters)[1:] == [{"shop": {"sms": {"withdraw": 2}}}], "what was there already is a duplicate, and no new act"
+    assert AuditLog(letters.home).verify().problems == ()
 
 
 def test_acts_out_of_quarantine_are_told_when_they_are_taken_in(make_source: MakeSource) -> None:
@@ -98,23 +98,23 @@ def after(append: Callable[..., Entry]) -> Callable[..., Entry]:
 @pytest.mark.parametrize("kill", [before, after])
 @pytest.mark.parametrize("more", [False, True])
 def test_a_kill_before_or_behind_the_entry_neither_loses_nor_doubles_it(
-    shop: Source, monkeypatch: pytest.MonkeyPatch, kill: Callable[..., Any], more: bool
+    letters: Source, monkeypatch: pytest.MonkeyPatch, kill: Callable[..., Any], more: bool
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(AuditLog, "append", kill(AuditLog.append))
         for _ in range(2 if kill is before else 1):
             with pytest.raises(KeyboardInterrupt):
-                log_acts(shop.connection, shop.home)
+                log_acts(letters.connection, letters.home)
     if more:
-        put(shop, "b.csv", ("7", "consent_lapsed", ["sms"]))
-        shop.ingest()
+        put(letters, "b.csv", ("7", "consent_lapsed", ["sms"]))
+        letters.ingest()
     for _ in range(2):
-        log_acts(shop.connection, shop.home)
+        log_acts(letters.connection, letters.home)
     counted: dict[tuple[str, str], int] = {}
-    for acts in acts_of(shop):
+    for acts in acts_of(letters):
         for scope, actions in acts["shop"].items():  # type: ignore[index]
             for action, count in actions.items():
                 counted[scope, action] = counted.get((scope, action), 0) + count
     expected = {(scope, action): count for scope, actions in TOLD.items() for action, count in actions.items()}
     assert counted == expected | ({("sms", "expire"): 1} if more else {})
-    assert len(entries(shop)) == (2 if more and kill is after else 1)
+    assert len(entries(letters)) == (2 if more and kill is after else 1)

@@ -37,11 +37,12 @@ def warehouse() -> Iterator[Connection]:
         connection.execute("""
             create table identity.nodes (node_id bigint, identifier_type varchar, identifier_value varchar, node_customer_id varchar);
             create table identity.memberships (node_id bigint, customer_id varchar);
-            create table identity.edges (node_a bigint, node_b bigint);
-            insert into identity.edges values (1, 2), (2, 3), (3, 4), (4, 5), (5, 7);
+            create table identity.edges (node_a bigint, node_b bigint, probability double, estimation_version integer);
+            insert into identity.edges select *, 1, 0 from (values (1, 2), (2, 3), (3, 4), (4, 5), (5, 7));
             create table marts.fct_events as
             from (values ('web', 'c_ann'), ('web', 'c_ann'), ('shop', 'c_ann'), ('shop', 'c_bob'), ('shop', null)) t(source, customer_id);
             create table intermediate.int_events_sessionized as
+            select *, 'web' as source, true as is_counted
             from (values ('e1', 'c_ann', [1, 2]), ('e2', 'c_bob', [5, 1]), ('e3', 'c_carl', [6, 3, 1]), ('e4', 'c_carl', [6]), ('e5', null, [1]))
                 t(event_id, customer_id, node_ids);
             create table raw.waymark_operator_events (event_id varchar, event_type varchar, occurred_at timestamp, properties varchar)
@@ -69,6 +70,19 @@ ANN = Subject(
 
 def test_all_that_is_joined_with_an_identifier_is_the_persons(project: Project) -> None:
     assert subjects_of(project, ["email:ann@example.org"]) == [ANN]
+
+
+def test_what_a_guess_alone_joins_is_not_taken_for_theirs_unless_one_says_so(project: Project, warehouse: Connection) -> None:
+    warehouse.execute("update identity.edges set probability = 0.97, estimation_version = 1 where node_a = 2 and node_b = 3")
+    (by_mail,) = subjects_of(project, ["email:ann@example.org"])
+    assert by_mail.identifiers == (("anonymous_id", "web:one"), ("email", MAIL)) and by_mail.left_out == 1 and "1 that only names" in by_mail.line()
+    assert by_mail.customers == (f"c_{1:024x}", f"c_{2:024x}") and by_mail.events == {"web": 4}, "those that name these"
+    (by_login,) = subjects_of(project, ["user_id:shop:42"])
+    assert by_login.nodes == (3,) and by_login.left_out == 2 and by_login.customers == (f"c_{3:024x}",)
+    assert subjects_of(project, ["email:ann@example.org"], probable=True) == [ANN]
+    assert [who.nodes for who in subjects_of(project, ["email:ann@example.org", "user_id:shop:42"])] == [(1, 2, 3)], "both are named"
+    warehouse.execute("insert into identity.edges values (1, 3, 0.995, 1)")
+    assert subjects_of(project, ["email:ann@example.org"]) == [ANN], "another guess is sure enough"
 
 
 BOB = Subject(
@@ -133,6 +147,8 @@ def test_what_is_wrong_in_a_list_is_told_with_its_file_and_line(project: Project
 
 def test_links_of_a_person_name_nobody_else(warehouse: Connection) -> None:
     warehouse.execute("""
+        alter table identity.edges drop probability;
+        alter table identity.edges drop estimation_version;
         create table identity.probable_links (node_a bigint, node_b bigint, probability double);
         insert into identity.probable_links values (3, 5, 0.7), (5, 6, 0.9);
         create table identity.negative_edges (node_a bigint, node_b bigint, kind varchar, source_event_id varchar);
