@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -112,6 +113,7 @@ def _persons(
     """)
     guessed = _guessed(connection, {node for _, node in known}, sure)
     connection.execute("delete from asked_members where list_contains(?::bigint[], node_id)", [sorted(guessed)])
+    left_out = Counter(guessed.values())
     members = _by_place(connection, "select place, identifier_type, identifier_value, node_customer_id, node_id, customer_id from asked_members order by all")
     beside = _by_place(connection, """
         select distinct m.place, n.identifier_type || ':' || n.identifier_value as other
@@ -121,19 +123,16 @@ def _persons(
         ) e using (node_id) join identity.nodes n on n.node_id = e.other
         where not exists (select 1 from identity.memberships o where o.node_id = e.other) order by all
     """)  # fmt: skip
-    left_out = {place: int(str(count)) for place, ((count,),) in _by_place(connection, """
-        select place, count(*) - (select count(*) from asked_members held where held.place = asked_persons.place)
-        from asked_persons join identity.memberships using (customer_id) group by place
-    """).items()}  # fmt: skip
-    counted = _by_place(connection, """
-        select place, source, count(*) from marts.fct_events join asked_persons using (customer_id)
-        where place not in (select unnest($partly::bigint[])) group by all
+    partly = """
         union all
         select place, source, count(distinct event_id) from (
             select event_id, source, unnest(node_ids) as node_id from intermediate.int_events_sessionized where is_counted
         ) join asked_members using (node_id) where place in (select unnest($partly::bigint[])) group by all
-        order by all
-    """, {"partly": [place for place, count in left_out.items() if count]})  # fmt: skip
+    """
+    counted = _by_place(connection, f"""
+        select place, source, count(*) from marts.fct_events join asked_persons using (customer_id)
+        where place not in (select unnest($partly::bigint[])) group by all {partly if left_out else ""} order by all
+    """, {"partly": sorted(left_out)})  # fmt: skip
     mine = {node for (node,) in rows(connection, "select node_id from asked_members")}
     for table in ("asked_persons", "asked_members"):
         connection.execute(f"drop table temp.{table}")
@@ -164,14 +163,15 @@ def _persons(
     return list(found.values())
 
 
-def _guessed(connection: Connection, named: Collection[int], sure: float) -> set[int]:
-    """The members (`asked_members`) that no way leads to from one that was named but over an estimated link of less than `sure`."""
+def _guessed(connection: Connection, named: Collection[int], sure: float) -> dict[int, int]:
+    """The members (`asked_members`) that no way leads to from one that was named but over an estimated link of less than `sure`, each with its place."""
     links = rows(connection, """
         select node_a, node_b, estimation_version = 0 or probability >= ? from identity.edges
         where node_a in (select node_id from asked_members) and node_b in (select node_id from asked_members)
     """, [sure])  # fmt: skip
-    if all(is_sure for *_, is_sure in links):
-        return set()
+    unsure = {int(str(node)) for *ends, is_sure in links if not is_sure for node in ends}
+    if not unsure:
+        return {}
     beside: dict[int, list[int]] = {}
     for one, other, is_sure in links:
         if is_sure:
@@ -182,13 +182,9 @@ def _guessed(connection: Connection, named: Collection[int], sure: float) -> set
         new = [node for node in beside.get(ahead.pop(), ()) if node not in reached]
         reached.update(new)
         ahead += new
-    doubtful = {customer for (customer,) in rows(connection, """
-        select distinct customer_id from asked_members join (
-            select unnest([node_a, node_b]) as node_id from identity.edges where estimation_version > 0 and probability < ?
-        ) using (node_id)
-    """, [sure])}  # fmt: skip
-    members = rows(connection, "select node_id, customer_id from asked_members")
-    return {int(str(node)) for node, customer in members if customer in doubtful and node not in reached}
+    place_of = {int(str(node)): int(str(place)) for node, place in rows(connection, "select node_id, place from asked_members")}
+    doubtful = {place_of[node] for node in unsure}
+    return {node: place for node, place in place_of.items() if place in doubtful and node not in reached}
 
 
 def _by_place(connection: Connection, sql: str, parameters: dict[str, object] | None = None) -> dict[int, list[tuple[object, ...]]]:
