@@ -51,6 +51,7 @@ OTHERS: dict[str, list[Row]] = {
         event(5, 4, "order_completed", visitor="cookie-of-bob", order="O-2"),
     ],
     "web/b": [event(6, 20, visitor="cookie-of-bob", note=f"tell {ANN} that I was here"), event(7, 21, user="carl-the-customer")],
+    "web/c": [event(9, 23, visitor="cookie-of-bob"), {"id": "id-of-event-0029", "type": "page_viewed", "at": "some day", "visitor": "cookie-of-bob"}],
     "erp/a": [event(50, 6, "order_shipped", order="O-2"), event(51, 22, "order_shipped", order="O-9")],
 }  # fmt: skip
 HERS: dict[str, list[Row]] = {
@@ -62,10 +63,12 @@ HERS: dict[str, list[Row]] = {
     "web/b": [
         event(14, 9, visitor="cookie-of-ann-two", user="ann-the-customer"), event(15, 10, visitor="cookie-of-ann-two", user="carl-the-customer"),
     ],
+    "web/c": [event(16, 11, visitor="cookie-of-ann-one")],
     "erp/a": [event(52, 7, "order_shipped", order="O-1")],
 }  # fmt: skip
+CALLED = f"takeout_{ANN}"  # a copy of what another tool holds about her, called as such copies are
 WORDS = (
-    ANN, "cookie-of-ann-one", "cookie-of-ann-two", "ann-the-customer", *(f"id-of-event-{number:04d}" for number in (11, 12, 13, 14, 15, 19, 52)),
+    ANN, CALLED, "cookie-of-ann-one", "cookie-of-ann-two", "ann-the-customer", *(f"id-of-event-{number:04d}" for number in (11, 12, 13, 14, 15, 16, 19, 52)),
 )  # fmt: skip
 
 
@@ -88,6 +91,7 @@ def everything(home: Home) -> Iterator[tuple[str, str]]:
         if not path.is_file():
             continue
         content, where = path.read_bytes(), str(path.relative_to(home.root))
+        yield f"{where}, its name", where
         yield where, content.decode("latin-1")
         if content[:2] == b"\x1f\x8b":
             yield where, gzip.decompress(content).decode("latin-1")
@@ -140,6 +144,7 @@ def erased(tmp_path_factory: pytest.TempPathFactory) -> Erased:
     land(project, "web/a", OTHERS["web/a"] + HERS["web/a"], packed=True)
     project.run(checks=False)
     land(project, "web/b", OTHERS["web/b"] + HERS["web/b"])
+    land(project, f"web/{CALLED}", OTHERS["web/c"] + HERS["web/c"])
     project.run(checks=False)
     with project.project.home.writer_lock():
         word = operator_words.announce(project.project, "operator_merge", "anonymous_id:web:cookie-of-ann-one", "anonymous_id:web:cookie-of-ann-two")
@@ -171,16 +176,18 @@ def test_what_is_left_is_what_would_be_without_her(erased: Erased, tmp_path: Pat
 
 def test_an_order_and_a_shared_device_stay_with_those_whose_they_are(erased: Erased) -> None:
     left = {str(event) for (event,) in erased.project.rows("select source_event_id from marts.fct_events")}
-    assert left == {record["id"] for records in OTHERS.values() for record in records}
+    assert left == {record["id"] for records in OTHERS.values() for record in records if record["at"] != "some day"}
 
 
 def test_files_are_written_anew_and_the_log_knows_them(erased: Erased) -> None:
     copies = erased.request.certificate["landing"]
     assert isinstance(copies, list)
-    struck = {f"{copy['source']}/{Path(copy['file']).name.split('.')[0]}": copy["struck"] for copy in copies}
-    assert struck == {"web/a": 5, "web/b": 3, "erp/a": 1}, "the note that mentions her goes from the copy of the file, too"
+    struck = {f"{copy['source']}/{Path(copy['file']).name.split('.')[0].split('-')[0]}": copy["struck"] for copy in copies}
+    assert struck == {"web/a": 5, "web/b": 3, "web/takeout_erased": 1, "erp/a": 1}, "the note that mentions her goes from the copy of the file, too"
     assert all(copy["new_digest"] not in ("", copy["old_digest"]) for copy in copies)
     known = dict(erased.project.rows("select file, file_digest from raw.ingestion_log where status = 'ingested'"))
+    assert erased.request.certificate["renamed"] == [file for file in known if "takeout" in file]
+    assert erased.project.rows("select count(*) from raw.quarantine where contains(file, 'takeout_erased-')") == [(1,)], "Bob's refused row in it stays"
     assert all(known[copy["file"]] == copy["new_digest"] for copy in copies)
 
 
@@ -200,14 +207,14 @@ def test_old_files_bring_nobody_back(erased: Erased) -> None:
 def test_what_is_shared_is_told_before(erased: Erased) -> None:
     assert erased.subject.shared == ("anonymous_id:web:kiosk-cookie",) and "it stays" in erased.subject.line()
     assert erased.others == (1, 1), "Carl logged in on her device: what he did there names it"
-    assert erased.subject.line().startswith("2 anonymous_id, 1 email, 1 user_id; 4 events of web")
+    assert erased.subject.line().startswith("2 anonymous_id, 1 email, 1 user_id; 5 events of web")
 
 
 def test_the_certificate_holds_and_says_what_was_done(erased: Erased) -> None:
     (request,) = requests(erased.project.home)
     assert unfinished(erased.project.home) is None and request == erased.request
     certificate = request.certificate
-    assert certificate["events"] == {"erp": 1, "waymark_operator": 1, "web": 5} and certificate["refused_rows"] == 1
+    assert certificate["events"] == {"erp": 1, "waymark_operator": 1, "web": 6} and certificate["refused_rows"] == 1
     assert certificate["outside"] == [] and certificate["because"] == "request 17"
     assert problems(erased.project.home, request, audited_digest(erased.project.home, request.request_id)) == []
     assert AuditLog(erased.project.home).verify().problems == ()
@@ -216,14 +223,15 @@ def test_the_certificate_holds_and_says_what_was_done(erased: Erased) -> None:
 
 def test_what_was_handed_out_is_what_was_erased(erased: Erased) -> None:
     document = json.loads(erased.exported.document.read_text())
-    hers = {f"id-of-event-{number:04d}" for number in (11, 12, 13, 14, 15, 52)}
+    hers = {f"id-of-event-{number:04d}" for number in (11, 12, 13, 14, 15, 16, 52)}
     assert {event["source_event_id"] for event in document["events"]} == hers | {"word-000001"}
     together = {(link["one"], link["other"]) for link in document["links"]["seen_together"]}
     assert ("anonymous_id:web:cookie-of-ann-one", "anonymous_id:web:cookie-of-ann-two") in {tuple(sorted(pair)) for pair in together}
     assert any("anonymous_id" in pair for pair in together), "of the kiosk's cookie the type alone is told"
     assert document["compared"] == [] and "carl-the-customer" not in json.dumps(document["links"])
     assert [row["row_number"] for row in document["refused_rows"]] == [11]
-    assert sum(file["records"] for file in document["files"]) == 9
+    assert sum(file["records"] for file in document["files"]) == 10
+    assert [Path(file).name for file in document["files_called_after"]] == [f"{CALLED}.ndjson"]
     assert {"marts.dim_customers", "marts.fct_events", "marts.fct_sessions", "marts.dim_identity_clusters"} <= set(document["tables"])
     assert erased.exported.document.stat().st_mode & 0o777 == 0o600
     page = erased.exported.page.read_text()

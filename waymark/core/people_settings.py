@@ -74,15 +74,16 @@ class ConsentSettings(Strict):
                 found[scope] = {place: answer == "denied" for place, answer in sorted(by_place.items())}
         return found
 
-    def telling_places(self) -> dict[str, str]:
-        """The jurisdiction of each country, where absence does not mean the same everywhere; else empty.
+    @property
+    def elsewhere_tells(self) -> bool:
+        """Whether it matters that somebody was seen in a country of no jurisdiction: a scope that is denied there is granted in some jurisdiction."""
+        return any(answers[ANYWHERE] and not all(answers.values()) for answers in self.denials().values())
 
-        `default` stands for all other countries, where it matters that somebody was seen in one: a scope that is denied there is granted elsewhere.
-        """
-        rules = self.denials().values()
-        if not any(len(set(answers.values())) > 1 for answers in rules):
+    def telling_places(self) -> dict[str, str]:
+        """The jurisdiction of each country, `default` standing for all others where they tell; empty where absence means the same everywhere."""
+        if not any(len(set(answers.values())) > 1 for answers in self.denials().values()):
             return {}
-        elsewhere = {ANYWHERE: ANYWHERE} if any(answers[ANYWHERE] and not all(answers.values()) for answers in rules) else {}
+        elsewhere = {ANYWHERE: ANYWHERE} if self.elsewhere_tells else {}
         return {country: place for place, countries in self.jurisdictions.items() for country in countries} | elsewhere
 
 

@@ -277,6 +277,30 @@ class _Replay:
             connection.execute(f"insert into {RECORDS} by name select * from read_parquet({file_list([target])})")
 
 
+def count_quarantined(connection: Connection) -> int:
+    """How many refused rows are kept."""
+    return int(str(rows(connection, "select coalesce(sum(rows), 0)::bigint from raw.quarantine_files")[0][0]))
+
+
+def quarantined_files(connection: Connection, home: Home) -> set[str]:
+    """The files, as the log names them, that refused rows came from."""
+    paths = [home.root / str(path) for (path,) in rows(connection, "select path from raw.quarantine_files order by path nulls last")]
+    stored = [path for path in paths if path.exists()]
+    if not stored:
+        return set()
+    return {str(file) for (file,) in rows(connection, f"select distinct file from read_parquet({file_list(stored)}, hive_partitioning = false)") if file}
+
+
+def rename_quarantined(connection: Connection, home: Home, renamed: MappingOf[str, str]) -> None:
+    """Has refused rows say other names of the files that they came from. renamed: old path -> new path."""
+    named = f"list_contains([{_listed(tuple(renamed))}]::varchar[], file)"
+    for source, path in rows(connection, "select source, path from raw.quarantine_files order by path nulls last") if renamed else []:
+        stored = f"read_parquet({file_list([home.root / str(path)])}, hive_partitioning = false)"
+        if (home.root / str(path)).exists() and rows(connection, f"select 1 from {stored} where {named} limit 1"):
+            cases = " ".join(f"when file = {literal(old)} then {literal(new)}" for old, new in renamed.items())
+            _exchange(connection, home, str(source), gone=[str(path)], kept=f"select * replace (case {cases} else file end as file) from {stored}")
+
+
 def erase_quarantined(project: Project, mappings: MappingOf[str, Mapping], connection: Connection, secret: Secret) -> int:
     """Removes the refused rows of erased persons, and those that mention one; the log keeps their number. Returns how many went.
 

@@ -170,6 +170,11 @@ def comparables_sql(connection: Connection) -> str:
     """
 
 
+def lake_sources(connection: Connection) -> list[str]:
+    """Every source that the lake holds something of, those included that the project no longer names."""
+    return [str(source) for (source,) in rows(connection, "select distinct source from raw.lake_files order by source nulls last")]
+
+
 def source_names(connection: Connection) -> list[str]:
     """Every source that has files or views in this warehouse."""
     found = rows(connection, "select distinct source from raw.lake_files union select distinct source from raw.ingestion_log order by 1 nulls last")

@@ -70,6 +70,7 @@ def dbt_vars(project: Project) -> dict[str, Any]:
         "bot_user_agents": settings.counting.bot_user_agents,
         "consent_scopes": list(settings.consent.all_scopes),
         "consent_denied_when_absent": settings.consent.denials(),
+        "consent_elsewhere_tells": settings.consent.elsewhere_tells,
         "least_group": settings.consent.least_group,
         "consent_jurisdictions": {place: sorted(countries) for place, countries in sorted(settings.consent.jurisdictions.items())},
         "identity_thresholds": settings.identity.thresholds.model_dump(include={"scoring", "sending"}),

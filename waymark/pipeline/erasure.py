@@ -24,11 +24,12 @@ from waymark.core.services import noted_services
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, has_table, outputs_of, rows
 from waymark.identity.linkage import NothingToEstimateError, has_estimation, remove_estimations, remove_other_estimations
+from waymark.ingestion.called import FileNames, telling_name
 from waymark.ingestion.erased import Erased, to_come
 from waymark.ingestion.erasing import Copy, LandingCopies, erase_from_lake, orders_of
-from waymark.ingestion.quarantine import erase_quarantined
+from waymark.ingestion.quarantine import count_quarantined, erase_quarantined
 from waymark.ingestion.removal import EVENT_KEY
-from waymark.ingestion.tables import build_views, create_tables
+from waymark.ingestion.tables import build_views, create_tables, lake_sources
 from waymark.pipeline import learning, steps
 from waymark.pipeline.landing_journal import LandingJournal
 from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
@@ -97,6 +98,7 @@ def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: C
         key = first_erasure_key(project.home, buried=has_tombstones(connection))
         bare = {text for text in own if len(text) >= _LONG} | set(clear)
         named = {value for _, value in identifiers} | (bare - of_others(connection, identifiers, bare))
+        FileNames(project, run.mappings, Erased.looking_for(connection, project.home, run.secret, identifiers)).refuse_outside()
     made = {text for text in named if is_hash(text)} | customers | {node_letters(node) for node in nodes}
     working = Working(
         tombstones=sorted([kind, tombstone(key, kind, value)] for kind, value in identifiers), customers=sorted(customers), nodes=sorted(nodes),
@@ -159,11 +161,11 @@ class _Erasure:
         """Sets the tombstones, and writes down what will have to be gone."""
         with self.run.open_warehouse() as connection:
             create_tables(connection, self.home.root)
-            build_views(connection, self._sources(connection))
+            build_views(connection, lake_sources(connection))
             self._set_tombstones(connection)
             self._words(connection)
             events = self._events(connection)
-            if orders := orders_of(connection, self._sources(connection), "erased_events"):
+            if orders := orders_of(connection, lake_sources(connection), "erased_events"):
                 key = erasure_key(self.home)
                 more = [["order_id", tombstone(key, "order_id", order)] for order in orders]
                 self.working.tombstones += [told for told in more if told not in self.working.tombstones]
@@ -205,7 +207,7 @@ class _Erasure:
     def _events(self, connection: Connection) -> int:
         """Collects, over all sources, what leaves the lake."""
         erased = self._erased(connection)
-        count = collect_events(connection, self._sources(connection), erased, self.working.words)
+        count = collect_events(connection, lake_sources(connection), erased, self.working.words)
         erased.forget()
         return count
 
@@ -218,6 +220,7 @@ class _Erasure:
 
     def landing(self) -> str:
         """Files in the home's landing folder; each as soon as it is done."""
+        self._rename()
         began = wall_now()
         journal, outside, unread = LandingJournal(self.home, self.request.request_id), list[Copy](), list[Copy]()
         done, begun = journal.read()
@@ -243,13 +246,23 @@ class _Erasure:
         struck = sum(int(str(copy["struck"])) for copy in copies)
         return f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them; {len(unread):,} cannot be read"
 
+    def _rename(self) -> None:
+        """Files that are called after them; their old names are looked for at the end."""
+        with self.run.open_warehouse() as connection:
+            files = FileNames(self.run.project, self.run.mappings, self._erased(connection), self.request.request_id)
+            found = files.found()
+            self.found["renamed"] = sorted({*self.found.get("renamed", ()), *found.values()})  # type: ignore[misc]
+            self.working.made = sorted({*self.working.made, *map(telling_name, found, found.values())})
+            save_working(self.home, self.request, self.working)
+            files.rename(found)
+
     def quarantine(self) -> str:
         with self.run.open_warehouse() as connection:
             if "refused_rows" not in self.working.counted:
-                self.working.counted["refused_rows"] = _refused(connection)
+                self.working.counted["refused_rows"] = count_quarantined(connection)
                 save_working(self.home, self.request, self.working)
             erase_quarantined(self.run.project, self.run.mappings, connection, self.run.secret)
-            count = self.working.counted["refused_rows"] - _refused(connection)
+            count = self.working.counted["refused_rows"] - count_quarantined(connection)
         self.found["refused_rows"] = count
         return f"{count:,} refused rows"
 
@@ -258,7 +271,7 @@ class _Erasure:
             connection.execute("update raw.build_state set full_refresh_needed = true")
 
         with self.run.open_warehouse() as connection:
-            sources = self._sources(connection)
+            sources = lake_sources(connection)
             build_views(connection, sources)
             erase_from_lake(connection, self.home, sources, self._erased(connection), words=self.working.words, and_then=rebuild_all)
             until = self.working.until or self.request.requested_at
@@ -401,13 +414,3 @@ class _Erasure:
         erased = Erased.open(connection, self.home, self.run.secret)
         assert erased is not None  # the tombstones are set first
         return erased
-
-    @staticmethod
-    def _sources(connection: Connection) -> list[str]:
-        """Every source that the lake holds something of, those included that the project no longer names."""
-        return [str(source) for (source,) in rows(connection, "select distinct source from raw.lake_files order by source")]
-
-
-def _refused(connection: Connection) -> int:
-    """How many refused rows are kept."""
-    return int(str(rows(connection, "select coalesce(sum(rows), 0)::bigint from raw.quarantine_files")[0][0]))

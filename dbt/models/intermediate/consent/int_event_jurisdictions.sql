@@ -6,15 +6,11 @@
 {%- set all_countries = [] %}
 {%- for countries in places.values() %} {%- do all_countries.extend(countries) %} {%- endfor %}
 {#- A country of none tells that what holds elsewhere holds for the person, too: of use where that is stricter than what some jurisdiction says. #}
-{%- set stricter_elsewhere = [] %}
-{%- for answers in var('consent_denied_when_absent').values() %}
-{%- if answers['default'] and false in answers.values() %} {%- do stricter_elsewhere.append(true) %} {%- endif %}
-{%- endfor %}
 
 with events as (
     select event_id, source, occurred_at, identifiers, country, cast(null as varchar) as told
     from {{ arriving }}
-    where identifiers is not null and {{ 'country is not null' if stricter_elsewhere else 'country in (' ~ sql_text_list(all_countries) ~ ')' }}
+    where identifiers is not null and {{ 'country is not null' if var('consent_elsewhere_tells') else 'country in (' ~ sql_text_list(all_countries) ~ ')' }}
     {%- if var('consent_denied_when_absent') %}
     union all
     select event_id, source, occurred_at, identifiers, cast(null as varchar), consent_act.jurisdiction
