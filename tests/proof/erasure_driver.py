@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -15,7 +16,7 @@ from typing import Any
 
 from ml.registry import artifacts_of
 from tests.integration.stepwise import share_manifest
-from tests.integration.test_erasure import ANN, HERS, OTHERS, WORDS, land, places, project_in
+from tests.integration.test_erasure import ANN, CALLED, HERS, OTHERS, WORDS, land, places, project_in
 from tests.proof.crash_driver import arm, in_child, serve, start_child
 from tests.unit.pipeline.test_registry import EARLY, LATE, STORE, TRIAL
 from waymark.core.home import Home
@@ -37,6 +38,7 @@ class Worker:
         land(self.project, "erp/a", OTHERS["erp/a"] + HERS["erp/a"])
         land(self.project, "web/a", OTHERS["web/a"] + HERS["web/a"], packed=True)
         land(self.project, "web/b", OTHERS["web/b"] + HERS["web/b"])
+        land(self.project, f"web/{CALLED}", OTHERS["web/c"] + HERS["web/c"])
         _skip_checks_and_parsing()
         self.project.started()  # parses the models, once for all children
         status, self.words = in_child(self._prepare)
@@ -98,7 +100,7 @@ class Worker:
             "is_done": request.is_done, "problems": problems(home, request, audited_digest(home, request.request_id)),
             "found": {word: sorted(where) for word, where in places(home, tuple(self.words)).items() if where},
             "counts": {name: request.certificate.get(name) for name in _COUNTS},
-            "files": sorted([Path(copy["file"]).name, copy["struck"], copy["new_digest"]] for copy in landing),
+            "files": sorted([re.sub("erased-[0-9a-f]{12}", "erased", Path(copy["file"]).name), copy["struck"], copy["new_digest"]] for copy in landing),
             "left": sorted(path.name for path in home.privacy.iterdir()), "artifacts": sorted(path.name for path in (home.mlflow / "artifacts").iterdir()),
             "references": _references(home), "until": _until(home), "tables": self.project.digests(),
         }  # fmt: skip

@@ -20,7 +20,7 @@ from ml.registry import champion
 from tests.conftest import REPOSITORY
 from tests.integration.conftest import Ran, demo_project, run_project, waymark
 from tests.integration.stepwise import Stepwise, assert_equal
-from tests.integration.test_erasure import HERS, OTHERS, land, places, project_in
+from tests.integration.test_erasure import CALLED, HERS, OTHERS, land, places, project_in
 from tests.proof.test_crashes import compiled, drivers, evenly, kill_all, of_each_kind
 from waymark.core.digest import table_digest
 from waymark.core.home import Home
@@ -133,6 +133,7 @@ def _landed(folder: Path) -> Stepwise:
     land(project, "erp/a", OTHERS["erp/a"] + HERS["erp/a"])
     land(project, "web/a", OTHERS["web/a"] + HERS["web/a"], packed=True)
     land(project, "web/b", OTHERS["web/b"] + HERS["web/b"])
+    land(project, f"web/{CALLED}", OTHERS["web/c"] + HERS["web/c"])
     return project
 
 
