@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -38,7 +37,7 @@ class Worker:
         land(self.project, "erp/a", OTHERS["erp/a"] + HERS["erp/a"])
         land(self.project, "web/a", OTHERS["web/a"] + HERS["web/a"], packed=True)
         land(self.project, "web/b", OTHERS["web/b"] + HERS["web/b"])
-        land(self.project, f"web/{CALLED}", OTHERS["web/c"] + HERS["web/c"])
+        self.called = land(self.project, f"web/{CALLED}", OTHERS["web/c"] + HERS["web/c"])
         _skip_checks_and_parsing()
         self.project.started()  # parses the models, once for all children
         status, self.words = in_child(self._prepare)
@@ -48,6 +47,8 @@ class Worker:
 
     def _prepare(self) -> list[str]:
         """Runs the project, and plants what a run of this size does not leave. Returns what must be nowhere after the erasure."""
+        self.project.run(checks=False)
+        self.called.rename(self.called.with_name("c.ndjson"))  # what log and refused rows say of it stays
         self.project.run(checks=False)
         home = self.project.home
         with home.writer_lock():
@@ -100,7 +101,7 @@ class Worker:
             "is_done": request.is_done, "problems": problems(home, request, audited_digest(home, request.request_id)),
             "found": {word: sorted(where) for word, where in places(home, tuple(self.words)).items() if where},
             "counts": {name: request.certificate.get(name) for name in _COUNTS},
-            "files": sorted([re.sub("erased-[0-9a-f]{12}", "erased", Path(copy["file"]).name), copy["struck"], copy["new_digest"]] for copy in landing),
+            "files": sorted([Path(copy["file"]).name, copy["struck"], copy["new_digest"]] for copy in landing),
             "left": sorted(path.name for path in home.privacy.iterdir()), "artifacts": sorted(path.name for path in (home.mlflow / "artifacts").iterdir()),
             "references": _references(home), "until": _until(home), "tables": self.project.digests(),
         }  # fmt: skip

@@ -137,6 +137,14 @@ def _landed(folder: Path) -> Stepwise:
     return project
 
 
+def _run_and_rename(project: Stepwise) -> None:
+    """A run, and then another with the file that was called after her under another name: log and refused rows still say the first."""
+    project.run()
+    (called,) = project.home.landing.glob("web/takeout*")
+    called.rename(called.with_name("c.ndjson"))
+    project.run()
+
+
 def test_an_erasure_that_is_killed_anywhere_comes_to_the_same_end(tmp_path: Path) -> None:
     """Kill -9 at random moments, again and again, until it is done; then what is left equals a project that never knew her."""
     without = project_in(tmp_path / "without")
@@ -144,7 +152,7 @@ def test_an_erasure_that_is_killed_anywhere_comes_to_the_same_end(tmp_path: Path
         land(without, file, records)
     without.run()
     base = _landed(tmp_path / "base")
-    base.run()
+    _run_and_rename(base)
     words = ("ann.of.the.hill@example.org", "cookie-of-ann-one", "cookie-of-ann-two", "ann-the-customer", "id-of-event-0011", "id-of-event-0052")
     chance = random.Random(SEED)
     whole = _erase(_copy(base, tmp_path / "whole"), kill_after=None)

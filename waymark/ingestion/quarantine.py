@@ -31,7 +31,7 @@ from waymark.ingestion.salvage import salvage_stored
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, build_quarantine_view, create_tables
 from waymark.privacy import Secret
 
-STORED, _STRUCK = "_wm_stored", "_wm_struck"
+STORED, _STRUCK, _RENAMED = "_wm_stored", "_wm_struck", "_wm_renamed"
 
 
 @dataclass(frozen=True)
@@ -284,21 +284,30 @@ def count_quarantined(connection: Connection) -> int:
 
 def quarantined_files(connection: Connection, home: Home) -> set[str]:
     """The files, as the log names them, that refused rows came from."""
-    paths = [home.root / str(path) for (path,) in rows(connection, "select path from raw.quarantine_files order by path nulls last")]
-    stored = [path for path in paths if path.exists()]
-    if not stored:
-        return set()
-    return {str(file) for (file,) in rows(connection, f"select distinct file from read_parquet({file_list(stored)}, hive_partitioning = false)") if file}
+    stored = _stored(connection, home)
+    return {str(file) for (file,) in rows(connection, f"select distinct file from {stored} where file is not null")} if stored else set()
 
 
 def rename_quarantined(connection: Connection, home: Home, renamed: MappingOf[str, str]) -> None:
     """Has refused rows say other names of the files that they came from. renamed: old path -> new path."""
-    named = f"list_contains([{_listed(tuple(renamed))}]::varchar[], file)"
-    for source, path in rows(connection, "select source, path from raw.quarantine_files order by path nulls last") if renamed else []:
-        stored = f"read_parquet({file_list([home.root / str(path)])}, hive_partitioning = false)"
-        if (home.root / str(path)).exists() and rows(connection, f"select 1 from {stored} where {named} limit 1"):
-            cases = " ".join(f"when file = {literal(old)} then {literal(new)}" for old, new in renamed.items())
-            _exchange(connection, home, str(source), gone=[str(path)], kept=f"select * replace (case {cases} else file end as file) from {stored}")
+    if not (stored := _stored(connection, home)):
+        return
+    pairs = "select unnest(?::varchar[]) as old, unnest(?::varchar[]) as new"
+    connection.execute(f"create or replace temp table {_RENAMED} as {pairs}", [list(renamed), list(renamed.values())])
+    touched = rows(connection, f"select distinct filename from {stored} where file in (select old from {_RENAMED}) order by filename nulls last")
+    for (file,) in touched:
+        path = Path(str(file)).relative_to(home.root)
+        ((source,),) = rows(connection, "select source from raw.quarantine_files where path = ?", [str(path)])
+        kept = f"select s.* replace (coalesce(r.new, s.file) as file) from read_parquet({file_list([home.root / path])}, hive_partitioning = false) s"
+        _exchange(connection, home, str(source), gone=[str(path)], kept=f"{kept} left join {_RENAMED} r on r.old = s.file")
+    connection.execute(f"drop table {_RENAMED}")
+
+
+def _stored(connection: Connection, home: Home) -> str:
+    """A relation of all refused rows, with the file that each lies in; "" where there are none."""
+    paths = [home.root / str(path) for (path,) in rows(connection, "select path from raw.quarantine_files order by path nulls last")]
+    there = [path for path in paths if path.exists()]
+    return f"read_parquet({file_list(there)}, hive_partitioning = false, filename = true)" if there else ""
 
 
 def erase_quarantined(project: Project, mappings: MappingOf[str, Mapping], connection: Connection, secret: Secret) -> int:

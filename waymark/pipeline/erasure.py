@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ml.models.propensity import MODEL
@@ -24,7 +24,6 @@ from waymark.core.services import noted_services
 from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, has_table, outputs_of, rows
 from waymark.identity.linkage import NothingToEstimateError, has_estimation, remove_estimations, remove_other_estimations
-from waymark.ingestion.called import FileNames, telling_name
 from waymark.ingestion.erased import Erased, to_come
 from waymark.ingestion.erasing import Copy, LandingCopies, erase_from_lake, orders_of
 from waymark.ingestion.quarantine import count_quarantined, erase_quarantined
@@ -36,7 +35,7 @@ from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
 from waymark.pipeline.subjects import Subject, words_about
-from waymark.pipeline.traces import collect_events, ids_in_marts, landed_since, needles_of, of_others, with_older
+from waymark.pipeline.traces import collect_events, file_names, ids_in_marts, landed_since, needles_of, of_others, with_older
 from waymark.pipeline.upgrade import drop_derived, rebuild
 from waymark.privacy import identifier_message
 from waymark.privacy.audit import AuditLog
@@ -98,7 +97,6 @@ def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: C
         key = first_erasure_key(project.home, buried=has_tombstones(connection))
         bare = {text for text in own if len(text) >= _LONG} | set(clear)
         named = {value for _, value in identifiers} | (bare - of_others(connection, identifiers, bare))
-        FileNames(project, run.mappings, Erased.looking_for(connection, project.home, run.secret, identifiers)).refuse_outside()
     made = {text for text in named if is_hash(text)} | customers | {node_letters(node) for node in nodes}
     working = Working(
         tombstones=sorted([kind, tombstone(key, kind, value)] for kind, value in identifiers), customers=sorted(customers), nodes=sorted(nodes),
@@ -109,6 +107,7 @@ def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: C
         (kind, run.secret.hmac(identifier_message(kind, word))) in identifiers for kind in hashed for word in words_of(because)
     ):
         raise WaymarkError("the reason names one of the persons, and it is kept in the certificate", remedy="Say it without: --because 'request 17'")
+    file_names(run, working).refuse()
     request = new_request(len(subjects), because.strip())
     forget_other_working(project.home)
     save_working(project.home, request, working)
@@ -221,7 +220,7 @@ class _Erasure:
     def landing(self) -> str:
         """Files in the home's landing folder; each as soon as it is done."""
         self._rename()
-        began = wall_now()
+        began, names = wall_now(), file_names(self.run, self.working, self.request.request_id)
         journal, outside, unread = LandingJournal(self.home, self.request.request_id), list[Copy](), list[Copy]()
         done, begun = journal.read()
         for file in self.working.word_files:
@@ -238,8 +237,10 @@ class _Erasure:
                 else:
                     (outside if copy.is_read else unread).append(copy)
         copies: list[dict[str, object]] = self.found.setdefault("landing", [])  # type: ignore[assignment]
-        copies += [told for told in map(asdict, done) if told not in copies]
-        self.found["outside"], self.found["unread"] = list(map(asdict, outside)), list(map(asdict, unread))
+        # One that is called after them may have come since the erasure was asked for.
+        told = [[asdict(replace(copy, file=names.without(copy.file))) for copy in files] for files in (done, outside, unread)]
+        copies += [copy for copy in told[0] if copy not in copies]
+        self.found["outside"], self.found["unread"] = told[1:]
         self.working.landed_from = began.isoformat()
         save_working(self.home, self.request, self.working)
         journal.forget()
@@ -247,14 +248,13 @@ class _Erasure:
         return f"{struck:,} records struck from {len(copies):,} files; {len(outside):,} files outside of the home name them; {len(unread):,} cannot be read"
 
     def _rename(self) -> None:
-        """Files that are called after them; their old names are looked for at the end."""
-        with self.run.open_warehouse() as connection:
-            files = FileNames(self.run.project, self.run.mappings, self._erased(connection), self.request.request_id)
-            found = files.found()
-            self.found["renamed"] = sorted({*self.found.get("renamed", ()), *found.values()})  # type: ignore[misc]
-            self.working.made = sorted({*self.working.made, *map(telling_name, found, found.values())})
+        """What the home says of files that were called after them."""
+        def note(names: set[str]) -> None:
+            self.working.names = sorted({*self.working.names, *names})
             save_working(self.home, self.request, self.working)
-            files.rename(found)
+
+        with self.run.open_warehouse() as connection:
+            file_names(self.run, self.working, self.request.request_id).rename(connection, note)
 
     def quarantine(self) -> str:
         with self.run.open_warehouse() as connection:
@@ -365,7 +365,8 @@ class _Erasure:
             gone[str(store.relative_to(self.home.root))] = count
             save_working(self.home, self.request, self.working)
 
-        scrub_stores(self.home.dagster, needles_of(self.working), told=note)
+        needles = needles_of(self.working)
+        scrub_stores(self.home.dagster, replace(needles, given=needles.given | frozenset(self.working.names)), told=note)
         self.found["log_rows"] = sum(gone.values())
         return f"{forgotten:,} references of the audit log, {sum(gone.values()):,} rows of Dagster's logs"
 
@@ -405,7 +406,8 @@ class _Erasure:
     def _scan(self) -> ScanReport:
         copies: list[dict[str, str]] = self.found.get("landing", [])  # type: ignore[assignment]
         since = landed_since(self.home, self.working.landed_from, {copy["new_digest"] for copy in copies})
-        self.found["landed_since"] = [str(path.relative_to(self.home.landing)) for path in since]
+        names = file_names(self.run, self.working, self.request.request_id)
+        self.found["landed_since"] = [str(Path(names.without(str(path))).relative_to(self.home.landing)) for path in since]
         made_of_events = [self.home.lake, self.run.warehouse, outputs_of(self.run.warehouse), self.home.published_dir]
         besides = [working_path(self.home, self.request), *since]
         return scan(self.home, needles_of(self.working), besides=besides, made_of_events=made_of_events, progress=tell)

@@ -20,7 +20,6 @@ from waymark.core.errors import StorageError
 from waymark.core.home import write_atomically
 from waymark.core.settings import Project
 from waymark.core.warehouse import Connection, rows
-from waymark.ingestion.called import FileNames
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import GOING, LandingCopies, contents_sql, going_sql, orders_of
 from waymark.ingestion.quarantine import quarantined_of
@@ -94,13 +93,12 @@ def export(project: Project, subject: Subject, folder: Path) -> Export:
         refused = [asdict(row) for row in quarantined_of(project, run.mappings, erased)]
         tell("export: files")
         files = [{"source": copy.source, "file": copy.file, "records": copy.struck} for copy in LandingCopies(project, run.mappings, erased).naming()]
-        called = sorted(FileNames(project, run.mappings, erased).found())
     tables = _tables(project, subject)
     document: dict[str, object] = {
         "asked": subject.named, "exported_at": wall_now().isoformat(timespec="seconds") + "Z", "project": project.settings.name,
         "customer_ids": list(subject.customers), "identifiers": [{"type": kind, "value": value} for kind, value in subject.identifiers],
         "events": events, "compared": compared, "links": links, "tables": tables, "not_taken_for_theirs": subject.left_out,
-        "refused_rows": refused, "files": files, "files_called_after": called, "audit": _audit(project, subject),
+        "refused_rows": refused, "files": files, "audit": _audit(project, subject),
         "kept": {"retention": project.settings.retention_as_published, "refused_rows_days": project.settings.ingestion.quarantine_days},
     }  # fmt: skip
     try:

@@ -9,14 +9,21 @@ from pathlib import Path
 from waymark.core.digest import file_digest
 from waymark.core.home import Home
 from waymark.core.warehouse import Connection, has_table, rows
+from waymark.ingestion.called import FileNames
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import GOING, going_sql
+from waymark.pipeline.steps import Run
 from waymark.privacy.needles import Needles
 from waymark.privacy.requests import Working
 
 
 def needles_of(working: Working) -> Needles:
     return Needles(frozenset(working.made), frozenset(working.texts), frozenset([*working.nodes, *working.keys]))
+
+
+def file_names(run: Run, working: Working, label: str = "") -> FileNames:
+    """What tells files that are called after the persons of a request. label: the request's id."""
+    return FileNames(run.project, run.mappings, run.secret, working.tombstones, needles=needles_of(working), label=label)
 
 
 def of_others(connection: Connection, identifiers: Collection[tuple[str, str]], own: Collection[str]) -> set[str]:

@@ -19,9 +19,6 @@ _LEAST_RUN = 12
 WORD = r"[0-9A-Za-z@%+_]+(?:[.\-]{1,3}[0-9A-Za-z@%+_]+)*"
 RUN = rf"[0-9A-Za-z]{{{_LEAST_RUN},}}"
 _WORDS, _RUNS, _HASH = re.compile(WORD), re.compile(RUN), re.compile(r"[0-9a-f]{64}")
-# Parts of names of files: words of letters and digits alone, because any sign parts them there; of an identifier's words, no more than these.
-_PART = re.compile(r"[^\W_]+")
-_MOST_PARTS = 12
 _GOES_ON = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz@%+_")
 _INSIDE = _GOES_ON | frozenset(b".-")
 # How many signs at most stand between two parts of one identifier, and how many bytes after a needle tell whether it ends there.
@@ -92,17 +89,6 @@ class Needles:
                 found.setdefault(needle.key, []).append(needle)
         return found
 
-    @cached_property
-    def in_names(self) -> frozenset[str]:
-        """Those that are looked for in names of files: what a source gave, with its namespace and without; of addresses, the case does not count."""
-        bare = {text.partition(":")[2] for text in self.given if "@" not in text}
-        return frozenset(text.lower() if "@" in text else text for text in self.given | bare if is_telling(text))
-
-    def are_in_name(self, name: str) -> bool:
-        """Whether a file or folder of this name is called after one of the persons."""
-        parts = {name[begin:end] for begin, end in parts_of(name)}
-        return not self.in_names.isdisjoint({part.lower() if "@" in part else part for part in parts})
-
     def found_in(self, text: str) -> int:
         """How many of them a text holds."""
         return sum(1 for _ in self._standing(text))
@@ -122,23 +108,13 @@ def words_of(text: str) -> list[str]:
     return _WORDS.findall(text)
 
 
-def parts_of(name: str) -> Iterator[tuple[int, int]]:
-    """From where to where what may be an identifier stands in the name of a file: one or more words with the signs between them. A + in front is its own."""
-    words = [match.span() for match in _PART.finditer(name)]
-    for first, (begin, _) in enumerate(words):
-        for _, end in words[first : first + _MOST_PARTS]:
-            yield begin, end
-            if name[:begin].endswith("+"):
-                yield begin - 1, end
-
-
 def is_hash(text: str) -> bool:
     """Whether a text is a digest in hex digits, as Waymark keeps them."""
     return bool(_HASH.fullmatch(text))
 
 
 def is_telling(text: str) -> bool:
-    """Whether a text is an identifier wherever it stands alone: what is shorter, or a number, stands anywhere by accident."""
+    """Whether a text is looked for where it stands alone: what is shorter, or a number, stands anywhere by accident."""
     return ":" in text.strip(":") or (len(text) >= LEAST_CHARACTERS and not text.isdecimal())
 
 

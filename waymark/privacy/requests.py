@@ -48,8 +48,8 @@ class Working:
     them; nodes: of their identifiers, keys: of their events, both numbers); customers: ids of theirs, of now and before; words: ids of events by which an
     operator spoke of their identifiers, word_files: their files; since: their first event, or before it what models may have known of them, UTC, "" where
     they have none; until: their last event that goes, UTC; champion: data_now of a champion that has to go; compared: parts of their names were;
-    landed_from: when the pass over landing began, UTC; counted: what was there before a store was changed, or was about to go from it; found: what was done
-    so far, by store.
+    landed_from: when the pass over landing began, UTC; names: of files that were called after them; counted: what was there before a store was changed, or
+    was about to go from it; found: what was done so far, by store.
     """
 
     tombstones: list[list[str]] = field(default_factory=list)
@@ -58,6 +58,7 @@ class Working:
     nodes: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
     customers: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     word_files: list[str] = field(default_factory=list)
     since: str = ""

@@ -70,8 +70,6 @@ def scan(
             search = of_events if any(path.is_relative_to(one) for one in made) else everywhere
             report.files += 1
             report.bytes += path.stat().st_size
-            if path.is_relative_to(home.landing):
-                report.add(f"{where}: its name", sum(map(needles.are_in_name, path.relative_to(home.landing).parts)))
             for inside, handle in _opened(path):
                 with handle:
                     report.add(f"{where}{inside}", search.bytes.count(handle))
