@@ -51,7 +51,10 @@ OTHERS: dict[str, list[Row]] = {
         event(5, 4, "order_completed", visitor="cookie-of-bob", order="O-2"),
     ],
     "web/b": [event(6, 20, visitor="cookie-of-bob", note=f"tell {ANN} that I was here"), event(7, 21, user="carl-the-customer")],
-    "web/c": [event(9, 23, visitor="cookie-of-bob"), {"id": "id-of-event-0029", "type": "page_viewed", "at": "some day", "visitor": "cookie-of-bob"}],
+    "web/c": [
+        event(9, 23, visitor="cookie-of-bob", shared="https://shop.example/?ref=cookie-of-ann-two"),
+        {"id": "id-of-event-0029", "type": "page_viewed", "at": "some day", "visitor": "cookie-of-bob"},
+    ],
     "erp/a": [event(50, 6, "order_shipped", order="O-2"), event(51, 22, "order_shipped", order="O-9")],
 }  # fmt: skip
 HERS: dict[str, list[Row]] = {
@@ -186,7 +189,7 @@ def test_files_are_written_anew_and_the_log_knows_them(erased: Erased) -> None:
     copies = erased.request.certificate["landing"]
     assert isinstance(copies, list)
     struck = {f"{copy['source']}/{Path(copy['file']).name.split('.')[0]}": copy["struck"] for copy in copies}
-    assert struck == {"web/a": 5, "web/b": 3, "web/c": 1, "erp/a": 1}, "the note that mentions her goes from the copy of the file, too"
+    assert struck == {"web/a": 5, "web/b": 3, "web/c": 2, "erp/a": 1}, "a note that mentions her, or her id, goes from the copy of the file, too"
     assert all(copy["new_digest"] not in ("", copy["old_digest"]) for copy in copies)
     known = dict(erased.project.rows("select file, file_digest from raw.ingestion_log where status <> 'refused'"))
     assert len([file for file in known if "takeout_erased-" in file]) == 1, "what the log says of the file that was called after her"

@@ -39,6 +39,7 @@ from waymark.ingestion.report import FileOutcome
 from waymark.ingestion.salvage import copy_without
 from waymark.ingestion.tables import lake_sql
 from waymark.ingestion.unread import UnreadTexts
+from waymark.privacy.needles import NOTHING, RUN, WORD, Needles
 
 GOING = "_wm_going"
 _LEVEL = 6
@@ -148,10 +149,11 @@ class _Found:
 class LandingCopies:
     """The files that a project's sources read, and all others in the home's landing folder."""
 
-    def __init__(self, project: Project, mappings: MappingOf[str, Mapping], erased: Erased) -> None:
+    def __init__(self, project: Project, mappings: MappingOf[str, Mapping], erased: Erased, needles: Needles = NOTHING) -> None:
+        """needles: of the same persons, what a scan looks for at the end; records in which it would find something go, too."""
         self.project, self.mappings, self.erased, self.connection = project, mappings, erased, erased.connection
         self.about: Callable[[Copy], None] = lambda _: None
-        self.known, self.stale = known_files(project.home), set[str]()
+        self.known, self.stale, self.needles = known_files(project.home), set[str](), needles
 
     def finish(self, begun: Copy) -> Copy | None:
         """Brings to its end what `about` was told before a crash: None where the file is not what it was to become."""
@@ -273,11 +275,23 @@ class LandingCopies:
             for part in group.parse(canonical, group.clean_parts([outcome]), [outcome]):
                 struck |= self._numbers(f"select _wm_row from {PARSED} where broken = '{RULE}|'")
                 readable = f"select _wm_file, _wm_row, {whole} as text from {part} where _wm_rule is null"
-                struck |= self._numbers(f"select _wm_row from ({erased.mentioning(readable, [mapping], ids=False)})")
+                struck |= self._mentioning(readable, [mapping], ids=False)
             unreadable = f"select _wm_file, _wm_row, _wm_raw as text from {RECORDS} where _wm_rule is not null"
-            struck |= self._numbers(f"select _wm_row from ({erased.mentioning(unreadable, [mapping], ids=True)})")
+            struck |= self._mentioning(unreadable, [mapping], ids=True)
         group.clean.forget()
         return frozenset(struck), outcome.rows_read
+
+    def _mentioning(self, texts: str, mappings: list[Mapping], *, ids: bool) -> set[int]:
+        """The numbers of records whose text mentions one: as `Erased.mentioning` tells, or in clear, such as an id in the address of a page that they sent."""
+        found = self._numbers(f"select _wm_row from ({self.erased.mentioning(texts, mappings, ids=ids)})")
+        if keyed := [(key, needle.text) for key, sharing in self.needles.by_key.items() for needle in sharing]:
+            words = f"unnest(list_concat(regexp_extract_all(text, '{WORD}'), regexp_extract_all(text, '{RUN}')))"
+            told = rows(self.connection, f"""
+                select distinct _wm_row, text from (select _wm_row, text, {words} as word from ({texts}))
+                join (select unnest(?::varchar[]) as key, unnest(?::varchar[]) as needle) on key = word where contains(text, needle)
+            """, [*map(list, zip(*keyed, strict=True))])  # fmt: skip
+            found |= {int(str(number)) for number, text in told if self.needles.are_in(str(text))}
+        return found
 
     def _numbers(self, sql: str) -> set[int]:
         return {int(str(number)) for (number,) in rows(self.connection, sql)}
@@ -307,7 +321,7 @@ class LandingCopies:
         self.connection.register("_wm_lines", pa.table({"text": pa.array(lines, pa.string())}))
         try:
             texts = "select 1 as _wm_file, 1::bigint as _wm_row, text from _wm_lines"
-            return bool(self._numbers(f"select _wm_row from ({self.erased.mentioning(texts, mappings, ids=True)})"))
+            return bool(self._mentioning(texts, mappings, ids=True))
         finally:
             self.connection.unregister("_wm_lines")
 

@@ -226,7 +226,7 @@ class _Erasure:
         for file in self.working.word_files:
             (self.home.landing / OPERATOR_SOURCE / file).unlink(missing_ok=True)
         with self.run.open_warehouse() as connection:
-            landed = LandingCopies(self.run.project, self.run.mappings, self._erased(connection))
+            landed = LandingCopies(self.run.project, self.run.mappings, self._erased(connection), needles_of(self.working))
             if begun and landed.finish(begun):
                 journal.end(begun)
                 done.append(begun)

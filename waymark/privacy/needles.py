@@ -103,6 +103,9 @@ class Needles:
         return (needle for key in sorted(keys) for needle in self.by_key[key] if needle.stands_in(data))
 
 
+NOTHING = Needles()
+
+
 def words_of(text: str) -> list[str]:
     """The words of a text, addresses whole."""
     return _WORDS.findall(text)

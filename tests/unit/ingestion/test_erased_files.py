@@ -21,10 +21,11 @@ from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import _FRESH, Copy, LandingCopies, erase_from_lake
 from waymark.ingestion.files import new_files
 from waymark.ingestion.unread import UnreadTexts
+from waymark.privacy.needles import NOTHING, Needles
 
 
-def landed(source: Source, erased: Erased) -> list[Copy]:
-    copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, erased)
+def landed(source: Source, erased: Erased, needles: Needles = NOTHING) -> list[Copy]:
+    copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, erased, needles)
     return list(copies.erase(told=lambda _: None, about=lambda _: None))
 
 
@@ -66,6 +67,20 @@ def test_a_text_file_is_written_anew_without_her_records(make_source: MakeSource
     (other.home.landing / "shop" / path.name).write_bytes(left)
     other.ingest()
     assert kept(other) == ["e2", "e4", "e9"], "a fresh home that never knew her"
+
+
+def test_an_id_in_clear_that_the_scan_looks_for_goes_with_the_record_that_says_it(make_source: MakeSource) -> None:
+    """A friend's record with the link that she sent, of her account in another source, which no tombstone of this source tells. A part of another is none."""
+    source = make_source(CSV_MAPPING, files=LANDING)
+    path = source.home.landing / "shop" / "a.csv"
+    path.parent.mkdir(parents=True)
+    notes = ["https://x.example/?ref=ann-of-crm-77", "ann-of-crm-771", "plain", "(ann-of-crm-77)."]
+    path.write_text("\n".join([HEADER, *(line(n, mail=BOB, note=note) for n, note in enumerate(notes))]) + "\n")
+    erased, needles = bury(source, ANNS), Needles(given=frozenset(["crm:ann-of-crm-77", "ann-of-crm-77"]))
+    assert landed(source, erased) == []
+    (copy,) = landed(source, erased, needles)
+    assert copy.struck == 2 and "ref=" not in path.read_text() and "ann-of-crm-771" in path.read_text()
+    assert landed(source, erased, needles) == []
 
 
 JSON_MAPPING = """
