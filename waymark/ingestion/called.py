@@ -10,6 +10,7 @@ refused rows name nobody who was erased.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import unicodedata
@@ -20,9 +21,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from waymark.core.errors import WaymarkError
-from waymark.core.settings import Project
+from waymark.core.settings import OPERATOR_SOURCE, Project
 from waymark.core.warehouse import Connection, rows
-from waymark.ingestion.files import source_files
+from waymark.ingestion.files import known_files, save_known, source_files
 from waymark.ingestion.mapping import Mapping
 from waymark.ingestion.quarantine import quarantined_files, rename_quarantined
 from waymark.privacy import Secret, identifier_message
@@ -55,10 +56,10 @@ class FileNames:
         landing = self.project.home.landing
         there = {str(path) for source in self.mappings for path in source_files(self.project, source)}
         there |= {str(path) for path in landing.rglob("*")} if landing.exists() else set()
-        if called := sorted(path for path in there if self.without(path) != path):
+        if called := sorted(path for path in there if self.without(path) != path and os.path.lexists(path)):
             raise WaymarkError(
                 f"called after one of the persons, and a name stays where everything else of them goes ({len(called)} such files and folders)", where=called[0],
-                remedy="Rename or remove them, `waymark run`, then ask for the erasure again. Have files called by source and day.",
+                remedy="Rename or remove them (mend `files` in waymark.yml where it names one), `waymark run`, then ask for the erasure again.",
             )  # fmt: skip
 
     def rename(self, connection: Connection, note: Callable[[set[str]], object]) -> None:
@@ -68,10 +69,14 @@ class FileNames:
         """
         paths = {str(file) for (file,) in rows(connection, "select distinct file from raw.ingestion_log where file is not null")}
         paths |= quarantined_files(connection, self.project.home)
+        for source, known in known_files(self.project.home).items():
+            if len(kept := {path: state for path, state in known.items() if self.without(path) == path}) < len(known):
+                save_known(self.project.home, source, kept)
         said = {path: fresh for path in sorted(paths) if (fresh := self.without(path)) != path}
         if not said:
             return
-        note({*said, *(Path(old).name for old, new in said.items() if Path(old).name != Path(new).name)})
+        names = {*said, *(Path(old).name for old, new in said.items() if Path(old).name != Path(new).name)}
+        note(names | {json.dumps(told)[1:-1] for told in names})
         rename_quarantined(connection, self.project.home, said)
         pairs = "(select unnest(?::varchar[]) as old, unnest(?::varchar[]) as new)"
         both = [list(said), list(said.values())]
@@ -83,9 +88,11 @@ class FileNames:
         connection.commit()
 
     def without(self, path: str) -> str:
-        """The path with another text in the place of each identifier of the persons; folders that it has in common with the project stay as they are."""
-        folder = self.project.home.landing if Path(path).is_relative_to(self.project.home.landing) else self.project.directory
-        base = os.path.commonpath([path, folder])
+        """The path with another text in the place of each identifier of the persons. Folders that it has in common with the project, and those of landing that
+        are called after a source, stay as they are."""
+        landing = self.project.home.landing
+        folders = [landing, *(landing / source for source in (*self.mappings, OPERATOR_SOURCE))]
+        base = os.path.commonpath([path, next((folder for folder in reversed(folders) if Path(path).is_relative_to(folder)), self.project.directory)])
         fresh = Path(base, *map(self._without, Path(path).relative_to(base).parts))
         return str(Path(base, self._fresh(path)) if self.needles.are_in(str(fresh)) else fresh)
 

@@ -28,6 +28,7 @@ from waymark.core.warehouse import Connection, rows
 from waymark.ingestion.canonical import Canonical
 from waymark.ingestion.engine import refusing_engine_errors
 from waymark.ingestion.erased import HITS, NOBODY, RULE, Erased, before_erasure
+from waymark.ingestion.event import CANONICAL_COLUMNS
 from waymark.ingestion.extraction import RECORD, check_expressions
 from waymark.ingestion.files import Stamp, known_files, save_known, source_files, stamp
 from waymark.ingestion.group import PARSED, RECORDS, Group
@@ -39,9 +40,11 @@ from waymark.ingestion.report import FileOutcome
 from waymark.ingestion.salvage import copy_without
 from waymark.ingestion.tables import lake_sql
 from waymark.ingestion.unread import UnreadTexts
-from waymark.privacy.needles import NOTHING, RUN, WORD, Needles
+from waymark.privacy.text_search import TextSearch
 
 GOING = "_wm_going"
+_NO_TEXTS = ("event_id", "source", "event_type", "anonymous_id", "user_id", "referrer_host", "page_host", "page_path", "content_digest")  # ids, or of others
+SAID = f"concat_ws(chr(10), {', '.join(name(column) for column, kind in CANONICAL_COLUMNS.items() if kind == 'VARCHAR' and column not in _NO_TEXTS)})"
 _LEVEL = 6
 _FRESH = ".waymark_fresh"  # how the name of a file ends that is yet to take another's place
 _TRIES = 5
@@ -69,10 +72,11 @@ def contents_sql(connection: Connection, source: str) -> str:
     return f"({lake_sql(connection, paths)})"
 
 
-def going_sql(connection: Connection, source: str, erased: Erased, words: Collection[str] = ()) -> str:
+def going_sql(connection: Connection, source: str, erased: Erased, words: Collection[str] = (), search: TextSearch | None = None) -> str:
     """Collects the events of erased persons that a source's lake files hold, all contents of each, in `_wm_going`; returns SQL of them.
 
-    words: ids of events that go, whoever they name (an operator's words about identifiers of erased persons).
+    words: ids of events that go, whoever they name (an operator's words about identifiers of erased persons). search: of the same persons, what the last scan
+    looks for in the lake; an event goes, too, that says it in one of its texts, such as a customer id that a mailing put into the address of a page.
     """
     scan = contents_sql(connection, source)
     before = before_erasure("e", "h")
@@ -88,6 +92,12 @@ def going_sql(connection: Connection, source: str, erased: Erased, words: Collec
         where {NOBODY} and {before}
         union
         select event_id, content_digest, occurred_at, event_type from {scan} where event_id in ({listed})""").fetchall()
+    if search and (said := search.hits(f"select event_id, content_digest, {SAID} as text from {scan}", "event_id, content_digest")):
+        connection.execute(
+            f"""insert into {GOING} select distinct event_id, content_digest, occurred_at, event_type from {scan}
+            where (event_id, content_digest) in (select unnest(?::varchar[]), unnest(?::varchar[]))
+                and (event_id, content_digest) not in (select event_id, content_digest from {GOING})""", [*map(list, zip(*said, strict=True))],
+        )  # fmt: skip
     return f"select * from {GOING}"
 
 
@@ -108,15 +118,16 @@ def orders_of(connection: Connection, sources: Iterable[str], events: str) -> li
 
 
 def erase_from_lake(
-    connection: Connection, home: Home, sources: Iterable[str], erased: Erased, *, words: Collection[str] = (), and_then: Callable[[], object]
-) -> list[Removal]:
+    connection: Connection, home: Home, sources: Iterable[str], erased: Erased, *, words: Collection[str] = (), search: TextSearch | None = None,
+    and_then: Callable[[], object],
+) -> list[Removal]:  # fmt: skip
     """Removes the events of erased persons from every source's files and from the index of ids; `raw.removals` gets a line a source, and no more of them.
 
     and_then: called in each source's transaction. Raises StorageError where the disk refuses.
     """
     removals = []
     for source in sorted(sources):
-        going_sql(connection, source, erased, words)
+        going_sql(connection, source, erased, words, search)
         if rows(connection, f"select 1 from {GOING} limit 1"):
             removals.append(Remover(connection, home, source, _leaving(connection, source)).run(and_then=and_then))
     connection.execute(f"drop table if exists {GOING}")
@@ -149,11 +160,11 @@ class _Found:
 class LandingCopies:
     """The files that a project's sources read, and all others in the home's landing folder."""
 
-    def __init__(self, project: Project, mappings: MappingOf[str, Mapping], erased: Erased, needles: Needles = NOTHING) -> None:
-        """needles: of the same persons, what a scan looks for at the end; records in which it would find something go, too."""
+    def __init__(self, project: Project, mappings: MappingOf[str, Mapping], erased: Erased, search: TextSearch | None = None) -> None:
+        """search: of the same persons, what the last scan looks for; records in which it would find something go, too."""
         self.project, self.mappings, self.erased, self.connection = project, mappings, erased, erased.connection
         self.about: Callable[[Copy], None] = lambda _: None
-        self.known, self.stale, self.needles = known_files(project.home), set[str](), needles
+        self.known, self.stale, self.search = known_files(project.home), set[str](), search
 
     def finish(self, begun: Copy) -> Copy | None:
         """Brings to its end what `about` was told before a crash: None where the file is not what it was to become."""
@@ -284,14 +295,7 @@ class LandingCopies:
     def _mentioning(self, texts: str, mappings: list[Mapping], *, ids: bool) -> set[int]:
         """The numbers of records whose text mentions one: as `Erased.mentioning` tells, or in clear, such as an id in the address of a page that they sent."""
         found = self._numbers(f"select _wm_row from ({self.erased.mentioning(texts, mappings, ids=ids)})")
-        if keyed := [(key, needle.text) for key, sharing in self.needles.by_key.items() for needle in sharing]:
-            words = f"unnest(list_concat(regexp_extract_all(text, '{WORD}'), regexp_extract_all(text, '{RUN}')))"
-            told = rows(self.connection, f"""
-                select distinct _wm_row, text from (select _wm_row, text, {words} as word from ({texts}))
-                join (select unnest(?::varchar[]) as key, unnest(?::varchar[]) as needle) on key = word where contains(text, needle)
-            """, [*map(list, zip(*keyed, strict=True))])  # fmt: skip
-            found |= {int(str(number)) for number, text in told if self.needles.are_in(str(text))}
-        return found
+        return found | {int(str(number)) for (number,) in (self.search.hits(texts, "_wm_row") if self.search else [])}
 
     def _numbers(self, sql: str) -> set[int]:
         return {int(str(number)) for (number,) in rows(self.connection, sql)}

@@ -30,6 +30,7 @@ from waymark.ingestion.report import Counts
 from waymark.ingestion.salvage import salvage_stored
 from waymark.ingestion.tables import QUARANTINE_COLUMNS, build_quarantine_view, create_tables
 from waymark.privacy import Secret
+from waymark.privacy.text_search import TextSearch
 
 STORED, _STRUCK, _RENAMED = "_wm_stored", "_wm_struck", "_wm_renamed"
 
@@ -310,13 +311,15 @@ def _stored(connection: Connection, home: Home) -> str:
     return f"read_parquet({file_list(there)}, hive_partitioning = false, filename = true)" if there else ""
 
 
-def erase_quarantined(project: Project, mappings: MappingOf[str, Mapping], connection: Connection, secret: Secret) -> int:
+def erase_quarantined(
+    project: Project, mappings: MappingOf[str, Mapping], connection: Connection, secret: Secret, search: TextSearch | None = None
+) -> int:
     """Removes the refused rows of erased persons, and those that mention one; the log keeps their number. Returns how many went.
 
-    mappings: by source. Of a source without one, and of what cannot be read, all words of a row are looked at.
+    mappings: by source. Of a source without one, and of what cannot be read, all words of a row are looked at. search: what the last scan looks for there.
     """
     erased, home, removed = Erased.open(connection, project.home, secret), project.home, 0
-    for source, paths in _struck(project, mappings, erased) if erased else []:
+    for source, paths in _struck(project, mappings, erased, search) if erased else []:
         count = int(str(rows(connection, f"select count(*) from {STORED} s where {_IS_STRUCK}")[0][0]))
         if count:
             _exchange(connection, home, source, gone=paths, kept=f"select * from {STORED} s where not {_IS_STRUCK}")
@@ -334,7 +337,9 @@ def quarantined_of(project: Project, mappings: MappingOf[str, Mapping], erased: 
     return found
 
 
-def _struck(project: Project, mappings: MappingOf[str, Mapping], erased: Erased) -> Iterator[tuple[str, list[str]]]:
+def _struck(
+    project: Project, mappings: MappingOf[str, Mapping], erased: Erased, search: TextSearch | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """For each source that has some, its refused rows in `_wm_stored`, those of them that are of the persons in `_wm_struck`; yields its name and files."""
     connection, home = erased.connection, project.home
     for (source,) in rows(connection, "select distinct source from raw.quarantine_files order by source nulls last"):
@@ -347,6 +352,8 @@ def _struck(project: Project, mappings: MappingOf[str, Mapping], erased: Erased)
             stored = f"read_parquet({file_list(home.root / path for path in paths)}, hive_partitioning = false)"
             connection.execute(f"create or replace temp table {STORED} as select * from {stored}")
             _strike(connection, erased, _Replay(project, mapping, connection, erased.secret, erased=erased) if mapping else None)
+            if search and (said := search.hits(f"select ingest_file_id, row_number, original as text from {STORED}", "ingest_file_id, row_number")):
+                connection.execute(f"insert into {_STRUCK} select unnest(?::integer[]), unnest(?::bigint[])", [*map(list, zip(*said, strict=True))])
             yield str(source), paths
         finally:
             for table in (STORED, _STRUCK, RECORDS, PARSED):

@@ -35,7 +35,7 @@ from waymark.pipeline.linkage import EXPERIMENT, compares, estimate_links
 from waymark.pipeline.progress import Stage, notice, tell
 from waymark.pipeline.publish import write_anew
 from waymark.pipeline.subjects import Subject, words_about
-from waymark.pipeline.traces import collect_events, file_names, ids_in_marts, landed_since, needles_of, of_others, with_older
+from waymark.pipeline.traces import collect_events, file_names, ids_in_marts, landed_since, needles_of, of_others, search_of, with_older
 from waymark.pipeline.upgrade import drop_derived, rebuild
 from waymark.privacy import identifier_message
 from waymark.privacy.audit import AuditLog
@@ -58,6 +58,7 @@ from waymark.privacy.roles import ROLES
 from waymark.privacy.scanner import ScanReport, finder, scan, scrub_stores
 from waymark.privacy.struck import strike
 from waymark.privacy.subjects import SubjectReferences
+from waymark.privacy.text_search import TextSearch
 from waymark.privacy.tombstones import FOR_EVER, erasure_key, first_erasure_key, has_tombstones, tombstone
 
 PHASES = ("collected", "landing", "quarantine", "lake", "records", "models", "rebuilt", "forgotten", "certified")
@@ -96,6 +97,7 @@ def ask(project: Project, subjects: Sequence[Subject], *, because: str, clear: C
     with run.open_warehouse() as connection:
         key = first_erasure_key(project.home, buried=has_tombstones(connection))
         bare = {text for text in own if len(text) >= _LONG} | set(clear)
+        customers = with_older(connection, customers)
         named = {value for _, value in identifiers} | (bare - of_others(connection, identifiers, bare))
     made = {text for text in named if is_hash(text)} | customers | {node_letters(node) for node in nodes}
     working = Working(
@@ -170,11 +172,10 @@ class _Erasure:
                 self.working.tombstones += [told for told in more if told not in self.working.tombstones]
                 self._set_tombstones(connection)
                 events = self._events(connection)
-            self.working.customers = sorted(with_older(connection, self.working.customers))
             found = rows(connection, f"select event_id, {EVENT_KEY}, is_whole, occurred_at from erased_events order by occurred_at, event_id")
             self.working.keys = sorted({*self.working.keys, *(int(str(key)) for _, key, is_whole, _ in found if is_whole)})
             marts = ids_in_marts(connection, self.working.customers, "select event_id from erased_events where is_whole")
-            self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, is_whole, _ in found if is_whole)})
+            self.working.made = sorted({*self.working.made, *marts, *(str(event) for event, _, is_whole, _ in found if is_whole)})
             # Of what retention removed nobody can tell any more whose it was, nor which model knew it.
             aged = rows(connection, "select 1 from raw.removals where reason <> 'erasure' limit 1")
             self.working.since = _BEGINNING if aged else str(found[0][3]) if found else ""
@@ -206,7 +207,7 @@ class _Erasure:
     def _events(self, connection: Connection) -> int:
         """Collects, over all sources, what leaves the lake."""
         erased = self._erased(connection)
-        count = collect_events(connection, lake_sources(connection), erased, self.working.words)
+        count = collect_events(connection, lake_sources(connection), erased, self.working.words, search_of(connection, self.working))
         erased.forget()
         return count
 
@@ -226,7 +227,7 @@ class _Erasure:
         for file in self.working.word_files:
             (self.home.landing / OPERATOR_SOURCE / file).unlink(missing_ok=True)
         with self.run.open_warehouse() as connection:
-            landed = LandingCopies(self.run.project, self.run.mappings, self._erased(connection), needles_of(self.working))
+            landed = LandingCopies(self.run.project, self.run.mappings, self._erased(connection), TextSearch(connection, needles_of(self.working)))
             if begun and landed.finish(begun):
                 journal.end(begun)
                 done.append(begun)
@@ -261,7 +262,7 @@ class _Erasure:
             if "refused_rows" not in self.working.counted:
                 self.working.counted["refused_rows"] = count_quarantined(connection)
                 save_working(self.home, self.request, self.working)
-            erase_quarantined(self.run.project, self.run.mappings, connection, self.run.secret)
+            erase_quarantined(self.run.project, self.run.mappings, connection, self.run.secret, search_of(connection, self.working))
             count = self.working.counted["refused_rows"] - count_quarantined(connection)
         self.found["refused_rows"] = count
         return f"{count:,} refused rows"
@@ -273,7 +274,8 @@ class _Erasure:
         with self.run.open_warehouse() as connection:
             sources = lake_sources(connection)
             build_views(connection, sources)
-            erase_from_lake(connection, self.home, sources, self._erased(connection), words=self.working.words, and_then=rebuild_all)
+            search = search_of(connection, self.working)
+            erase_from_lake(connection, self.home, sources, self._erased(connection), words=self.working.words, search=search, and_then=rebuild_all)
             until = self.working.until or self.request.requested_at
             connection.execute("update raw.tombstones set until = ?::timestamp where request_id = ?", [until, self.request.request_id])
             counted = rows(connection, """
@@ -378,7 +380,7 @@ class _Erasure:
             places = "; ".join(f"{where} ({count})" for where, count in sorted(found.found.items())[:5])
             raise WaymarkError(
                 f"something of them is still there: {places}", where=str(self.home.root),
-                remedy="Remove these files if they are yours, then: waymark privacy erase --continue. Please report it if they are Waymark's.",
+                remedy="Files of yours: strike it from them, or remove them, then: waymark privacy erase --continue. Please report it if they are Waymark's.",
             )  # fmt: skip
         if not self.request.certificate:
             facts = {key: value for key, value in self.found.items() if key != "log_rows_of"}

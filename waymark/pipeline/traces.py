@@ -15,10 +15,16 @@ from waymark.ingestion.erasing import GOING, going_sql
 from waymark.pipeline.steps import Run
 from waymark.privacy.needles import Needles
 from waymark.privacy.requests import Working
+from waymark.privacy.text_search import TextSearch
 
 
 def needles_of(working: Working) -> Needles:
     return Needles(frozenset(working.made), frozenset(working.texts), frozenset([*working.nodes, *working.keys]))
+
+
+def search_of(connection: Connection, working: Working) -> TextSearch:
+    """Looks in texts for what the last scan looks for where ids stand with their namespace."""
+    return TextSearch(connection, needles_of(working).with_namespace)
 
 
 def file_names(run: Run, working: Working, label: str = "") -> FileNames:
@@ -58,15 +64,16 @@ def with_older(connection: Connection, customers: Collection[str]) -> set[str]:
     return known
 
 
-def collect_events(connection: Connection, sources: Iterable[str], erased: Erased, words: Collection[str]) -> int:
+def collect_events(connection: Connection, sources: Iterable[str], erased: Erased, words: Collection[str], search: TextSearch) -> int:
     """Makes the temp table erased_events (source, event_id, content_digest, occurred_at, is_whole) of what leaves the lake; how many events it has.
 
-    is_whole: no content of the event stays, as one of somebody else's may, whose id it is then. words: ids of operators' words about them.
+    is_whole: no content of the event stays, as one of somebody else's may, whose id it is then. words: ids of operators' words about them. search: see
+    `going_sql`.
     """
     columns = "source varchar, event_id varchar, content_digest varchar, occurred_at timestamp, is_whole boolean"
     connection.execute(f"create or replace temp table erased_events ({columns})")
     for source in sources:
-        going_sql(connection, source, erased, words)
+        going_sql(connection, source, erased, words, search)
         stays = f"(event_id, content_digest) not in (select event_id, content_digest from {GOING})"
         staying = f"select event_id from raw.event_conflicts where source = ? and {stays}"
         told = f"select ?, event_id, content_digest, occurred_at, event_id not in ({staying}) from {GOING}"

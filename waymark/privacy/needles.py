@@ -103,7 +103,9 @@ class Needles:
         return (needle for key in sorted(keys) for needle in self.by_key[key] if needle.stands_in(data))
 
 
-NOTHING = Needles()
+def words_sql(text: str) -> str:
+    """SQL: a text's words and runs, a row each: among them is the key of every needle that stands in it."""
+    return f"unnest(list_concat(regexp_extract_all({text}, '{WORD}'), regexp_extract_all({text}, '{RUN}')))"
 
 
 def words_of(text: str) -> list[str]:

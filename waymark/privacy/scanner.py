@@ -20,7 +20,7 @@ from waymark.core import gzipped
 from waymark.core.home import Home
 from waymark.core.quoting import file_list, literal, name, read_only_address
 from waymark.core.warehouse import Connection, connect, rows
-from waymark.privacy.needles import AFTER, RUN, WORD, Needle, Needles
+from waymark.privacy.needles import AFTER, Needle, Needles, words_sql
 
 # So many bytes of a text are looked for first. One that has no more is looked for in columns and rows alone: DuckDB keeps the first eight bytes of a column's
 # least and greatest text, which may be the beginning of somebody else's.
@@ -201,10 +201,9 @@ def _in_column(search: _Search, relation: str, column: str, kind: str) -> int:
     if kind.startswith(_PLAIN) and "[" not in kind:
         return 0
     text = f"try(decode({column}))" if kind == "BLOB" else f"{column}::varchar"
-    words = f"unnest(list_concat(regexp_extract_all(value, '{WORD}'), regexp_extract_all(value, '{RUN}')))"
     # The engine finds by words, in one pass whatever the number of needles; what it finds is then looked at as bytes are.
     found = rows(search.connection, f"""
-        select value, count(*) from (select value, {words} as word from (select {text} as value from {relation} where {column} is not null)) w
+        select value, count(*) from (select value, {words_sql("value")} as word from (select {text} as value from {relation} where {column} is not null)) w
         join {search.table} n on n.key = w.word where contains(value, n.text) group by value""")  # fmt: skip
     return sum(int(str(count)) for value, count in found if search.needles.are_in(str(value)))
 

@@ -12,6 +12,7 @@ from tests.unit.ingestion.conftest import CSV_MAPPING, SECRET, MakeSource, Sourc
 from waymark.core.errors import WaymarkError
 from waymark.ingestion import load_mapping
 from waymark.ingestion.called import FileNames
+from waymark.ingestion.files import known_files, save_known
 from waymark.ingestion.quarantine import quarantine_list
 from waymark.privacy.needles import Needles
 from waymark.privacy.tombstones import first_erasure_key, tombstone
@@ -63,6 +64,9 @@ def test_files_and_folders_called_so_are_refused_and_folders_above_are_not_their
     with pytest.raises(WaymarkError, match=rf"{ANN}\.csv: called after one of the persons.*\(1 such files and folders\)\n  Rename or remove"):
         names_of(source).refuse()
     called.unlink()
+    operators = source.home.landing / "waymark_operator"  # Waymark's own folder, and a source's, are called after nobody
+    operators.mkdir(parents=True)
+    names_of(source, [("user_id", "shop:operator"), ("user_id", "shop:waymark_operator")]).refuse()
     landed.mkdir(parents=True)
     with pytest.raises(WaymarkError, match=r"cookie-of-ann: called after one of the persons"):
         names_of(source).refuse()
@@ -78,6 +82,8 @@ def test_log_and_refused_rows_say_another_name_and_nothing_else_changes(make_sou
         path.write_text(text if path != others else text.replace("e1,", "e3,").replace("e2,", "e4,"))
     (source.home.landing / "shop" / "ann-the-customer.csv").write_bytes(b"\xff\xfe\x00nothing")
     source.ingest()
+    source.home.warehouse.touch()  # without one nothing counts as known
+    save_known(source.home, "gone", {"/data/cookie-of-ann/a.csv": (1, 2), "/data/plain.csv": (1, 2)})
     logged = "select file, note, error, * exclude (file, note, error) from raw.ingestion_log order by file_id"
     before = source.connection.execute(logged).fetchall()
     assert len(before) == 4 and any("cookie-of-ann" in str(row[1]) for row in before) and any("ann-the-customer" in str(row[2]) for row in before)
@@ -95,6 +101,7 @@ def test_log_and_refused_rows_say_another_name_and_nothing_else_changes(make_sou
     assert str(others) in files and {group.file for group in groups} <= files and len(files) == 4
     (note,) = [str(row[1]) for row in after if row[1]]
     assert note.removeprefix("same content as ") in files
+    assert known_files(source.home)["gone"] == {"/data/plain.csv": (1, 2)} and str(others) in known_files(source.home)["shop"]
     names.rename(source.connection, noted.append)
     assert source.connection.execute(logged).fetchall() == after, "a second time changes nothing"
 

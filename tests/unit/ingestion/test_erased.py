@@ -11,6 +11,8 @@ from waymark.ingestion import load_mapping
 from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import erase_from_lake
 from waymark.ingestion.quarantine import erase_quarantined, quarantine_replay, quarantined_of
+from waymark.privacy.needles import Needles
+from waymark.privacy.text_search import TextSearch
 
 
 def test_a_file_that_comes_again_brings_nobody_back(source: Source) -> None:
@@ -82,6 +84,21 @@ def test_what_was_taken_in_leaves_lake_index_and_refused_rows(source: Source) ->
     assert source.rows("select row_number, rule from raw.quarantine order by 1") == [(3, "bad_occurred_at")]
     assert erase_from_lake(source.connection, source.home, ["shop"], erased, and_then=lambda: asked.append(1)) == []
     assert erase_quarantined(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, source.connection, SECRET) == 0
+
+
+def test_what_the_last_scan_looks_for_in_a_text_of_somebody_else_goes_with_its_event(source: Source) -> None:
+    """A customer id that a mailing put into an address, or an id with its namespace: nobody else's is like it. Where it is part of a longer one, it stays."""
+    customer, said = "c_0123456789abcdef01234567", "shop:cookie-of-ann"
+    put(source, "a.csv", [
+        line(1, mail=BOB, note=f"https://x.example/?c={customer}"), line(2, mail=BOB, note=f"see {said}"), line(3, mail=BOB, note=f"see {said}a"),
+        line(4, mail=BOB), f"e5,soon,page_viewed,v,,,,,,,{customer},,", "e6,soon,page_viewed,v,,,,,,,,,",
+    ])  # fmt: skip
+    erased, search = bury(source, ANNS), TextSearch(source.connection, Needles(frozenset([customer]), frozenset([said])))
+    mappings = {"shop": load_mapping(source.folder / "shop.yml")}
+    assert erase_quarantined(source.project, mappings, source.connection, SECRET) == 0
+    assert erase_quarantined(source.project, mappings, source.connection, SECRET, search) == 1
+    erase_from_lake(source.connection, source.home, ["shop"], erased, search=search, and_then=lambda: None)
+    assert kept(source) == ["e3", "e4"]
 
 
 def test_another_content_of_an_event_shows_when_hers_has_left(source: Source) -> None:

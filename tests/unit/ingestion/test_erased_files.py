@@ -21,11 +21,12 @@ from waymark.ingestion.erased import Erased
 from waymark.ingestion.erasing import _FRESH, Copy, LandingCopies, erase_from_lake
 from waymark.ingestion.files import new_files
 from waymark.ingestion.unread import UnreadTexts
-from waymark.privacy.needles import NOTHING, Needles
+from waymark.privacy.needles import Needles
+from waymark.privacy.text_search import TextSearch
 
 
-def landed(source: Source, erased: Erased, needles: Needles = NOTHING) -> list[Copy]:
-    copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, erased, needles)
+def landed(source: Source, erased: Erased, search: TextSearch | None = None) -> list[Copy]:
+    copies = LandingCopies(source.project, {"shop": load_mapping(source.folder / "shop.yml")}, erased, search)
     return list(copies.erase(told=lambda _: None, about=lambda _: None))
 
 
@@ -76,11 +77,11 @@ def test_an_id_in_clear_that_the_scan_looks_for_goes_with_the_record_that_says_i
     path.parent.mkdir(parents=True)
     notes = ["https://x.example/?ref=ann-of-crm-77", "ann-of-crm-771", "plain", "(ann-of-crm-77)."]
     path.write_text("\n".join([HEADER, *(line(n, mail=BOB, note=note) for n, note in enumerate(notes))]) + "\n")
-    erased, needles = bury(source, ANNS), Needles(given=frozenset(["crm:ann-of-crm-77", "ann-of-crm-77"]))
+    erased, search = bury(source, ANNS), TextSearch(source.connection, Needles(given=frozenset(["crm:ann-of-crm-77", "ann-of-crm-77"])))
     assert landed(source, erased) == []
-    (copy,) = landed(source, erased, needles)
+    (copy,) = landed(source, erased, search)
     assert copy.struck == 2 and "ref=" not in path.read_text() and "ann-of-crm-771" in path.read_text()
-    assert landed(source, erased, needles) == []
+    assert landed(source, erased, search) == []
 
 
 JSON_MAPPING = """
