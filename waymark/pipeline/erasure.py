@@ -172,10 +172,11 @@ class _Erasure:
                 self.working.tombstones += [told for told in more if told not in self.working.tombstones]
                 self._set_tombstones(connection)
                 events = self._events(connection)
+            self.working.customers = sorted(with_older(connection, self.working.customers))
             found = rows(connection, f"select event_id, {EVENT_KEY}, is_whole, occurred_at from erased_events order by occurred_at, event_id")
             self.working.keys = sorted({*self.working.keys, *(int(str(key)) for _, key, is_whole, _ in found if is_whole)})
             marts = ids_in_marts(connection, self.working.customers, "select event_id from erased_events where is_whole")
-            self.working.made = sorted({*self.working.made, *marts, *(str(event) for event, _, is_whole, _ in found if is_whole)})
+            self.working.made = sorted({*self.working.made, *self.working.customers, *marts, *(str(event) for event, _, is_whole, _ in found if is_whole)})
             # Of what retention removed nobody can tell any more whose it was, nor which model knew it.
             aged = rows(connection, "select 1 from raw.removals where reason <> 'erasure' limit 1")
             self.working.since = _BEGINNING if aged else str(found[0][3]) if found else ""
@@ -206,10 +207,8 @@ class _Erasure:
 
     def _events(self, connection: Connection) -> int:
         """Collects, over all sources, what leaves the lake."""
-        erased = self._erased(connection)
-        count = collect_events(connection, lake_sources(connection), erased, self.working.words, search_of(connection, self.working))
-        erased.forget()
-        return count
+        sources, search = lake_sources(connection), search_of(connection, self.working)
+        return collect_events(connection, sources, self._erased(connection), self.working.words, search)
 
     def _champion(self) -> None:
         from ml.registry import champion

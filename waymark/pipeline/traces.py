@@ -79,6 +79,7 @@ def collect_events(connection: Connection, sources: Iterable[str], erased: Erase
         told = f"select ?, event_id, content_digest, occurred_at, event_id not in ({staying}) from {GOING}"
         connection.execute(f"insert into erased_events {told}", [source, source])
     connection.execute(f"drop table if exists {GOING}")
+    erased.forget()
     return int(str(rows(connection, "select count(distinct event_id) from erased_events")[0][0]))
 
 
