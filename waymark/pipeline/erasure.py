@@ -249,6 +249,7 @@ class _Erasure:
 
     def _rename(self) -> None:
         """What the home says of files that were called after them."""
+
         def note(names: set[str]) -> None:
             self.working.names = sorted({*self.working.names, *names})
             save_working(self.home, self.request, self.working)

@@ -21,6 +21,7 @@ from waymark.core.home import Home
 from waymark.core.quoting import file_list, literal, name, read_only_address
 from waymark.core.warehouse import Connection, connect, rows
 from waymark.privacy.needles import AFTER, Needle, Needles, words_sql
+from waymark.privacy.text_search import TextSearch
 
 # So many bytes of a text are looked for first. One that has no more is looked for in columns and rows alone: DuckDB keeps the first eight bytes of a column's
 # least and greatest text, which may be the beginning of somebody else's.
@@ -79,14 +80,12 @@ def scan(
     return report
 
 
-class _Search:
+class _Search(TextSearch):
     """Needles, ready to be looked for: in bytes, and by the engine, which knows their words from a table."""
 
     def __init__(self, connection: Connection, needles: Needles, table: str) -> None:
-        self.connection, self.needles, self.table, self.bytes = connection, needles, table, _Bytes(needles.all)
-        keyed = [(key, needle.text) for key, sharing in needles.by_key.items() for needle in sharing]
-        columns = [[key for key, _ in keyed], [text for _, text in keyed]]
-        connection.execute(f"create table {table} as select unnest(?::varchar[]) as key, unnest(?::varchar[]) as text", columns)
+        super().__init__(connection, needles, table)
+        self.bytes = _Bytes(needles.all)
 
 
 def finder(needles: Needles) -> Callable[[bytes], bool]:
@@ -204,7 +203,7 @@ def _in_column(search: _Search, relation: str, column: str, kind: str) -> int:
     # The engine finds by words, in one pass whatever the number of needles; what it finds is then looked at as bytes are.
     found = rows(search.connection, f"""
         select value, count(*) from (select value, {words_sql("value")} as word from (select {text} as value from {relation} where {column} is not null)) w
-        join {search.table} n on n.key = w.word where contains(value, n.text) group by value""")  # fmt: skip
+        join {search.table} n on n.key = w.word where contains(value, n.needle) group by value""")  # fmt: skip
     return sum(int(str(count)) for value, count in found if search.needles.are_in(str(value)))
 
 
