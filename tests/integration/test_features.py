@@ -66,6 +66,7 @@ def rebuilt(tmp_path_factory: pytest.TempPathFactory, deliveries: list[Delivery]
         yield project
 
 
+@pytest.mark.prove
 def test_the_rebuild_was_made_in_slices_of_time_and_of_customers(rebuilt: Stepwise) -> None:
     for model in ("int_events_sessionized", "int_node_days", "fct_sessions", "fct_touchpoints"):
         made = made_by(rebuilt, model, folder="run")

@@ -222,7 +222,11 @@ class Canonical:
         texts = [column for column in _TEXTS if self._is_mapped(column)]
         emails = {column: redact_emails_sql(column) for column in texts if column in suspects}
         phones = {column: redact_phones_sql(column, free_text=column == "text") for column in texts}
-        shown = _replacing({column: redact_accounts_sql(column) for column in texts}, _replacing(phones, _replacing(emails, shielded)))
+        shown = _replacing(phones, _replacing(emails, shielded))
+        if texts:  # all of them in one expression, which is then prepared once
+            listed = f"select *, {redact_accounts_sql(texts)} as shown_texts from ({shown})"
+            named_again = ", ".join(f"shown_texts[{place}] as {column}" for place, column in enumerate(texts, start=1))
+            shown = f"select * exclude (shown_texts) replace ({named_again}) from ({listed})"
         located = f"""
             select *, {_usual_address("page_url")} as page, {_usual_address("referrer")} as origin, contains(page_url, 'utm_') as has_campaign,
               {_click_pair(self.mapping)} as click

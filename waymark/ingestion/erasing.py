@@ -92,11 +92,11 @@ def going_sql(connection: Connection, source: str, erased: Erased, words: Collec
         where {NOBODY} and {before}
         union
         select event_id, content_digest, occurred_at, event_type from {scan} where event_id in ({listed})""").fetchall()
-    if search and (said := search.hits(f"select event_id, content_digest, {SAID} as text from {scan}", "event_id, content_digest")):
+    others = f"from {scan} where (event_id, content_digest) not in (select event_id, content_digest from {GOING})"
+    if search and (said := search.hits(f"select event_id, content_digest, {SAID} as text {others}", "event_id, content_digest")):
         connection.execute(
-            f"""insert into {GOING} select distinct event_id, content_digest, occurred_at, event_type from {scan}
-            where (event_id, content_digest) in (select unnest(?::varchar[]), unnest(?::varchar[]))
-                and (event_id, content_digest) not in (select event_id, content_digest from {GOING})""", [*map(list, zip(*said, strict=True))],
+            f"""insert into {GOING} select distinct event_id, content_digest, occurred_at, event_type {others}
+                and (event_id, content_digest) in (select unnest(?::varchar[]), unnest(?::varchar[]))""", [*map(list, zip(*said, strict=True))],
         )  # fmt: skip
     return f"select * from {GOING}"
 
