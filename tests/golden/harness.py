@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -160,6 +161,7 @@ class TinyWarehouse:
         checks: whether the models' own tests run too (half of a tiny run's time).
         """
         tests = "" if checks else "resource_type:test"
+        os.environ["DBT_LOG_LEVEL_FILE"] = "none"  # nobody reads dbt's log here
         results = self.dbt.build(select=BEFORE_IDENTITY, exclude=tests, full_refresh=full_refresh)
         with self.open() as connection:
             resolve_identities(connection, settings=self.project.settings, customer_id_pads=PADS, full_refresh=full_refresh)

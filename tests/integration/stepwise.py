@@ -143,7 +143,8 @@ def share_manifest(run: Run) -> None:
 
 def run_steps(run: Run, *, full_refresh: bool = False, checks: bool = True) -> list[tuple[str, Callable[[], object]]]:
     """The run's steps by name, to be called in this order."""
-    os.environ["DBT_WRITE_JSON"] = "false"  # dbt's own manifest and results, which nothing here reads
+    # dbt's own manifest and results, and its log, which nothing here reads: a sixth of a tiny run's time.
+    os.environ |= {"DBT_WRITE_JSON": "false", "DBT_LOG_LEVEL_FILE": "none"}
 
     def transform(*, select: str = "", exclude: str = "") -> None:
         run.dbt.assemble()

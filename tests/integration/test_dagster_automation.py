@@ -120,6 +120,7 @@ def test_what_a_killed_run_took_in_and_did_not_publish_is_asked_for(world: Orche
     assert "no new files" in str(_tick(world, asked.cursor).skip_message)
 
 
+@pytest.mark.prove
 def test_a_run_that_failed_by_a_passing_fault_is_asked_for_again_and_not_for_ever(world: Orchestrated, monkeypatch: pytest.MonkeyPatch) -> None:
     _known(world)
     _drop(world, "late.csv.gz")

@@ -95,7 +95,8 @@ def telling(homes: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("role", ROLES)
+# These two have a mask of each kind between them.
+@pytest.mark.parametrize("role", [role if role in ("analyst", "engineer") else pytest.param(role, marks=pytest.mark.prove) for role in ROLES])
 def test_no_column_of_any_table_holds_a_value_that_the_role_must_not_see(role: str, homes: Home, telling: Path) -> None:
     hidden = [kind for kind in CLASSES if ROLES[role].mask(kind) != "clear"]
     with connect() as connection:

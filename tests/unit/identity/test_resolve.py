@@ -57,7 +57,7 @@ def check_increments(seed: int, limit: int, batches: int, events: int) -> None:
     assert double.identity() == rebuilt(double.events.values(), limit).identity()
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3, 6]), batches=st.integers(2, 5), events=st.integers(3, 50))
 def test_increments_equal_a_rebuild(seed: int, limit: int, batches: int, events: int) -> None:
     check_increments(seed, limit, batches, events)

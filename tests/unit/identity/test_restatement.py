@@ -148,7 +148,7 @@ def check_runs(seed: int, limit: int, batches: int, events: int, flips: float) -
         before = after
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 2**32), limit=st.sampled_from([1, 2, 3, 8]), batches=st.integers(2, 5), events=st.integers(5, 60), flips=st.sampled_from([0.0, 0.2]))
 def test_every_change_is_in_scope(seed: int, limit: int, batches: int, events: int, flips: float) -> None:
     check_runs(seed, limit, batches, events, flips)

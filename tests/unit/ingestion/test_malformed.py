@@ -23,7 +23,7 @@ from waymark.ingestion.salvage import csv_records, split_record
 FILES = 8
 FORMATS = ("csv", "ndjson", "json", "parquet")
 QUICK = ("csv", "ndjson")  # the others with the proofs, which look at hundreds of each
-NORMAL = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+NORMAL = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PROVE = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TOKENS = [
     b'"', b'""', b",", b"\n", b"\r\n", b"\r", b" ", b"a", b"\\", b"\0", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\x01", b"{", b"}", b"[", b"]", b":", b"null",
