@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -112,9 +112,11 @@ def clean() -> Iterator[Connection]:
 
 
 def checked(connection: Connection, stage: Stage, *, rule: str = "") -> list[CheckResult]:
-    """What the stage's suites find; with rule: the suites that hold it."""
+    """What the stage's suites find; with rule: what this one finds, wherever it stands."""
     suites = suites_of(stage, sources=["shop"], bounds=BOUNDS, fields=FIELDS, pending=False)
-    return run_suites(connection, [suite for suite in suites if not rule or rule in {each.name for each in suite.rules}], restated=False)
+    if rule:
+        suites = [replace(suite, rules=kept) for suite in suites if (kept := tuple(each for each in suite.rules if each.name == rule))]
+    return run_suites(connection, suites, restated=False)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -131,7 +133,8 @@ def test_each_planted_fault_is_caught_by_its_rule_and_stops_what_it_should(stage
     for fault in (fault for fault in FAULTS if fault.stage == stage):
         with clean_warehouse() as connection:
             connection.execute(fault.plant)
-            results = checked(connection, stage, rule=fault.rule)
+            # Where columns are gone, the rules that ask for them must still say something.
+            results = checked(connection, stage, rule="" if fault.plant.startswith("alter table") else fault.rule)
         failed = {result.rule: result for result in results if result.status == "failed"}
         assert fault.rule in failed, f"{fault.plant}: {sorted(failed)}"
         assert failed[fault.rule].failing > 0
