@@ -105,8 +105,8 @@ class TinyWarehouse:
         finally:
             connection.close()
 
-    def reset(self, files: Sequence[Path], *, clock: str = DEFAULT_CLOCK) -> None:
-        """An empty warehouse with the events of `files` (each named `<case>/events.csv`) waiting; none of them has arrived yet."""
+    def reset(self, files: Sequence[Path], *, clock: str | None = DEFAULT_CLOCK) -> None:
+        """An empty warehouse with the events of `files` (each named `<case>/events.csv`) waiting; none has arrived yet. clock: None as in a new home."""
         for path in (*self.project.home.root.glob("warehouse.duckdb*"), *self.project.home.root.glob("outputs.duckdb*")):
             path.unlink()
         with self.open() as connection:
@@ -130,7 +130,7 @@ class TinyWarehouse:
                 create view raw.event_conflicts as
                     select distinct source, event_id, content_digest, occurred_at, false as is_survivor from tiny.events
                     where batch <= (select arrived from tiny.state) and event_id in (select event_id from tiny.events group by event_id having count(*) > 1);
-                create table raw.run_clock as select timestamp '{clock}' as data_now;
+                create table raw.run_clock as select cast({f"'{clock}'" if clock else 'NULL'} as timestamp) as data_now;
             """)
 
     def keep(self, name: str) -> Path:
