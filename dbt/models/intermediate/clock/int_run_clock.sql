@@ -5,8 +5,9 @@ with clock as (
     select {{ data_now() }} as data_now
 ),
 
+-- Before anything has come in, the clock stands nowhere.
 dated as (
-    select data_now, {{ x_local_date('data_now', var('reporting_timezone')) }} as reporting_date from clock
+    select data_now, {{ x_local_date('data_now', var('reporting_timezone')) }} as reporting_date from clock where data_now is not null
 )
 
 select * from dated
