@@ -225,8 +225,7 @@ class Canonical:
         shown = _replacing(phones, _replacing(emails, shielded))
         if texts:  # all of them in one expression, which is then prepared once
             listed = f"select *, {redact_accounts_sql(texts)} as shown_texts from ({shown})"
-            named_again = ", ".join(f"shown_texts[{place}] as {column}" for place, column in enumerate(texts, start=1))
-            shown = f"select * exclude (shown_texts) replace ({named_again}) from ({listed})"
+            shown = _replacing({column: f"shown_texts[{place}]" for place, column in enumerate(texts, start=1)}, listed)
         located = f"""
             select *, {_usual_address("page_url")} as page, {_usual_address("referrer")} as origin, contains(page_url, 'utm_') as has_campaign,
               {_click_pair(self.mapping)} as click
